@@ -1,0 +1,56 @@
+"""Which models there are and where they lie: embedded in `checkpoints/`, in the local Hub cache, or on the Hub."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ebm_refine.checkpoints import Checkpoint, load_checkpoint, read_config
+from ebm_refine.errors import CheckpointError, InputError
+from ebm_refine.parameters import shorten
+from ebm_refine.settings import methods_of
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+class ModelInfo(NamedTuple):
+    """A row of `list_models()`: what can be refined, and with what."""
+
+    name: str
+    kind: str
+    dataset: str
+    shape: tuple[int, ...]
+    methods: tuple[str, ...]
+    folder: Path
+    config: dict[str, Any]
+
+
+def list_models() -> list[ModelInfo]:
+    """The embedded models, by name. A folder that is no readable checkpoint is left out."""
+    found = []
+    for folder in sorted(EMBEDDED.glob("*/")):
+        try:
+            config = read_config(folder)
+        except CheckpointError:
+            continue
+        data = config["data"]
+        found.append(
+            ModelInfo(
+                folder.name, config["kind"], data["dataset"], tuple(data["shape"]), methods_of(config["kind"]), folder, config
+            )
+        )
+    return found
+
+
+def load(name_or_path_or_hub_id: str | Path) -> Checkpoint:
+    """Load a model by embedded name, by folder, or by Hub id. Raises InputError where there is none, CheckpointError where
+    it is damaged."""
+    name = name_or_path_or_hub_id
+    if not isinstance(name, str | Path) or not str(name):
+        raise InputError(f"model must be a name, a folder or a Hub id; got {shorten(name)}")
+    known = {model.name: model.folder for model in list_models()}
+    if str(name) in known:
+        return load_checkpoint(known[str(name)])
+    if isinstance(name, str) and (EMBEDDED / name).is_dir() and Path(name).name == name:
+        return load_checkpoint(EMBEDDED / name)  # says what is wrong with it
+    if (folder := Path(name)).is_dir():
+        return load_checkpoint(folder)
+    raise InputError(f"model must be one of {', '.join(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")

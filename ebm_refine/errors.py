@@ -1,0 +1,12 @@
+"""The two errors that a person can cause, each carrying one clear sentence."""
+
+
+class InputError(ValueError):
+    """Something a person asked for is outside what is allowed. The message names the value and the allowed range.
+
+    The command line prints it and exits with status 2; the page and the API show it as it stands.
+    """
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, or not what its `config.json` says. The message names the file."""

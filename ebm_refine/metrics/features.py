@@ -1,0 +1,71 @@
+"""Features in which samples are compared: an embedded, frozen classifier and what it made of held-out real images."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ebm_refine import catalogue
+from ebm_refine.checkpoints import Checkpoint
+from ebm_refine.errors import InputError
+
+CHUNK = 100
+
+
+class Reference(NamedTuple):
+    """Real images as features: `features` (M, d) float32 of the first M; `mean` (d,), `covariance` (d, d) float64 of all
+    `count` images of the split."""
+
+    split: str
+    features: Tensor
+    mean: Tensor
+    covariance: Tensor
+    count: int
+
+
+class FeatureExtractor(nn.Module):
+    """uint8 images (B, C, H, W) -> features (B, d) float32; the form in which torchmetrics takes an extractor."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        super().__init__()
+        self.network = checkpoint.networks["features"]
+        self.num_features: int = self.network.num_features
+        self.shape = tuple(checkpoint.config["data"]["shape"])
+        self.name = checkpoint.name
+        self.sha256 = checkpoint.hashes["features"]
+        self.title: str = checkpoint.config["title"]
+        self.floors: dict[str, Any] = checkpoint.config.get("floors", {})
+        self.references = {
+            stem.removeprefix("reference-"): Reference(
+                stem.removeprefix("reference-"),
+                table["features"].float(),
+                table["mean"].double(),
+                table["covariance"].double(),
+                int(table["count"]),
+            )
+            for stem, table in checkpoint.tables.items()
+            if stem.startswith("reference-")
+        }
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat([self._padded(part) for part in images.split(CHUNK)]) if len(images) else torch.empty(0)
+
+    def _padded(self, part: Tensor) -> Tensor:
+        count = len(part)
+        part = torch.cat([part, part.new_zeros(CHUNK - count, *part.shape[1:])])
+        return self.network.features(part.float().div_(127.5).sub_(1.0))[:count]
+
+    def describe(self) -> dict[str, Any]:
+        """What must stand beside every number taken with this extractor."""
+        return {"extractor": self.name, "title": self.title, "sha256": self.sha256, "dimension": self.num_features}
+
+
+@lru_cache(maxsize=4)
+def features_for(dataset: str) -> FeatureExtractor:
+    """The embedded extractor of a data set ("cifar10", …). Raises InputError where none is embedded."""
+    name = f"{dataset}-features"
+    if not (catalogue.EMBEDDED / name).is_dir():
+        raise InputError(f"no feature extractor {name!r} is embedded, so no distance can be measured on {dataset}")
+    return FeatureExtractor(catalogue.load(name))

@@ -1,0 +1,52 @@
+"""What can honestly be said of a small batch: kernel distances with intervals, their paired difference, and the floors beside."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ebm_refine.metrics.distances import Estimate, frechet_distance, kernel_distance, paired_difference
+from ebm_refine.metrics.features import FeatureExtractor
+
+
+def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: str = "test") -> dict[str, Any]:
+    """Measure uint8 images `before` and `after` (N, C, H, W), paired by row, against the embedded features of `split`.
+
+    Gives `kernel_distance` of both and of `difference` (after - before; negative is better), each with error and 95 % interval;
+    `frechet_distance` of both only at ten times the feature dimension or more; what they were measured with; the floors.
+    """
+    reference = extractor.references[split]
+    features_before, features_after = extractor(before), extractor(after)
+    report: dict[str, Any] = {
+        "num_images": len(before),
+        "reference": {"split": split, "kernel_images": len(reference.features), "frechet_images": reference.count},
+        **extractor.describe(),
+        "kernel_distance": {
+            "before": _described(kernel_distance(features_before, reference.features)),
+            "after": _described(kernel_distance(features_after, reference.features)),
+            "difference": _described(paired_difference(features_before, features_after, reference.features)),
+        },
+        "floors": floors_at(extractor, len(before)),
+    }
+    if len(before) >= 10 * extractor.num_features:
+        report["frechet_distance"] = {
+            "before": frechet_distance(features_before, reference),
+            "after": frechet_distance(features_after, reference),
+        }
+    else:
+        report["frechet_note"] = (
+            f"no Fréchet distance: it needs at least {10 * extractor.num_features} images, ten times the feature dimension"
+        )
+    return report
+
+
+def floors_at(extractor: FeatureExtractor, count: int) -> dict[str, Any]:
+    """The real-versus-real distances measured at the largest tabulated size that is not above `count`, or at the smallest."""
+    sizes = sorted(int(size) for size in extractor.floors)
+    if not sizes:
+        return {}
+    size = max((size for size in sizes if size <= count), default=sizes[0])
+    return {"num_images": size, **extractor.floors[str(size)]}
+
+
+def _described(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "error": estimate.error, "interval": list(estimate.interval)}

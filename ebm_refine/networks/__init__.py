@@ -1,0 +1,19 @@
+"""Network architectures, one family a file. `build` makes one by name; checkpoints name them in `config.json`."""
+
+from typing import Any
+
+from torch import nn
+
+from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.networks.resnet import ResNetClassifier
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "dcgan-generator": DCGANGenerator,
+    "dcgan-discriminator": DCGANDiscriminator,
+    "resnet-classifier": ResNetClassifier,
+}
+
+
+def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A freshly initialised network. Raises KeyError for an unknown name, TypeError or ValueError for wrong arguments."""
+    return ARCHITECTURES[architecture](**arguments)

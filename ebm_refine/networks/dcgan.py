@@ -1,0 +1,104 @@
+"""The DCGAN family (Radford et al. 2016, arXiv 1511.06434), shaped like the common public checkpoints.
+
+Layers lie in one `nn.Sequential` called `main`, numbered as in the PyTorch example, so that a public state dict fits once its
+arguments are read off its shapes (`ebm_refine.importing`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class DCGANGenerator(nn.Module):
+    """Latents (B, latent), float -> images (B, channels, S, S) in [-1, 1], S = 4 * 2**len(widths).
+
+    `stem` is the first layer: "transposed" (a 4x4 transposed convolution of the latent, the PyTorch example) or "linear".
+    `last_kernel` is 4 (the last layer doubles the size) or 1 (it does not, as in some public 32x32 models).
+    """
+
+    def __init__(
+        self,
+        latent: int = 100,
+        widths: Sequence[int] = (256, 128, 64),
+        channels: int = 3,
+        stem: str = "transposed",
+        last_kernel: int = 4,
+    ):
+        super().__init__()
+        self.latent = latent
+        if stem == "transposed":
+            layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)]
+        elif stem == "linear":
+            layers = [LinearStem(latent, widths[0])]
+        else:
+            raise ValueError(f"stem must be 'transposed' or 'linear', got {stem!r}")
+        layers += [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        if last_kernel == 4:
+            layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
+        elif last_kernel == 1:
+            layers += [nn.ConvTranspose2d(widths[-1], channels, 1, 1, 0, bias=False), nn.Tanh()]
+        else:
+            raise ValueError(f"last_kernel must be 4 or 1, got {last_kernel!r}")
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.main(latents[:, :, None, None])
+
+
+class LinearStem(nn.Module):
+    """Latents (B, latent, 1, 1) -> (B, width, 4, 4) through one linear layer."""
+
+    def __init__(self, latent: int, width: int):
+        super().__init__()
+        self.linear = nn.Linear(latent, width * 16, bias=False)
+        self.width = width
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.linear(latents.flatten(1)).view(-1, self.width, 4, 4)
+
+
+class DCGANDiscriminator(nn.Module):
+    """Images (B, channels, S, S) in [-1, 1] -> logits (B,), S = 4 * 2**len(widths).
+
+    `norm` is "none" (spectral norms are applied in training and baked before saving) or "batch" (public checkpoints; there
+    the first convolution has no norm). `head_kernel` is 4, or smaller where a public model averages over positions.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256),
+        channels: int = 3,
+        norm: str = "none",
+        bias: bool = True,
+        head_kernel: int = 4,
+    ):
+        super().__init__()
+        if norm not in ("none", "batch"):
+            raise ValueError(f"norm must be 'none' or 'batch', got {norm!r}")
+        layers: list[nn.Module] = []
+        for position, (before, after) in enumerate(zip((channels, *widths), widths, strict=False)):
+            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=bias))
+            if norm == "batch" and position > 0:
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        layers.append(nn.Conv2d(widths[-1], 1, head_kernel, bias=bias))
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.main(images).mean(dim=(1, 2, 3))
+
+
+@torch.no_grad()
+def initialise(network: nn.Module) -> None:
+    """The DCGAN paper's initial weights: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,45 @@
+"""Discriminator-driven latent sampling: unadjusted Langevin dynamics on the latent energy.
+
+Che et al. 2020, "Your GAN is secretly an energy-based model" (arXiv 2003.06060), Algorithm 1 and eq. 5:
+
+    z' = z - (eps / 2) * grad E(z) + sqrt(eps * T) * n,     n ~ N(0, I)
+
+At temperature T = 1 and eps -> 0 its law is exp(-E). At a finite eps it is biased: on a Gaussian of precision lambda the
+stationary variance is (T / lambda) / (1 - eps * lambda / 4), and the chain diverges for eps * lambda >= 4.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ebm_refine.parameters import Parameter
+from ebm_refine.random import Draws
+from ebm_refine.samplers.base import Info, Kernel, State, Target, per_chain
+
+PARAMETERS = (
+    Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="step size: drift eps/2, noise sqrt(eps * temperature)"),
+    Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="Langevin transitions"),
+    Parameter("temperature", "float", 1.0, 0.0, 100.0, help="samples exp(-E/T); 0 is gradient descent"),
+)
+
+
+def langevin(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
+    """One forward and one backward pass a step. A proposal that is not finite is not taken; the chain stays."""
+    noise_scale = math.sqrt(eps * temperature)
+
+    def init(position: Tensor) -> State:
+        return State(position, *target.energy_and_grad(position))
+
+    def step(state: State, draws: Draws) -> tuple[State, Info]:
+        noise = draws.normal(state.position.shape[1:])
+        proposal = State(*_evaluated(state.position - (eps / 2) * state.grad + noise_scale * noise, target))
+        finite = proposal.energy.isfinite() & proposal.grad.flatten(1).isfinite().all(dim=1)
+        kept = State(*(torch.where(per_chain(finite, new), new, old) for new, old in zip(proposal, state, strict=True)))
+        return kept, Info(accepted=finite, nonfinite=~finite)
+
+    return Kernel(init, step)
+
+
+def _evaluated(position: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+    return (position, *target.energy_and_grad(position))

@@ -1,0 +1,127 @@
+"""Rejection sampling of the generator by its discriminator, plain and as discriminator rejection sampling (DRS).
+
+Azadi et al. 2018, "Discriminator rejection sampling" (arXiv 1810.06758), eq. 7 and 8: a proposal z ~ p0 with log ratio r is
+kept with probability sigmoid(F - gamma), where M bounds exp(r) and
+
+    F(r) = r - log M - log(1 - exp(r - log M - delta))
+
+With gamma = 0 and delta -> 0 this is exp(r) / M, exact rejection sampling, if M is a true bound. A bound found as the maximum of
+a pilot is not: a larger r is clipped to it and counted. gamma > 0 rejects more, gamma < 0 (a low percentile of the pilot's F)
+accepts more than the exact rule and is biased towards the generator.
+
+Each slot draws proposals from its own stream, the first being its starting position, until one is kept. A slot whose budget
+ends keeps the best-scored proposal it saw; such fallbacks are counted.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_refine.parameters import Parameter
+from ebm_refine.random import Draws
+from ebm_refine.samplers.base import Info, Kernel, Target, per_chain
+
+PARAMETERS = (
+    Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="proposal budget of each image"),
+    Parameter(
+        "log_bound", "float", None, -1000.0, 1000.0, help="log M, an upper bound of r; none: the maximum of a pilot sample"
+    ),
+    Parameter(
+        "gamma_percentile",
+        "float",
+        None,
+        0.0,
+        100.0,
+        unit="%",
+        help="DRS: gamma is this percentile of F over the pilot; none: gamma = 0, plain rejection",
+    ),
+    Parameter("delta", "float", 1e-6, 1e-12, 1.0, scale="log", help="DRS: keeps F finite at the bound"),
+)
+
+
+class RejectionState(NamedTuple):
+    """`position` (B, d…) is the kept proposal, or the best so far; `energy`, `ratio` (B,) are its values.
+
+    `done` (B,) bool; `proposals` (B,) int64 made so far; `exceeded` (B,) int64 of them above the bound.
+    """
+
+    position: Tensor
+    energy: Tensor
+    ratio: Tensor
+    done: Tensor
+    proposals: Tensor
+    exceeded: Tensor
+
+
+def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float = 0.0) -> Kernel:
+    """One forward pass a proposal, of the slots that are still open only. Transition 1 judges the starting positions."""
+
+    def init(position: Tensor) -> RejectionState:
+        ratio = target.log_ratio(position)
+        none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
+        return RejectionState(position, target.prior_energy(position) - ratio, ratio, none.bool(), none, none)
+
+    def step(state: RejectionState, draws: Draws) -> tuple[RejectionState, Info]:
+        accepted, nonfinite = torch.zeros_like(state.done), torch.zeros_like(state.done)
+        still_open = (~state.done).nonzero().squeeze(1)
+        if len(still_open) == 0:
+            return state, Info(accepted, nonfinite)
+        mine = Draws(draws.seed, draws.index[still_open], draws.step)
+        if draws.step == 1:
+            proposal, ratio = state.position[still_open], state.ratio[still_open]
+        else:
+            proposal = target.prior(mine)
+            ratio = target.log_ratio(proposal)
+        finite = ratio.isfinite()
+        chance = torch.where(finite, acceptance(ratio, log_bound, gamma, delta), 0.0)
+        keep = mine.uniform() < chance
+        best = state.ratio[still_open]
+        better = finite & (keep | (ratio > best) | ~best.isfinite())
+
+        def updated(old: Tensor, new: Tensor) -> Tensor:
+            return old.index_copy(0, still_open, torch.where(per_chain(better, new), new, old[still_open]))
+
+        energy = target.prior_energy(proposal) - ratio  # no second pass through the networks
+        return (
+            RejectionState(
+                updated(state.position, proposal),
+                updated(state.energy, energy),
+                updated(state.ratio, ratio),
+                state.done.index_copy(0, still_open, keep),
+                state.proposals.index_add(0, still_open, torch.ones_like(still_open)),
+                state.exceeded.index_add(0, still_open, (ratio > log_bound).long()),
+            ),
+            Info(accepted.index_copy(0, still_open, keep), nonfinite.index_copy(0, still_open, ~finite)),
+        )
+
+    def summary(state: RejectionState) -> dict[str, float]:
+        proposals = int(state.proposals.sum())
+        return {
+            "proposals": proposals,
+            "acceptance_rate": int(state.done.sum()) / max(proposals, 1),
+            "exceedances": int(state.exceeded.sum()),
+            "budget_exhausted": int((~state.done).sum()),
+            "log_bound": float(log_bound),
+            "gamma": float(gamma),
+        }
+
+    return Kernel(init, step, finished=lambda state: bool(state.done.all()), summary=summary)
+
+
+def acceptance(ratio: Tensor, log_bound: float, gamma: float = 0.0, delta: float = 0.0) -> Tensor:
+    """Probability (B,) of keeping a proposal of log ratio `ratio` (B,); ratios above the bound count as the bound."""
+    if gamma == 0.0 and delta == 0.0:
+        return (ratio - log_bound).clamp(max=0.0).exp()
+    return torch.sigmoid(drs_score(ratio, log_bound, delta) - gamma)
+
+
+def drs_score(ratio: Tensor, log_bound: float, delta: float) -> Tensor:
+    """F of eq. 8, (B,); with ratios above the bound clipped to it."""
+    excess = (ratio - log_bound).clamp(max=0.0)
+    return excess - torch.log(-torch.expm1(excess - delta))
+
+
+def gamma_from_pilot(pilot: Tensor, log_bound: float, percentile: float, delta: float) -> float:
+    """gamma as the `percentile` (0 to 100) of F over the pilot's ratios (N,)."""
+    return float(torch.quantile(drs_score(pilot.double(), log_bound, delta), percentile / 100))

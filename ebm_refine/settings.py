@@ -1,0 +1,128 @@
+"""One settings object, and the one table of rows from which page, command line, API, links and validation come."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ebm_refine.density_ratio import RATIOS, available_ratios
+from ebm_refine.errors import InputError
+from ebm_refine.parameters import Parameter, shorten
+from ebm_refine.samplers import METHODS, Method
+
+MAX_IMAGES = 50_000
+
+COMMON = (
+    Parameter("num_images", "int", 64, 1, MAX_IMAGES, unit="images", help="how many images to refine"),
+    Parameter("seed", "int", 0, 0, 2**32 - 1, help="image i depends on the seed and i alone"),
+    Parameter("ratio", "choice", "auto", choices=("auto", *RATIOS), help="which log ratio r is sampled; auto: the model's best"),
+    Parameter("beta", "float", 1.0, 0.0, 100.0, help="weight of r in the energy; 0 is the generator itself"),
+)
+_EPS = Parameter("eps", "float", None, 1e-9, 10.0)
+# Rows of the methods that are settings of their own; every other row of a method is an option.
+MAIN = ("eps", "n_steps", "temperature")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a run depends on, checked. Build it with `resolve`; `as_dict` round-trips through JSON."""
+
+    model: str
+    method: str
+    num_images: int
+    seed: int
+    ratio: str
+    beta: float
+    values: dict[str, Any] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def n_steps(self) -> int:
+        return self.values["n_steps"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The arguments of `refine` that repeat this run."""
+        main = {name: self.values[name] for name in MAIN if name in self.values}
+        options = {name: value for name, value in self.values.items() if name not in MAIN}
+        return {
+            "model": self.model,
+            "method": self.method,
+            **main,
+            "num_images": self.num_images,
+            "seed": self.seed,
+            "ratio": self.ratio,
+            "beta": self.beta,
+            "options": options,
+        }
+
+
+def resolve(
+    model: str,
+    config: dict[str, Any],
+    *,
+    method: str | None = None,
+    eps: float | None = None,
+    n_steps: int | None = None,
+    num_images: int = 64,
+    seed: int = 0,
+    ratio: str | None = "auto",
+    beta: float = 1.0,
+    temperature: float | None = None,
+    options: dict[str, Any] | None = None,
+) -> Settings:
+    """Check every value against its row and fill what is None from the checkpoint's defaults, then from the row.
+
+    Raises InputError, one sentence with the value and the allowed range, at the first value that does not fit.
+    """
+    chosen = method_for(model, config, method)
+    given = {"eps": eps, "n_steps": n_steps, "temperature": temperature}
+    if options is not None and not isinstance(options, dict):
+        raise InputError(f"options must be an object of names and values; got {shorten(options)}")
+    for name, value in (options or {}).items():
+        if name in MAIN or name not in chosen.uses:
+            names = ", ".join(sorted(chosen.uses.difference(MAIN))) or "none"
+            raise InputError(f"option {shorten(name)} is not one of method {chosen.name!r}; its options are: {names}")
+        given[name] = value
+    defaults = config.get("defaults", {}).get(chosen.name, {})
+    values = {}
+    for row in chosen.parameters:
+        value = given.pop(row.name, None)
+        values[row.name] = row.parse(defaults.get(row.name, row.default) if value is None else value)
+    if given.get("temperature") is not None:
+        raise InputError(f"method {chosen.name!r} has no temperature; leave it out (got {shorten(temperature)})")
+    # One eps serves every method on the page and in the API, so a method that does not read it says so, and no more.
+    ignored = tuple(name for name, value in given.items() if value is not None and _EPS.parse(value))
+    common = {row.name: row for row in COMMON}
+    present = available_ratios(config)
+    ratio = common["ratio"].parse("auto" if ratio is None else ratio)
+    if ratio == "auto":
+        ratio = config.get("defaults", {}).get("ratio", present[-1] if present else "raw")
+    elif ratio not in present:
+        raise InputError(f"ratio must be one of auto, {', '.join(present)} for model {model!r}; got {ratio!r}")
+    return Settings(
+        model=model,
+        method=chosen.name,
+        num_images=common["num_images"].parse(num_images),
+        seed=common["seed"].parse(seed),
+        ratio=ratio,
+        beta=common["beta"].parse(beta),
+        values=values,
+        ignored=ignored,
+    )
+
+
+def method_for(model: str, config: dict[str, Any], method: str | None) -> Method:
+    """The method's row; None is the model's default. Raises InputError for an unknown or an incompatible one."""
+    fitting = methods_of(config["kind"])
+    if not fitting:
+        raise InputError(f"model {model!r} is of kind {config['kind']!r} and cannot be refined")
+    if method is None:
+        method = config.get("defaults", {}).get("method", fitting[0])
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}; got {shorten(method)}")
+    if method not in fitting:
+        raise InputError(f"method {method!r} does not work on a model of kind {config['kind']!r}; use {', '.join(fitting)}")
+    return METHODS[method]
+
+
+def methods_of(kind: str) -> tuple[str, ...]:
+    """The names of the methods that work on models of `kind`."""
+    return tuple(name for name, method in METHODS.items() if kind in method.kinds)

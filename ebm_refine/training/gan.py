@@ -1,0 +1,230 @@
+"""Train a GAN pair: non-saturating loss, spectrally normalised discriminator, averaged generator; then D alone.
+
+The second phase matters as much as the first: the averaged generator that ships is not the one D was trained against, so it
+is frozen and D is trained on against it until the holdout cross-entropy stops falling. Only then is its logit a log ratio
+for the generator beside it (DESIGN.md, "Words and mathematics").
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ebm_refine.files import replacing
+from ebm_refine.training.augment import augment
+from ebm_refine.training.data import to_unit
+from ebm_refine.training.run import Run, epoch_order
+
+
+class GANRecipe(NamedTuple):
+    """Adam for both networks, one D step a G step. `measure_every` steps the averaged generator's distance is taken."""
+
+    steps: int
+    batch_size: int = 64
+    rate_g: float = 2e-4
+    rate_d: float = 2e-4
+    beta1: float = 0.5
+    average_decay: float = 0.999
+    shift: float = 0.125
+    measure_every: int = 1000
+    alone_steps: int = 6000
+    alone_every: int = 250
+    alone_patience: int = 6
+
+
+class Pair(NamedTuple):
+    """What a GAN run leaves: both networks in eval mode, D without parametrisations, and the measures of each phase."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    record: dict[str, Any]
+
+
+def train_gan(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    recipe: GANRecipe,
+    train: Tensor,
+    run: Run,
+    seed: int,
+    device: str,
+    distance: Callable[[nn.Module], float] | None,
+) -> dict[str, Any]:
+    """First phase. `train` (N, C, H, W) uint8; `distance(generator)` is the holdout distance of its samples.
+
+    Returns {"generator", "discriminator"} state dicts of the best state by `distance` (the last state where it is None),
+    with {"step", "distance"}. State is saved at every measurement; a killed run goes on from the last one.
+    """
+    torch.manual_seed(seed)
+    device_type = torch.device(device).type
+    generator.to(device, memory_format=torch.channels_last).train()
+    discriminator.to(device, memory_format=torch.channels_last).train()
+    add_spectral_norm(discriminator)
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999))
+    adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
+    parts = {"generator": generator, "discriminator": discriminator, "average": average, "adam_g": adam_g, "adam_d": adam_d}
+    best: dict[str, Any] | None = None
+    step = 0
+    if (state := run.load()) is not None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        step, best = state["step"], state["best"]
+
+    per_epoch = len(train) // recipe.batch_size
+    order = torch.empty(0)
+    started, first = time.monotonic(), step
+    with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
+        while step < recipe.steps:
+            epoch, batch = divmod(step, per_epoch)
+            if batch == 0 or len(order) == 0:
+                order = epoch_order(len(train), seed, epoch)
+            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
+            real = to_unit(train[chosen]).to(device)
+            latents = torch.randn(recipe.batch_size, generator.latent).to(device)
+            with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+                fake = generator(latents)
+                both = augment(torch.cat([real, fake.detach()]), recipe.shift)
+                on_real, on_fake = discriminator(both).float().chunk(2)
+                loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+            adam_d.zero_grad(set_to_none=True)
+            loss_d.backward()
+            adam_d.step()
+
+            # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
+            discriminator.requires_grad_(False)
+            with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+                loss_g = F.softplus(-discriminator(augment(fake, recipe.shift)).float()).mean()
+            adam_g.zero_grad(set_to_none=True)
+            loss_g.backward()
+            adam_g.step()
+            discriminator.requires_grad_(True)
+            step += 1
+            bar.update()
+            update_average(average, generator, min(recipe.average_decay, (1 + step) / (10 + step)))
+
+            if step % recipe.measure_every == 0 or step == recipe.steps:
+                measured = distance(average) if distance else float("nan")
+                if best is None or not measured >= best["distance"]:
+                    best = {
+                        "generator": copy.deepcopy(average.state_dict()),
+                        "discriminator": copy.deepcopy(discriminator.state_dict()),
+                        "step": step,
+                        "distance": measured,
+                    }
+                run.log(
+                    phase="gan",
+                    step=step,
+                    loss_d=float(loss_d),
+                    loss_g=float(loss_g),
+                    logit_real=float(on_real.mean()),
+                    logit_fake=float(on_fake.mean()),
+                    holdout_distance=measured,
+                    images_per_second=round((step - first) * recipe.batch_size / (time.monotonic() - started), 1),
+                )
+                draw_samples(average, run, f"samples-{step:06d}.png", device)
+                state = {name: part.state_dict() for name, part in parts.items()}
+                run.save({**state, "rng": torch.get_rng_state(), "step": step, "best": best})
+    assert best is not None
+    return best
+
+
+def train_discriminator_alone(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    recipe: GANRecipe,
+    train: Tensor,
+    holdout: Tensor,
+    run: Run,
+    seed: int,
+    device: str,
+) -> dict[str, float]:
+    """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling. D is changed in place
+    to its best state, its spectral norms baked. Returns {"alone_step", "holdout_cross_entropy", "train_cross_entropy"}."""
+    torch.manual_seed(seed + 1)
+    generator.eval().requires_grad_(False)
+    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d / 2, betas=(recipe.beta1, 0.999))
+    best_entropy, best_step, best_state, seen = float("inf"), 0, copy.deepcopy(discriminator.state_dict()), 0.0
+    for step in tqdm(range(recipe.alone_steps + 1), desc="D alone", mininterval=10):
+        if step % recipe.alone_every == 0:
+            entropy = mean_cross_entropy(generator, discriminator, holdout, seed, device)
+            on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
+            run.log(phase="alone", step=step, holdout_cross_entropy=entropy, train_cross_entropy=on_train)
+            if entropy < best_entropy:
+                best_entropy, best_step, seen = entropy, step, on_train
+                best_state = copy.deepcopy(discriminator.state_dict())
+            elif step - best_step >= recipe.alone_patience * recipe.alone_every:
+                break
+        discriminator.train()
+        chosen = torch.randint(len(train), (recipe.batch_size,))
+        with torch.no_grad():
+            fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
+        both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift)
+        on_real, on_fake = discriminator(both).chunk(2)
+        loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+    discriminator.load_state_dict(best_state)
+    bake_spectral_norm(discriminator)
+    return {"alone_step": best_step, "holdout_cross_entropy": best_entropy, "train_cross_entropy": seen}
+
+
+@torch.no_grad()
+def mean_cross_entropy(generator: nn.Module, discriminator: nn.Module, real: Tensor, seed: int, device: str) -> float:
+    """Mean of -log D over `real` (uint8) and -log(1 - D) over as many fakes; chance is log 2 = 0.693."""
+    discriminator.eval()
+    source = torch.Generator().manual_seed(seed)
+    total = 0.0
+    for pixels in real.split(500):
+        fake = generator(torch.randn(len(pixels), generator.latent, generator=source).to(device))
+        total += float(F.softplus(-discriminator(to_unit(pixels).to(device))).sum())
+        total += float(F.softplus(discriminator(fake)).sum())
+    return total / (2 * len(real))
+
+
+def add_spectral_norm(network: nn.Module) -> None:
+    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution and linear layer."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            parametrizations.spectral_norm(module)
+
+
+def bake_spectral_norm(network: nn.Module) -> None:
+    """Replace each normalised weight by its present value; the network computes the same without power iterations."""
+    network.eval()
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * network, batch-norm statistics included."""
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)
+
+
+def has_native_bf16(device: str) -> bool:
+    """Whether bf16 is faster than fp32 there. Without avx512_bf16 or AMX, oneDNN's emulation is 30 times slower."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+@torch.no_grad()
+def draw_samples(generator: nn.Module, run: Run, name: str, device: str) -> None:
+    latents = torch.randn(64, generator.latent, generator=torch.Generator().manual_seed(0)).to(device)
+    with replacing(run.folder / name) as temporary:
+        save_image(generator(latents).cpu(), temporary, format="png", normalize=True, value_range=(-1, 1))
