@@ -1,4 +1,4 @@
-"""Distances between sets of features: Fréchet and unbiased kernel distance (torchmetrics), with errors and paired differences."""
+"""Fréchet and unbiased kernel distances between sets of features (torchmetrics), with errors and paired differences."""
 
 from typing import NamedTuple
 
@@ -28,24 +28,25 @@ def frechet_distance(features: Tensor, reference: Reference) -> float:
     """
     metric = FrechetInceptionDistance(feature=_Given(features.shape[1]), normalize=True).set_dtype(torch.float64)
     metric.update(features.double(), real=False)
-    metric.real_features_sum = reference.mean * reference.count
-    metric.real_features_cov_sum = reference.covariance * (reference.count - 1) + reference.count * torch.outer(
+    metric.real_features_sum = reference.mean * reference.images
+    metric.real_features_cov_sum = reference.covariance * (reference.images - 1) + reference.images * torch.outer(
         reference.mean, reference.mean
     )
-    metric.real_features_num_samples = torch.tensor(reference.count)
+    metric.real_features_num_samples = torch.tensor(reference.images)
     return float(metric.compute())
 
 
-def kernel_distance(features: Tensor, reference: Tensor) -> Estimate:
+def kernel_distance(features: Tensor, reference: Reference) -> Estimate:
     """Unbiased squared maximum mean discrepancy with the cubic kernel of KID (Bińkowski et al. 2018, arXiv 1801.01401).
 
-    features (N, d), reference (M, d), N, M >= 2. May be negative. The error comes from the Hájek projection of both samples.
+    features (N, d), N >= 2, against the reference's stored features. May be negative. The error comes from the Hájek projection
+    of both samples.
     """
     value, on_features, on_reference = _projections(features, reference)
     return Estimate(value, _error(on_features, on_reference))
 
 
-def paired_difference(before: Tensor, after: Tensor, reference: Tensor) -> Estimate:
+def paired_difference(before: Tensor, after: Tensor, reference: Reference) -> Estimate:
     """kernel_distance(after) - kernel_distance(before), where row i of both comes from the same seed; negative is better.
 
     The projections are subtracted image by image before their variance is taken, so what the pairs share cancels.
@@ -55,17 +56,19 @@ def paired_difference(before: Tensor, after: Tensor, reference: Tensor) -> Estim
     return Estimate(value_after - value_before, _error(on_after - on_before, reference_after - reference_before))
 
 
-def _projections(features: Tensor, reference: Tensor) -> tuple[float, Tensor, Tensor]:
-    """The distance and twice its first-order projections on each row of `features` (N,) and of `reference` (M,)."""
-    features, reference = features.double(), reference.double()
-    count, others = len(features), len(reference)
+def mean_kernel_of_others(features: Tensor) -> Tensor:
+    """(N,) float64: of each row of `features` (N, d) the mean kernel value with every other row."""
+    features = features.double()
     within = poly_kernel(features, features)
-    real = poly_kernel(reference, reference)
-    across = poly_kernel(features, reference)
-    row = (within.sum(1) - within.diagonal()) / (count - 1)
-    row_real = (real.sum(1) - real.diagonal()) / (others - 1)
-    value = row.mean() + row_real.mean() - 2 * across.mean()
-    return float(value), 2 * (row - across.mean(1)), 2 * (row_real - across.mean(0))
+    return (within.sum(1) - within.diagonal()) / (len(features) - 1)
+
+
+def _projections(features: Tensor, reference: Reference) -> tuple[float, Tensor, Tensor]:
+    """The distance and twice its first-order projections on each row of `features` (N,) and of the reference (M,)."""
+    row = mean_kernel_of_others(features)
+    across = poly_kernel(features.double(), reference.features.double())
+    value = row.mean() + reference.kernel_rows.mean() - 2 * across.mean()
+    return float(value), 2 * (row - across.mean(1)), 2 * (reference.kernel_rows - across.mean(0))
 
 
 def _error(on_features: Tensor, on_reference: Tensor) -> float:

@@ -14,14 +14,18 @@ CHUNK = 100
 
 
 class Reference(NamedTuple):
-    """Real images as features: `features` (M, d) float32 of the first M; `mean` (d,), `covariance` (d, d) float64 of all
-    `count` images of the split."""
+    """Real images as features.
+
+    `features` (M, d) float32 are those of the split's first M images and `kernel_rows` (M,) float64 their mean kernel values
+    with each other; `mean` (d,) and `covariance` (d, d), float64, are of all `images` images of the split.
+    """
 
     split: str
     features: Tensor
+    kernel_rows: Tensor
     mean: Tensor
     covariance: Tensor
-    count: int
+    images: int
 
 
 class FeatureExtractor(nn.Module):
@@ -30,7 +34,7 @@ class FeatureExtractor(nn.Module):
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.network = checkpoint.networks["features"]
-        self.num_features: int = self.network.num_features
+        self.num_features = int(self.network.num_features)
         self.shape = tuple(checkpoint.config["data"]["shape"])
         self.name = checkpoint.name
         self.sha256 = checkpoint.hashes["features"]
@@ -40,9 +44,10 @@ class FeatureExtractor(nn.Module):
             stem.removeprefix("reference-"): Reference(
                 stem.removeprefix("reference-"),
                 table["features"].float(),
+                table["kernel_rows"].double(),
                 table["mean"].double(),
                 table["covariance"].double(),
-                int(table["count"]),
+                int(table["images"]),
             )
             for stem, table in checkpoint.tables.items()
             if stem.startswith("reference-")

@@ -18,12 +18,12 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
     features_before, features_after = extractor(before), extractor(after)
     report: dict[str, Any] = {
         "num_images": len(before),
-        "reference": {"split": split, "kernel_images": len(reference.features), "frechet_images": reference.count},
+        "reference": {"split": split, "kernel_images": len(reference.features), "frechet_images": reference.images},
         **extractor.describe(),
         "kernel_distance": {
-            "before": _described(kernel_distance(features_before, reference.features)),
-            "after": _described(kernel_distance(features_after, reference.features)),
-            "difference": _described(paired_difference(features_before, features_after, reference.features)),
+            "before": _described(kernel_distance(features_before, reference)),
+            "after": _described(kernel_distance(features_after, reference)),
+            "difference": _described(paired_difference(features_before, features_after, reference)),
         },
         "floors": floors_at(extractor, len(before)),
     }

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebm_refine.metrics.distances import frechet_distance, kernel_distance
+from ebm_refine.metrics.distances import frechet_distance, kernel_distance, mean_kernel_of_others
 from ebm_refine.metrics.features import Reference
 
 STORED = 5000
@@ -14,12 +14,14 @@ FLOOR_DRAWS = 10
 
 
 def reference_table(features: Tensor) -> dict[str, Tensor]:
-    """The stored form of real images' features (N, d): the first 5,000 at half precision, moments of all of them."""
+    """The stored form of real images' features (N, d): the first 5,000 at half precision, moments of all."""
+    stored = features[:STORED].half()
     return {
-        "features": features[:STORED].half(),
+        "features": stored,
+        "kernel_rows": mean_kernel_of_others(stored.float()),
         "mean": features.double().mean(0).float(),
         "covariance": torch.cov(features.double().T).float(),
-        "count": torch.tensor(len(features)),
+        "images": torch.tensor(len(features)),
     }
 
 
@@ -33,7 +35,7 @@ def floors(real: Tensor, reference: Reference, seed: int = 0) -> dict[str, Any]:
     for size in (size for size in FLOOR_SIZES if size <= len(real)):
         draws = FLOOR_DRAWS if size < len(real) else 1
         subsets = [real[torch.randperm(len(real), generator=source)[:size]] for _ in range(draws)]
-        kernel = torch.tensor([kernel_distance(subset, reference.features).value for subset in subsets])
+        kernel = torch.tensor([kernel_distance(subset, reference).value for subset in subsets])
         frechet = torch.tensor([frechet_distance(subset, reference) for subset in subsets])
         table[str(size)] = {
             "draws": draws,

@@ -192,10 +192,14 @@ def mean_cross_entropy(generator: nn.Module, discriminator: nn.Module, real: Ten
 
 
 def add_spectral_norm(network: nn.Module) -> None:
-    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution and linear layer."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            parametrizations.spectral_norm(module)
+    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution but the last, which is left free.
+
+    With the last one normalised too, logits of this shallow network stay within +-0.1 and D learns nothing: the scale of the
+    logit has to be D's own, as it stands for a log ratio.
+    """
+    *body, _head = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for module in body:
+        parametrizations.spectral_norm(module)
 
 
 def bake_spectral_norm(network: nn.Module) -> None:
