@@ -18,7 +18,7 @@ from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.files import replacing, writable_folder
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.driver import run
-from ebm_refine.samplers.pilot import pilot_ratios
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.targets import LatentTarget
 
@@ -131,9 +131,7 @@ def _run(checkpoint: Checkpoint, settings: Settings, device: str) -> Generator[F
     index = torch.arange(settings.num_images, device=device)
     start = target.init(settings.seed, index)
     plain = LatentTarget.of(checkpoint, settings.ratio, 1.0, device)
-    kernel = METHODS[settings.method].build(
-        target, settings.values, lambda: pilot_ratios(target, settings.seed, target.shape, device)
-    )
+    kernel = METHODS[settings.method].build(target, settings.values, Pilot(target, settings.seed, device))
     frames: list[Frame] = []
     trace: list[Tensor] = []
     accepted = nonfinite = transitions = 0

@@ -7,23 +7,22 @@ and a row in the contract table of `tests/test_samplers.py`.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import langevin as _langevin
 from ebm_refine.samplers import rejection as _rejection
 from ebm_refine.samplers.base import Kernel, Target
+from ebm_refine.samplers.pilot import Pilot
 
 
 class Method(NamedTuple):
-    """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot()` gives the pilot's ratios."""
+    """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows."""
 
     name: str
     title: str
     summary: str
     parameters: tuple[Parameter, ...]
     kinds: tuple[str, ...]
-    build: Callable[[Target, dict[str, Any], Callable[[], Tensor]], Kernel]
+    build: Callable[[Target, dict[str, Any], Pilot], Kernel]
 
     @property
     def uses(self) -> frozenset[str]:
@@ -31,17 +30,17 @@ class Method(NamedTuple):
         return frozenset(parameter.name for parameter in self.parameters)
 
 
-def _build_langevin(target: Target, values: dict[str, Any], pilot: Callable[[], Tensor]) -> Kernel:
+def _build_langevin(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
     return _langevin.langevin(target, values["eps"], values["temperature"])
 
 
-def _build_rejection(target: Target, values: dict[str, Any], pilot: Callable[[], Tensor]) -> Kernel:
+def _build_rejection(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
     log_bound, percentile, delta = values["log_bound"], values["gamma_percentile"], values["delta"]
     if log_bound is None:
-        log_bound = float(pilot().max())
+        log_bound = float(pilot.ratios().max())
     if percentile is None:
         return _rejection.rejection(target, log_bound)
-    gamma = _rejection.gamma_from_pilot(pilot(), log_bound, percentile, delta)
+    gamma = _rejection.gamma_from_pilot(pilot.ratios(), log_bound, percentile, delta)
     return _rejection.rejection(target, log_bound, gamma, delta)
 
 

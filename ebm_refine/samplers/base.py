@@ -14,6 +14,10 @@ class Target(Protocol):
     For a latent target, energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020, eq. 4).
     """
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape d… of one position."""
+
     def energy(self, position: Tensor) -> Tensor:
         """Negative log density up to a constant. No graph is kept."""
 
@@ -24,7 +28,7 @@ class Target(Protocol):
         """beta times the log density ratio r: what rejection and importance methods weight by. No graph is kept."""
 
     def prior_energy(self, position: Tensor) -> Tensor:
-        """-log p0 up to a constant, so that energy = prior_energy - log_ratio."""
+        """-log p0 up to a constant, so that energy = prior_energy - log_ratio. Differentiable; no network."""
 
     def prior(self, draws: Draws, block: int = 0) -> Tensor:
         """Fresh positions from the prior p0, from the proposal stream of `draws`."""

@@ -1,20 +1,64 @@
-"""What a method learns about the whole population before it runs, from a fixed-size pilot with its own random stream."""
+"""What a method learns about the whole population before it runs, from a pilot of fixed size with its own random numbers.
+
+It depends on the target and the seed, never on how many samples are asked for, and is frozen once the run begins.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from ebm_refine.errors import InputError
 from ebm_refine.random import Draws, Stream
-from ebm_refine.samplers.base import Target
+from ebm_refine.samplers.base import Kernel, Target
 
 PILOT_SIZE = 2048
+PAIRS = 100
+CHAINS, STEPS = 32, 40
+# Pilot chains are numbered from here: no run asks for so many samples, so the two never share a random number.
+FIRST_CHAIN = 2**31
 
 
-def pilot_positions(draws: Draws, shape: tuple[int, ...]) -> Tensor:
-    """Positions (B, *shape) from a standard normal prior, of the pilot stream alone."""
-    return draws.normal(shape, Stream.PILOT)
+class Pilot:
+    """The pilot of one run. Each answer is computed when it is first asked for; a method that asks nothing costs nothing."""
 
+    def __init__(self, target: Target, seed: int, device: torch.device | str = "cpu"):
+        self.target, self.seed, self.device = target, seed, device
+        self.ratios: Callable[[], Tensor] = cache(self._ratios)  # finite log ratios (up to 2048,) of fresh samples
 
-def pilot_ratios(target: Target, seed: int, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
-    """Log ratios (PILOT_SIZE,) of fresh samples, float32; they depend on the seed and the target, not on the run's size."""
-    draws = Draws(seed, torch.arange(PILOT_SIZE, device=device), 0)
-    return target.log_ratio(pilot_positions(draws, shape))
+    def positions(self, count: int) -> Tensor:
+        """Positions (count, *shape) from a standard normal prior, of the pilot stream alone."""
+        return Draws(self.seed, torch.arange(count, device=self.device), 0).normal(self.target.shape, Stream.PILOT)
+
+    def _ratios(self) -> Tensor:
+        ratios = self.target.log_ratio(self.positions(PILOT_SIZE))
+        finite = ratios[ratios.isfinite()]
+        if len(finite) == 0:
+            raise InputError(f"the log ratio is not a finite number at any of {PILOT_SIZE} samples: choose another ratio")
+        return finite
+
+    def slope(self) -> float:
+        """Largest |r1 - r2| / |z1 - z2| over 100 random pairs: the effective Lipschitz constant k_eff of Tanaka 2019, sec. 4."""
+        position = self.positions(2 * PAIRS)
+        first, second = self.target.log_ratio(position).chunk(2)
+        distance = (position[:PAIRS] - position[PAIRS:]).flatten(1).norm(dim=1)
+        slopes = ((first - second).abs() / distance).nan_to_num(0.0, 0.0, 0.0)
+        return float(slopes.max())
+
+    def tuned_eps(self, kernel_of: Callable[[float], Kernel], acceptance: float, start: float = 0.1) -> float:
+        """A step size at which the kernel accepts a share `acceptance` of its proposals, in [1e-9, 10].
+
+        32 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
+        tutorial on adaptive MCMC", algorithm 4); the answer is the mean of log eps over the second half.
+        """
+        index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + CHAINS, device=self.device)
+        log_eps, history = math.log(start), []
+        state = kernel_of(start).init(self.positions(CHAINS))
+        for step in range(1, STEPS + 1):
+            state, info = kernel_of(math.exp(log_eps)).step(state, Draws(self.seed, index, step))
+            log_eps += 3.0 / math.sqrt(step) * (float(info.accepted.float().mean()) - acceptance)
+            log_eps = min(max(log_eps, math.log(1e-9)), math.log(10.0))
+            history.append(log_eps)
+        return math.exp(sum(history[STEPS // 2 :]) / (STEPS - STEPS // 2))
