@@ -1,0 +1,200 @@
+"""The command line. Bad input gives one clear line on standard error and exit status 2."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ebm_refine.errors import InputError
+from ebm_refine.samplers import METHODS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    try:
+        chosen = _parser().parse_args(arguments)
+        return chosen.run(chosen)
+    except InputError as error:
+        print(f"ebm_refine: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ebm_refine: stopped; run the same command again to go on (training: with --resume)", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="ebm_refine", description=__import__("ebm_refine").__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    models = commands.add_parser("models", help="list the embedded models")
+    models.set_defaults(run=_models)
+
+    refine = commands.add_parser("refine", help="sample a model and write images before and after")
+    refine.add_argument("--model", required=True, help="name, folder or Hub id")
+    refine.add_argument("--method", help=f"one of {', '.join(METHODS)}; without it the model's default")
+    _add_settings(refine)
+    refine.add_argument("--seed", default="0")
+    refine.add_argument("--num-images", default="64")
+    refine.add_argument("--ratio", default="auto", help="auto, raw, calibrated or refitted")
+    refine.add_argument("--out", required=True, help="folder for the five files")
+    refine.add_argument("--device", default="cpu")
+    refine.set_defaults(run=_refine)
+
+    evaluate = commands.add_parser("evaluate", help="measure methods against real images; resumable")
+    evaluate.add_argument("--model", required=True)
+    evaluate.add_argument("--methods", required=True, help="comma-separated")
+    _add_settings(evaluate)
+    evaluate.add_argument("--num-images", default="5000")
+    evaluate.add_argument("--seeds", default="0", help="comma-separated")
+    evaluate.add_argument("--ratios", help="comma-separated; without it all that the model has")
+    evaluate.add_argument("--sweep", help="lists of values, as in eps=0.1/0.01,n-steps=10/20")
+    evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
+    evaluate.add_argument("--out", required=True)
+    evaluate.add_argument("--device", default="cpu")
+    evaluate.set_defaults(run=_evaluate)
+
+    train = commands.add_parser("train", help="train a model from its recipe; resumable")
+    train.add_argument("recipe", help="the recipe's name; an unknown one lists them")
+    train.add_argument("--model", help="the model that a ratio recipe starts from")
+    train.add_argument("--data", help="folder of parquet files, or a Hub data set; without it the data set's own Hub id")
+    train.add_argument("--steps", help="training length in the recipe's unit; without it the recipe's own")
+    train.add_argument("--seed", default="0")
+    train.add_argument("--device", default="cpu")
+    train.add_argument("--runs", default="runs", help="folder of resumable states")
+    train.add_argument("--out", default="checkpoints", help="folder that receives the finished checkpoint")
+    train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--eps", help="step size")
+    parser.add_argument("--n-steps", help="transitions, or proposals an image")
+    parser.add_argument("--temperature")
+    parser.add_argument("--beta", default="1")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further option of the method")
+
+
+def _models(chosen: argparse.Namespace) -> int:
+    from ebm_refine.catalogue import list_models
+
+    for model in list_models():
+        shape = "x".join(map(str, model.shape))
+        print(f"{model.name:24} {model.kind:10} {model.dataset:10} {shape:10} {', '.join(model.methods) or '-'}")
+    return 0
+
+
+def _refine(chosen: argparse.Namespace) -> int:
+    from ebm_refine.catalogue import load
+    from ebm_refine.files import writable_folder
+    from ebm_refine.metrics.features import features_for
+    from ebm_refine.metrics.report import compare
+    from ebm_refine.pipeline import RefineResult, stream
+
+    checkpoint = load(chosen.model)
+    stages = stream(
+        checkpoint, chosen.method, num_images=_number(chosen.num_images), seed=_number(chosen.seed), ratio=chosen.ratio,
+        device=_device(chosen.device), **_settings(chosen),
+    )  # fmt: skip
+    writable_folder(chosen.out)
+    result: Any = None
+    for stage in _with_bar(stages):
+        result = stage
+    assert isinstance(result, RefineResult)
+    try:
+        metrics = compare(result.before, result.after, features_for(checkpoint.config["data"]["dataset"]))
+    except InputError as error:  # no extractor for this data: the run is still worth its files
+        metrics = {"note": str(error)}
+    result.save(chosen.out, metrics)
+    print(f"wrote {chosen.out}: before.png after.png samples.npz settings.json metrics.json")
+    return 0
+
+
+def _evaluate(chosen: argparse.Namespace) -> int:
+    from ebm_refine.catalogue import load
+    from ebm_refine.evaluation import evaluate, plan, table
+
+    checkpoint = load(chosen.model)
+    jobs = plan(
+        checkpoint,
+        chosen.methods.split(","),
+        _number(chosen.num_images),
+        [_number(seed) for seed in chosen.seeds.split(",")],
+        chosen.ratios.split(",") if chosen.ratios else None,
+        _sweep(chosen.sweep),
+        _settings(chosen),
+    )
+    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, _device(chosen.device), lambda line: print(line, flush=True))))
+    return 0
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from ebm_refine.training.recipes import train
+
+    steps = None if chosen.steps is None else _number(chosen.steps)
+    folder = train(
+        chosen.recipe, data=chosen.data, model=chosen.model, steps=steps, seed=_number(chosen.seed),
+        device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
+    )  # fmt: skip
+    print(f"wrote {folder}")
+    return 0
+
+
+def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """The sampling settings among the flags, as arguments of `refine`; values are checked there, against their rows."""
+    settings: dict[str, Any] = {"beta": _number(chosen.beta)}
+    for name in ("eps", "n_steps", "temperature"):
+        if getattr(chosen, name) is not None:
+            settings[name] = _number(getattr(chosen, name))
+    options = {}
+    for item in chosen.set:
+        name, found, value = item.partition("=")
+        if not found:
+            raise InputError(f"--set takes name=value; got {item!r}")
+        options[name.replace("-", "_")] = _number(value)
+    return {**settings, "options": options}
+
+
+def _number(text: str) -> int | float | str:
+    """A number where the text is one; else the text, which the row's check then refuses or, for a choice, takes."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _sweep(text: str | None) -> dict[str, list[Any]]:
+    sweep: dict[str, list[Any]] = {}
+    for item in text.split(",") if text else ():
+        name, found, values = item.partition("=")
+        if not found or not values:
+            raise InputError(f"--sweep takes name=value/value,name=value/value; got {text!r}")
+        sweep[name] = [_number(value) for value in values.split("/")]
+    return sweep
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "cpu" or (name.partition(":")[0] == "cuda" and torch.cuda.is_available()):
+        return name
+    raise InputError(f"device must be one of cpu{', cuda' if torch.cuda.is_available() else ''} on this machine; got {name!r}")
+
+
+def _with_bar(stages: Any) -> Any:
+    from tqdm import tqdm
+
+    with tqdm(unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
+        for stage in stages:
+            if hasattr(stage, "n_steps"):
+                bar.total, bar.n = stage.n_steps, stage.step
+                bar.refresh()
+            yield stage

@@ -1,0 +1,79 @@
+"""Imports run one way only, as DESIGN.md lays down, and importing the package touches neither network nor data."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ebm_refine"
+
+# room -> the rooms it may import from; a room may always import from itself and from the three leaves below.
+LEAVES = {"errors", "parameters", "files"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "files": set(),
+    "parameters": set(),
+    "random": set(),
+    "networks": set(),
+    "samplers": {"random"},
+    "density_ratio": {"networks"},
+    "settings": {"samplers", "density_ratio"},
+    "checkpoints": {"networks"},
+    "hub": {"checkpoints"},
+    "card": set(),
+    "space": {"settings"},
+    "catalogue": {"checkpoints", "settings", "hub"},
+    "importing": {"checkpoints", "networks", "card"},
+    "targets": {"checkpoints", "density_ratio", "random"},
+    "metrics": {"checkpoints", "catalogue"},
+    "pipeline": {"catalogue", "checkpoints", "render", "samplers", "settings", "targets"},
+    "evaluation": {"checkpoints", "density_ratio", "metrics", "pipeline", "settings"},
+    "render": set(),
+    "training": {"networks", "samplers", "metrics", "checkpoints", "card", "density_ratio", "random", "targets"},
+    "ui": {"settings", "pipeline", "evaluation", "render", "catalogue", "metrics", "samplers", "space", "checkpoints"},
+}
+EVERYTHING = {"cli", "__init__", "__main__"}
+
+
+def imported_rooms(file: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ebm_refine":
+            path = node.module.split(".")[1:]
+            rooms |= {path[0]} if path else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ebm_refine.")}
+    return rooms
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_one_way(file: Path):
+    room = room_of(file)
+    if room in EVERYTHING:
+        return
+    assert room in ALLOWED, f"{room} is a new room: say in ALLOWED what it may import"
+    forbidden = imported_rooms(file) - ALLOWED[room] - LEAVES - {room}
+    assert not forbidden, f"{file.name} must not import {forbidden}"
+
+
+def test_imports_check_sees_a_forbidden_one(tmp_path: Path):
+    file = tmp_path / "wrong.py"
+    file.write_text("def f():\n    from ebm_refine.pipeline import refine\n    import ebm_refine.ui.page\n")
+    assert imported_rooms(file) == {"pipeline", "ui"}
+
+
+def test_imports_of_the_package_open_no_socket_and_read_no_model():
+    code = (
+        "import socket, builtins\n"
+        "def refuse(*a, **k): raise AssertionError('network at import')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "import sys, ebm_refine\n"
+        "assert 'datasets' not in sys.modules and 'gradio' not in sys.modules and 'sklearn' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
