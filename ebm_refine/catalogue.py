@@ -49,8 +49,15 @@ def load(name_or_path_or_hub_id: str | Path) -> Checkpoint:
     known = {model.name: model.folder for model in list_models()}
     if str(name) in known:
         return load_checkpoint(known[str(name)])
-    if isinstance(name, str) and (EMBEDDED / name).is_dir() and Path(name).name == name:
+    if isinstance(name, str) and _is_folder(EMBEDDED / name) and Path(name).name == name:
         return load_checkpoint(EMBEDDED / name)  # says what is wrong with it
-    if (folder := Path(name)).is_dir():
-        return load_checkpoint(folder)
+    if _is_folder(Path(name)):
+        return load_checkpoint(Path(name))
     raise InputError(f"model must be one of {', '.join(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for any file system
+        return False

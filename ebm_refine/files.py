@@ -22,20 +22,34 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The same for a whole folder: the old one, if any, goes only once the new one is complete."""
+    """The same for a whole folder: the old one, if any, goes only once the new one is complete.
+
+    Raises InputError where `folder` is a file or the place cannot be written.
+    """
     folder = folder.resolve()
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output folder {str(folder)!r} is a file; name a folder")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"output folder {str(folder)!r} cannot be written: {reason}") from None
     try:
         yield temporary
         if folder.exists():
             os.replace(folder, previous)
-        os.replace(temporary, folder)
+        try:
+            os.replace(temporary, folder)
+        except BaseException:
+            if previous.exists():
+                os.replace(previous, folder)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
 
 
 def writable_folder(folder: str | Path) -> Path:
