@@ -26,7 +26,7 @@ class QuadraticRatio(nn.Module):
 
 
 def quadratic(precision: Tensor, centre: Tensor, peak: float = 0.0, module: ModuleType = targets, chunk: int = 20_000) -> Any:
-    """D3's LatentTarget: posterior N(Lambda^-1 A b, Lambda^-1), Lambda = I + A. `module` may be a mutant of ebm_refine.targets."""
+    """D3's LatentTarget: posterior N(Lambda^-1 A b, Lambda^-1), Lambda = I + A. `module` may be a mutant."""
     target = module.LatentTarget(nn.Identity(), QuadraticRatio(precision, centre, peak), len(centre))
     target.chunk = chunk  # one pass for all chains: these toys cost nothing per image
     return target
@@ -109,7 +109,8 @@ class Holed:
 def mutant(module: ModuleType, old: str, new: str) -> ModuleType:
     """A copy of `module` whose source has `old` replaced by `new`; fails where `old` is not there exactly once."""
     source = Path(module.__file__ or "").read_text()
-    assert source.count(old) == 1, f"the mutation of {module.__name__} no longer applies: {old!r} is there {source.count(old)} times"
+    times = source.count(old)
+    assert times == 1, f"the mutation of {module.__name__} no longer applies: {old!r} is there {times} times"
     copy = ModuleType(f"{module.__name__}_mutant")
     copy.__dict__.update({"__file__": module.__file__, "__package__": module.__package__})
     exec(compile(source.replace(old, new), f"{module.__file__} (mutant)", "exec"), copy.__dict__)

@@ -1,7 +1,7 @@
 """Sampling algorithms, one a file. `METHODS` is the table that settings, page, API and command line read.
 
-To add a sampler: write its file (docstring with paper and equation, PARAMETERS, a factory that returns a Kernel), add a row here
-and a row in the contract table of `tests/test_samplers.py`.
+To add a sampler: write its file (docstring with paper and equation, PARAMETERS, a factory of a Kernel), add a row here and
+a row in the contract table of `tests/test_samplers.py`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The contract that every sampler meets: a target to evaluate, a state and an info per transition, a kernel of two functions."""
+"""The contract that every sampler meets: a target to evaluate, a state and an info a transition, a kernel of two functions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol

@@ -40,7 +40,7 @@ class Pilot:
         return finite
 
     def slope(self) -> float:
-        """Largest |r1 - r2| / |z1 - z2| over 100 random pairs: the effective Lipschitz constant k_eff of Tanaka 2019, sec. 4."""
+        """Largest |r1 - r2| / |z1 - z2| of 100 random pairs: the effective Lipschitz constant k_eff of Tanaka 2019, sec. 4."""
         position = self.positions(2 * PAIRS)
         first, second = self.target.log_ratio(position).chunk(2)
         distance = (position[:PAIRS] - position[PAIRS:]).flatten(1).norm(dim=1)

@@ -5,9 +5,9 @@ kept with probability sigmoid(F - gamma), where M bounds exp(r) and
 
     F(r) = r - log M - log(1 - exp(r - log M - delta))
 
-With gamma = 0 and delta -> 0 this is exp(r) / M, exact rejection sampling, if M is a true bound. A bound found as the maximum of
-a pilot is not: a larger r is clipped to it and counted. gamma > 0 rejects more, gamma < 0 (a low percentile of the pilot's F)
-accepts more than the exact rule and is biased towards the generator.
+With gamma = 0 and delta -> 0 this is exp(r) / M, exact rejection sampling, if M is a true bound. A bound found as the maximum
+of a pilot is not: a larger r is clipped to it and counted. gamma > 0 rejects more, gamma < 0 (a low percentile of the pilot's
+F) accepts more than the exact rule and is biased towards the generator.
 
 Each slot draws proposals from its own stream, the first being its starting position, until one is kept. A slot whose budget
 ends keeps the best-scored proposal it saw; such fallbacks are counted.

@@ -1,0 +1,228 @@
+"""The contract: one table, every sampler in it, the same battery for each. Closed-form statistics: test_oracles.py."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+import toys
+from torch import Tensor
+
+from ebm_refine.samplers import METHODS
+from ebm_refine.samplers.base import Info, Kernel, State
+from ebm_refine.samplers.driver import MAX_FRAMES, kept_steps, run
+from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row: `values` over the method's defaults; `forwards`, `gradients` per chain and transition (None: depends on the run).
+
+    `coupled`: the chains depend on one another, as the method says.
+    """
+
+    method: str
+    values: dict[str, Any] = field(default_factory=dict)
+    forwards: int | None = 1
+    gradients: int | None = 1
+    coupled: bool = False
+
+    def build(self, target: Any) -> Kernel:
+        rows = METHODS[self.method].parameters
+        return METHODS[self.method].build(target, {row.name: row.default for row in rows} | self.values, Pilot(target, 0))
+
+
+CASES = [
+    Case("langevin", {"eps": 0.1}),
+    Case("langevin", {"eps": 0.1, "temperature": 0.0}),
+    Case("rejection", {}, forwards=None, gradients=0),
+    Case("rejection", {"gamma_percentile": 80.0}, forwards=None, gradients=0),
+]
+EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case.method, *map(str, case.values.values())]))
+CHAINS, STEPS = 12, 6
+
+
+def posterior() -> Any:
+    return toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=64)
+
+
+def frames(case: Case, target: Any, index: Tensor, seed: int = 3, n_steps: int = STEPS) -> list[Any]:
+    return list(run(case.build(target), target.init(seed, index), seed, index, n_steps))
+
+
+def test_every_method_has_its_case() -> None:
+    assert {case.method for case in CASES} == set(METHODS)
+
+
+@EVERY
+def test_shapes_and_dtypes(case: Case) -> None:
+    target = posterior()
+    for frame in frames(case, target, torch.arange(CHAINS)):
+        assert frame.state.position.shape == (CHAINS, 3)
+        assert frame.state.position.dtype == frame.state.energy.dtype == torch.float32
+        assert frame.state.energy.shape == (CHAINS,)
+        assert frame.accepted.shape == frame.nonfinite.shape == (CHAINS,)
+        assert frame.accepted.dtype == frame.nonfinite.dtype == torch.bool
+        assert not any(isinstance(part, Tensor) and part.requires_grad for part in frame.state)
+
+
+@EVERY
+def test_energy_belongs_to_the_position(case: Case) -> None:
+    """What a state carries is what a fresh evaluation gives; so does its gradient, where it has one."""
+    target = posterior()
+    for frame in frames(case, target, torch.arange(CHAINS)):
+        energy, grad = target.energy_and_grad(frame.state.position)
+        torch.testing.assert_close(frame.state.energy, energy, rtol=1e-5, atol=1e-5)
+        if "grad" in frame.state._fields:
+            torch.testing.assert_close(frame.state.grad, grad, rtol=1e-5, atol=1e-5)
+
+
+@EVERY
+def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
+    first, second, other = (frames(case, posterior(), torch.arange(CHAINS), seed)[-1].state for seed in (3, 3, 4))
+    assert torch.equal(first.position, second.position)
+    assert torch.equal(first.energy, second.energy)
+    assert not torch.equal(first.position, other.position)
+
+
+@EVERY
+def test_a_chain_does_not_depend_on_the_others(case: Case) -> None:
+    if case.coupled:
+        pytest.skip("couples its chains, and says so")
+    everything = frames(case, posterior(), torch.arange(CHAINS))[-1].state
+    few = torch.tensor([7, 2])
+    assert torch.equal(everything.position[few], frames(case, posterior(), few)[-1].state.position)
+    assert torch.equal(everything.position[7:8], frames(case, posterior(), few[:1])[-1].state.position)
+
+
+@EVERY
+def test_the_chains_move(case: Case) -> None:
+    run_frames = frames(case, posterior(), torch.arange(200), n_steps=20)
+    assert (run_frames[-1].state.position != run_frames[0].state.position).any()
+    assert any(frame.accepted.any() for frame in run_frames)
+
+
+@EVERY
+def test_holes_in_the_target_are_survived_and_counted(case: Case) -> None:
+    """NaN in one region, infinity in another: no chain enters either, what was thrown away is counted."""
+    target = toys.Holed(posterior(), edge=1.0)
+    index = torch.arange(400)
+    inside = target.init(3, index)[:, 0].abs() < 1.0
+    index = index[inside]
+    run_frames = list(run(case.build(target), target.init(3, index), 3, index, 30))
+    for frame in run_frames:
+        assert frame.state.position.isfinite().all()
+        assert frame.state.energy.isfinite().all()
+        assert (frame.state.position[:, 0].abs() <= 1.0).all()
+    if case.values.get("temperature") != 0.0:
+        assert sum(int(frame.nonfinite.sum()) for frame in run_frames) > 0
+
+
+@EVERY
+def test_a_start_in_a_hole_stays_finite(case: Case) -> None:
+    target = toys.Holed(posterior(), edge=0.5)
+    for frame in frames(case, target, torch.arange(50), n_steps=10):
+        assert frame.state.position.isfinite().all()
+
+
+@EVERY
+def test_cost_is_counted_by_the_target(case: Case) -> None:
+    if case.forwards is None:
+        pytest.skip("its cost depends on the run")
+    target = posterior()
+    index = torch.arange(CHAINS)
+    kernel = case.build(target)
+    costs = []
+    for _ in run(kernel, target.init(3, index), 3, index, STEPS):
+        costs.append((target.forwards, target.gradients))
+    spent = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(costs)]
+    assert spent == [(CHAINS * case.forwards, CHAINS * (case.gradients or 0))] * STEPS
+
+
+@EVERY
+def test_summary_is_plain_numbers_and_words(case: Case) -> None:
+    target = posterior()
+    kernel = case.build(target)
+    *_, last = run(kernel, target.init(3, torch.arange(CHAINS)), 3, torch.arange(CHAINS), STEPS)
+    assert all(type(value) in (int, float, str) for value in kernel.summary(last.state).values())
+
+
+def count_up(stop: int = 10**9) -> Kernel:
+    """A kernel that adds one to every coordinate, finished once it has done so `stop` times."""
+    everything = torch.ones(1, dtype=torch.bool)
+
+    def step(state: State, draws: Any) -> tuple[State, Info]:
+        return state._replace(position=state.position + 1), Info(everything, ~everything)
+
+    def init(position: Tensor) -> State:
+        return State(position, position[:, 0], position)
+
+    return Kernel(init, step, finished=lambda state: bool(state.position[0, 0] >= stop))
+
+
+def drive(n_steps: int, stop: int = 10**9) -> list[Any]:
+    return list(run(count_up(stop), torch.zeros(1, 1), 0, torch.zeros(1, dtype=torch.int64), n_steps))
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 59, 60, 61, 1000])
+def test_driver_keeps_at_most_sixty_frames_ends_included(n_steps: int) -> None:
+    frames = drive(n_steps)
+    assert [frame.step for frame in frames] == list(range(n_steps + 1))
+    kept = [frame.step for frame in frames if frame.keep]
+    assert len(kept) == min(n_steps + 1, MAX_FRAMES)
+    assert (kept[0], kept[-1]) == (0, n_steps)
+    gaps = {after - before for before, after in pairwise(kept)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert kept_steps(n_steps) == frozenset(kept)
+
+
+def test_driver_ends_early_and_keeps_the_end() -> None:
+    frames = drive(1000, stop=7)
+    assert frames[-1].step == 7
+    assert frames[-1].keep
+    assert float(frames[-1].state.position) == 7.0
+
+
+def test_driver_stops_when_closed() -> None:
+    stages = run(count_up(), torch.zeros(1, 1), 0, torch.zeros(1, dtype=torch.int64), 1000)
+    next(stages)
+    stages.close()
+    assert list(stages) == []
+
+
+def test_rejection_starts_from_before_and_counts_its_fallbacks() -> None:
+    """Proposal 0 is the slot's own start; a slot whose budget ends keeps its best proposal and is counted."""
+    target = posterior()
+    index = torch.arange(200)
+    start = target.init(3, index)
+    kernel = METHODS["rejection"].build(
+        target, {"log_bound": toys.PEAK + 4.0, "gamma_percentile": None, "delta": 1e-6}, Pilot(target, 0)
+    )
+    *_, first = run(kernel, start, 3, index, 1)
+    assert torch.equal(first.state.position, start)
+    *_, last = run(kernel, start, 3, index, 5)
+    summary = kernel.summary(last.state)
+    assert summary["budget_exhausted"] == int((~last.state.done).sum()) > 0
+    assert (target.log_ratio(last.state.position)[~last.state.done] >= target.log_ratio(start)[~last.state.done]).all()
+
+
+def test_rejection_counts_ratios_above_its_bound() -> None:
+    target = posterior()
+    index = torch.arange(300)
+    kernel = METHODS["rejection"].build(target, {"log_bound": 0.0, "gamma_percentile": None, "delta": 1e-6}, Pilot(target, 0))
+    *_, last = run(kernel, target.init(3, index), 3, index, 50)
+    assert kernel.summary(last.state)["exceedances"] > 0
+
+
+def test_pilot_is_fixed_whatever_is_asked_for() -> None:
+    target = posterior()
+    assert torch.equal(Pilot(target, 5).ratios(), Pilot(target, 5).ratios())
+    assert len(Pilot(target, 5).ratios()) == PILOT_SIZE
+    assert not torch.equal(Pilot(target, 5).positions(4), Pilot(target, 6).positions(4))
+    assert not torch.equal(Pilot(target, 5).positions(4), target.init(5, torch.arange(4)))
+
+
+def test_pilot_says_when_no_ratio_is_finite() -> None:
+    with pytest.raises(ValueError, match="not a finite number"):
+        Pilot(toys.Holed(posterior(), edge=0.0), 0).ratios()
