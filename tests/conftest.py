@@ -1,3 +1,79 @@
+"""Fixtures that several test files share: small real checkpoints, so that no test depends on the embedded weights."""
+
+from pathlib import Path
+
+import pytest
 import torch
 
+from ebm_refine import catalogue
+from ebm_refine.checkpoints import Part, load_checkpoint, save_checkpoint
+from ebm_refine.metrics import features
+from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.networks.resnet import ResNetClassifier
+
 torch.set_num_threads(1)
+
+DATA = {"shape": [3, 32, 32], "range": [-1, 1], "dataset": "cifar10"}
+
+
+def tiny_pair_parts(seed: int = 0) -> dict[str, Part]:
+    """A random pair of the DCGAN family, small enough to run in milliseconds; D's weights are large, so that r varies."""
+    torch.manual_seed(seed)
+    generator_arguments = {"latent": 8, "widths": [8, 8, 8], "channels": 3}
+    discriminator_arguments = {"widths": [8, 8, 8], "channels": 3}
+    generator, discriminator = DCGANGenerator(**generator_arguments), DCGANDiscriminator(**discriminator_arguments)
+    with torch.no_grad():
+        for parameter in [*generator.parameters(), *discriminator.parameters()]:
+            parameter.mul_(3.0)
+    return {
+        "generator": Part("dcgan-generator", generator_arguments, generator),
+        "discriminator": Part("dcgan-discriminator", discriminator_arguments, discriminator),
+    }
+
+
+def tiny_pair_config() -> dict:
+    return {
+        "kind": "pair",
+        "title": "a tiny random pair",
+        "prior": {"name": "normal", "dim": 8},
+        "data": DATA,
+        "discriminator_output": "logit",
+        "calibration": {"slope": 0.5, "intercept": 0.1},
+        "defaults": {"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.05, "n_steps": 5}},
+        "training": {},
+    }
+
+
+@pytest.fixture
+def tiny_pair(tmp_path: Path) -> Path:
+    """The folder of a loadable pair called `tiny`."""
+    save_checkpoint(tmp_path / "tiny", tiny_pair_config(), tiny_pair_parts(), "")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path, monkeypatch) -> Path:
+    """An embedded folder of its own with the pair `tiny` and four-dimensional `cifar10-features` with their references."""
+    from ebm_refine.training.features import floors, reference_table
+
+    folder = tmp_path / "embedded"
+    save_checkpoint(folder / "tiny", tiny_pair_config(), tiny_pair_parts(), "")
+    torch.manual_seed(1)
+    arguments = {"in_channels": 3, "widths": [4, 4, 4], "classes": 10}
+    config = {"kind": "features", "title": "tiny features", "data": DATA, "training": {}}
+    part = {"features": Part("resnet-classifier", arguments, ResNetClassifier(**arguments))}
+    real = torch.randint(0, 256, (400, 3, 32, 32), dtype=torch.uint8)
+    save_checkpoint(folder / "cifar10-features", config, part, "")
+    extractor = features.FeatureExtractor(load_checkpoint(folder / "cifar10-features"))
+    tables = {
+        "reference-test": reference_table(extractor(real[:200])),
+        "reference-holdout": reference_table(extractor(real[200:])),
+    }
+    save_checkpoint(folder / "cifar10-features", config, part, "", tables)
+    reference = features.FeatureExtractor(load_checkpoint(folder / "cifar10-features")).references["test"]
+    config["floors"] = floors(extractor(real[200:]), reference)
+    save_checkpoint(folder / "cifar10-features", config, part, "", tables)
+    monkeypatch.setattr(catalogue, "EMBEDDED", folder)
+    features.features_for.cache_clear()
+    yield folder
+    features.features_for.cache_clear()
