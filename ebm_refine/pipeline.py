@@ -66,7 +66,7 @@ class RefineResult:
 
     def decode(self, positions: Tensor) -> Tensor:
         """Images (K, C, H, W) uint8 of positions, such as those of a frame."""
-        return LatentTarget.of(self.checkpoint, self.settings.ratio).decode(positions)
+        return decode(self.checkpoint, self.settings.ratio, positions)
 
     def save(self, folder: str | Path, metrics: dict[str, Any] | None = None) -> Path:
         """Write before.png, after.png, samples.npz, settings.json and metrics.json; the same run gives the same bytes.
@@ -94,6 +94,11 @@ class RefineResult:
         _write(folder / "settings.json", _json(self.settings.as_dict()))
         _write(folder / "metrics.json", _json({"diagnostics": self.diagnostics, **(metrics or {})}))
         return folder
+
+
+def decode(checkpoint: Checkpoint, ratio: str, positions: Tensor, device: str = "cpu") -> Tensor:
+    """Images (K, C, H, W) uint8, on the CPU, of positions such as those of a frame. `device` is the run's own."""
+    return LatentTarget.of(checkpoint, ratio, device=device).decode(positions.to(device))
 
 
 def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,

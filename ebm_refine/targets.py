@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ebm_refine import cancellation
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.density_ratio import log_ratio
 from ebm_refine.random import Draws, Stream
@@ -80,6 +81,7 @@ class LatentTarget:
     def _in_chunks(self, function: Callable[[Tensor], tuple[Tensor, ...]], position: Tensor) -> tuple[Tensor, ...]:
         results = []
         for part in position.split(self.chunk):
+            cancellation.check()
             padded = torch.cat([part, part.new_zeros(self.chunk - len(part), *part.shape[1:])])
             results.append([result[: len(part)] for result in function(padded)])
         return tuple(torch.cat(column) for column in zip(*results, strict=True))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ebm_refine import catalogue
+from ebm_refine import cancellation, catalogue
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 
@@ -58,6 +58,7 @@ class FeatureExtractor(nn.Module):
         return torch.cat([self._padded(part) for part in images.split(CHUNK)]) if len(images) else torch.empty(0)
 
     def _padded(self, part: Tensor) -> Tensor:
+        cancellation.check()
         count = len(part)
         part = torch.cat([part, part.new_zeros(CHUNK - count, *part.shape[1:])])
         return self.network.features(part.float().div_(127.5).sub_(1.0))[:count]
