@@ -1,26 +1,122 @@
-"""Pictures of results: grids of samples as PNG. Pixels stay exact: no lossy format, no smoothing."""
+"""Pictures of results: grids, film strips, animations. Pixels stay exact: PNG or lossless WebP, and no smoothing."""
 
+import base64
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from ebm_refine.files import replacing
 
+CAPTION_HEIGHT = 14
+ANIMATIONS = ("webp", "gif")
+
+
+class Layout(NamedTuple):
+    """Where the tiles of a grid lie: `count` of them, `columns` in a row, one every `pitch_x`, `pitch_y` pixels."""
+
+    count: int
+    columns: int
+    pitch_x: int
+    pitch_y: int
+
+    def tile_at(self, x: float, y: float) -> int | None:
+        """The number of the tile under a pixel, or None beside them all."""
+        column, row = int(x // self.pitch_x), int(y // self.pitch_y)
+        number = row * self.columns + column
+        return number if 0 <= column < self.columns and 0 <= number < self.count else None
+
+
+def columns_for(count: int) -> int:
+    """How wide a nearly square grid of `count` tiles is."""
+    return max(1, round(count**0.5))
+
 
 def grid(images: Tensor, columns: int | None = None, scale: int = 1, limit: int = 256) -> Image.Image:
     """A grid of uint8 images (N, C, H, W), the first `limit` of them, enlarged `scale` times by repeating pixels."""
     images = images[:limit]
-    columns = columns or max(1, round(len(images) ** 0.5))
-    picture = make_grid(images, nrow=columns, padding=1, pad_value=0)
+    picture = make_grid(images, nrow=columns or columns_for(len(images)), padding=1, pad_value=0)
     if scale > 1:
         picture = picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     return Image.fromarray(picture.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
 
 
+def grid_layout(images: Tensor, scale: int = 1) -> Layout:
+    """Where `grid(images, scale=scale)` puts its tiles."""
+    count, _, height, width = images.shape
+    return Layout(count, columns_for(count), (width + 1) * scale, (height + 1) * scale)
+
+
+def captioned(images: Tensor, captions: Sequence[str], scale: int = 1) -> Image.Image:
+    """The same grid with a line of text under every tile; `captioned_layout` says where the tiles lie."""
+    layout = captioned_layout(images, scale)
+    rows = -(-layout.count // layout.columns)
+    picture = Image.new("RGB", (layout.columns * layout.pitch_x + scale, rows * layout.pitch_y + scale))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        x = scale + number % layout.columns * layout.pitch_x
+        y = scale + number // layout.columns * layout.pitch_y
+        tile = grid(image[None], scale=scale)
+        picture.paste(tile.crop((scale, scale, tile.width - scale, tile.height - scale)), (x, y))
+        middle = (x + (layout.pitch_x - scale) / 2, y + layout.pitch_y - scale - CAPTION_HEIGHT / 2)
+        draw.text(middle, caption, fill=(225, 225, 225), font=font, anchor="mm")
+    return picture
+
+
+def captioned_layout(images: Tensor, scale: int = 1) -> Layout:
+    plain = grid_layout(images, scale)
+    return plain._replace(pitch_y=plain.pitch_y + CAPTION_HEIGHT)
+
+
+def scale_for(images: Tensor, width: int) -> int:
+    """By how much a grid of `images` may be enlarged to be at most `width` pixels wide, at least 1."""
+    layout = grid_layout(images)
+    return max(1, width // (layout.columns * layout.pitch_x))
+
+
+def strip(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size, one below the other: what the page's player shows a window of."""
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (width, height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        whole.paste(picture, (0, number * height))
+    return whole
+
+
+def animation(pictures: Sequence[Image.Image], kind: str, milliseconds: int = 100) -> bytes:
+    """A looping animation, "webp" (lossless) or "gif" (256 colours), that rests on its last picture."""
+    times = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
+    buffer = io.BytesIO()
+    details = {"lossless": True, "method": 2} if kind == "webp" else {"optimize": False, "disposal": 1}
+    pictures[0].save(
+        buffer, format=kind.upper(), save_all=True, append_images=list(pictures[1:]), duration=times, loop=0, **details
+    )
+    return buffer.getvalue()
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as PNG, with no metadata, so that the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def data_uri(picture: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+
+
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Write `picture` in one step, with no metadata, so that the same picture gives the same bytes."""
+    """Write `picture` in one step."""
     with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+        temporary.write_bytes(png(picture))
+
+
+def energy_table(trace: Tensor, steps: Sequence[int]) -> list[tuple[int, float, str]]:
+    """Rows (step, energy, series) of a plot: mean and the 10 % and 90 % quantiles over the chains of `trace` (frames, N)."""
+    lines = {"mean": trace.mean(1), "90 % of chains below": trace.quantile(0.9, 1), "10 % of chains below": trace.quantile(0.1, 1)}
+    return [(step, float(value), name) for name, line in lines.items() for step, value in zip(steps, line, strict=True)]

@@ -1,0 +1,36 @@
+"""What one visitor may ask of the page and the API at once, so that the worst case stays bounded."""
+
+from ebm_refine.errors import InputError
+from ebm_refine.settings import Settings
+
+MAX_IMAGES = 256
+MAX_WORK = 40_000
+MAX_SECONDS = 120
+MAX_WAITING = 16
+
+
+def check(settings: Settings) -> Settings:
+    """Give the settings back if they fit. Raises InputError, one sentence that says how large they may be."""
+    images, steps = settings.num_images, settings.n_steps
+    if images > MAX_IMAGES:
+        raise InputError(f"num_images must be a whole number from 1 to {MAX_IMAGES} here; got {images}")
+    if images * steps > MAX_WORK:
+        raise InputError(
+            f"num_images x n_steps must be at most {MAX_WORK} here; got {images} x {steps} = {images * steps}, "
+            f"so with {images} images n_steps may be at most {MAX_WORK // images}"
+        )
+    return settings
+
+
+def too_slow() -> InputError:
+    return InputError(f"the run was stopped after {MAX_SECONDS} seconds; ask for fewer images or steps")
+
+
+def as_dict() -> dict[str, int]:
+    """The limits as `/status` tells them."""
+    return {
+        "num_images": MAX_IMAGES,
+        "num_images_times_n_steps": MAX_WORK,
+        "seconds": MAX_SECONDS,
+        "waiting": MAX_WAITING,
+    }

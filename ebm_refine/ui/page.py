@@ -1,0 +1,39 @@
+"""The page as a whole: its tabs, its endpoints, and how it is served."""
+
+from typing import Any
+
+import gradio as gr
+
+from ebm_refine.ui import api, limits
+
+
+class Page(gr.Blocks):
+    """Blocks that tell an HTTP caller with too few values so; Gradio itself answers such calls with nothing."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        expected = len(block_fn.inputs)
+        if len(inputs) != expected:
+            raise gr.Error(f"this call takes {expected} values; got {len(inputs)}", print_exception=False)
+
+
+def build() -> gr.Blocks:
+    """The page, ready to be launched. No network, no weights: models are read when they are used."""
+    with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
+        api.add(demo)
+    # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
+    demo.queue(max_size=limits.MAX_WAITING, api_open=False)
+    return demo
+
+
+def launch(demo: gr.Blocks, **options: Any) -> Any:
+    """Serve the page; `options` are those of `gr.Blocks.launch` and win over ours."""
+    ours: dict[str, Any] = {
+        "show_error": False,
+        "max_file_size": "1kb",
+        "enable_monitoring": False,
+        "strict_cors": True,
+        "footer_links": [],
+        "ssr_mode": False,
+        "run_history": False,
+    }
+    return demo.launch(**{**ours, **options})

@@ -1,0 +1,200 @@
+"""From raw values to a run: check them, stream the pipeline in the background, and keep of its result what the page shows."""
+
+import html
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import gradio as gr
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ebm_refine import render
+from ebm_refine.catalogue import ModelInfo, list_models, load
+from ebm_refine.errors import InputError
+from ebm_refine.parameters import shorten
+from ebm_refine.pipeline import Frame, RefineResult, decode, stream
+from ebm_refine.settings import Settings, resolve
+from ebm_refine.ui import limits
+from ebm_refine.ui.background import in_background
+
+LIVE_EVERY = 0.1
+# A film is sent to the browser in one piece, and a tile's frames stay in memory while the visitor looks at them.
+FILM_PIXELS = 1_500_000
+FILM_FRAME_PIXELS = 70_000
+KEPT_BYTES = 16_000_000
+T = TypeVar("T")
+
+
+class Live(NamedTuple):
+    """A moment of a running chain: the pipeline's frame and its images (K <= 64, C, H, W) uint8."""
+
+    frame: Frame
+    images: Tensor
+
+
+class Record(NamedTuple):
+    """What stays of a run for its visitor: small, on the CPU, no networks.
+
+    `film` (F, K, C, H, W) uint8 are the first K chains at `film_steps`; `energies` (frames, N) and `ratios` (frames, K <= 64)
+    belong to `steps`. `metrics` is what `/refine` returns.
+    """
+
+    settings: Settings
+    before: Tensor
+    after: Tensor
+    energy_before: Tensor
+    energy_after: Tensor
+    ratio_before: Tensor | None
+    ratio_after: Tensor | None
+    steps: list[int]
+    energies: Tensor
+    ratios: Tensor
+    film: Tensor
+    film_steps: list[int]
+    metrics: dict[str, Any]
+    seconds: float
+
+
+class Finished(NamedTuple):
+    """The end of a run: its record, and the zipped files, which lie there until the stream is closed."""
+
+    record: Record
+    bundle: Path
+
+
+def refinable_models() -> dict[str, ModelInfo]:
+    """The embedded models that some method can refine, by name."""
+    return {model.name: model for model in list_models() if model.methods}
+
+
+def model_named(name: Any) -> ModelInfo:
+    """The embedded model of that name; paths and Hub ids are for the library, not for visitors."""
+    models = refinable_models()
+    if not isinstance(name, str) or name not in models:
+        raise InputError(f"model must be one of {', '.join(models) or '(none embedded)'}; got {shorten(name)}")
+    return models[name]
+
+
+def checked(model: Any, arguments: dict[str, Any]) -> Settings:
+    """The settings that these raw values make, within the page's limits. Raises InputError."""
+    info = model_named(model)
+    return limits.check(resolve(info.name, info.config, **arguments))
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run(model: Any, arguments: dict[str, Any]) -> Generator[Live | Finished | None, None, None]:
+    """Yield live moments about ten times a second, then the end; None at least every fifth of a second. Close it to stop.
+
+    Raises InputError for bad values, and for a run that takes too long.
+    """
+    settings = checked(model, arguments)
+    began = time.monotonic()
+    with (
+        TemporaryDirectory(prefix="refine-", ignore_cleanup_errors=True) as folder,
+        closing(in_background(lambda: _work(settings, arguments, folder))) as news,
+    ):
+        for item in news:
+            yield item
+            if time.monotonic() - began > limits.MAX_SECONDS:
+                raise limits.too_slow()
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What a visitor did wrong becomes one sentence on the page and in the API. Their own text stays text."""
+    try:
+        yield
+    except InputError as error:
+        # Gradio shows messages as HTML; quotes stay as they are, so that API callers read the same words.
+        raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        raise gr.Error("the device has not enough memory for this; lower num_images", print_exception=False) from None
+
+
+def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generator[Live | Finished, None, None]:
+    began, shown, where = time.monotonic(), 0.0, device()
+    checkpoint = load(settings.model)
+    result: Any = None
+    for result in stream(checkpoint, device=where, **arguments):
+        if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):
+            yield Live(result, decode(checkpoint, settings.ratio, result.positions, where))
+            shown = time.monotonic()
+    assert isinstance(result, RefineResult)
+    film, film_steps = _film(result, where)
+    metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **_measured(result)}
+    record = Record(
+        settings=result.settings,
+        before=result.before,
+        after=result.after,
+        energy_before=result.energy_before,
+        energy_after=result.energy_after,
+        ratio_before=result.ratio_before,
+        ratio_after=result.ratio_after,
+        steps=result.trace_steps,
+        energies=result.energy_trace,
+        ratios=torch.stack([frame.ratio for frame in result.frames]),
+        film=film,
+        film_steps=film_steps,
+        metrics=metrics,
+        seconds=time.monotonic() - began,
+    )
+    yield Finished(record, _bundle(result, metrics, Path(folder)))
+
+
+def _film(result: RefineResult, where: str) -> tuple[Tensor, list[int]]:
+    """The recorded frames as images, thinned where they would take too much memory; both ends stay."""
+    a_frame = result.before[: len(result.frames[0].positions)].numel()
+    frames = thinned(result.frames, max(2, KEPT_BYTES // a_frame))
+    images = [decode(result.checkpoint, result.settings.ratio, frame.positions, where) for frame in frames]
+    return torch.stack(images), [frame.step for frame in frames]
+
+
+def _measured(result: RefineResult) -> dict[str, Any]:
+    """The report of the metrics, or a note why there is none."""
+    if len(result.before) < 2:
+        return {"note": "a distance needs at least 2 images"}
+    # Imported here: torchmetrics takes seconds that the page should not wait for.
+    from ebm_refine.metrics.features import features_for
+    from ebm_refine.metrics.report import compare
+
+    try:
+        return compare(result.before, result.after, features_for(result.checkpoint.config["data"]["dataset"]))
+    except InputError as error:
+        return {"note": str(error)}
+
+
+def _bundle(result: RefineResult, metrics: dict[str, Any], folder: Path) -> Path:
+    """The result's files in one zip; the same run gives the same bytes."""
+    saved = result.save(folder / "files", {name: value for name, value in metrics.items() if name != "diagnostics"})
+    path = folder / f"{result.settings.model}-{result.settings.method}-seed{result.settings.seed}.zip"
+    with ZipFile(path, "w", ZIP_STORED) as archive:
+        for file in sorted(saved.iterdir()):
+            archive.writestr(ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0)), file.read_bytes())
+    return path
+
+
+def thinned(items: list[T], most: int) -> list[T]:
+    """At most `most` of the items, evenly spread, both ends among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]
+
+
+def film_pictures(record: Record, tile: int | None = None) -> tuple[list[Image.Image], list[int]]:
+    """The frames of the whole grid (as many tiles and frames as a browser takes at once), or of one tile, with their steps."""
+    if tile is not None:
+        return [render.grid(images[tile : tile + 1]) for images in record.film], record.film_steps
+    height, width = record.before.shape[2:]
+    tiles = max(1, min(record.film.shape[1], FILM_FRAME_PIXELS // (height * width)))
+    pairs = thinned(list(zip(record.film, record.film_steps, strict=True)), max(2, FILM_PIXELS // (tiles * height * width)))
+    return [render.grid(images[:tiles]) for images, _ in pairs], [step for _, step in pairs]
