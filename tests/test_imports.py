@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "density_ratio": {"networks"},
     "settings": {"samplers", "density_ratio"},
     "checkpoints": {"networks"},
-    "hub": {"checkpoints"},
+    "hub": {"checkpoints", "card"},
     "card": set(),
     "space": {"settings"},
     "catalogue": {"checkpoints", "settings", "hub"},

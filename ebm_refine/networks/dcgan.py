@@ -4,17 +4,22 @@ Layers lie in one `nn.Sequential` called `main`, numbered as in the PyTorch exam
 arguments are read off its shapes (`ebm_refine.importing`).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+# The last layer of a generator by its kernel: stride and padding.
+LAST_STRIDES = {4: (2, 1), 3: (1, 1), 1: (1, 0)}
 
 
 class DCGANGenerator(nn.Module):
     """Latents (B, latent), float -> images (B, channels, S, S) in [-1, 1], S = 4 * 2**len(widths).
 
     `stem` is the first layer: "transposed" (a 4x4 transposed convolution of the latent, the PyTorch example) or "linear".
-    `last_kernel` is 4 (the last layer doubles the size) or 1 (it does not, as in some public 32x32 models).
+    `last_kernel` is 4 (the last layer doubles the size), or 3 or 1 (it does not, as in some public 32x32 models: then S is
+    half of that). `bias` gives every layer one; the original has none.
     """
 
     def __init__(
@@ -24,24 +29,23 @@ class DCGANGenerator(nn.Module):
         channels: int = 3,
         stem: str = "transposed",
         last_kernel: int = 4,
+        bias: bool = False,
     ):
         super().__init__()
         self.latent = latent
         if stem == "transposed":
-            layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)]
+            layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=bias)]
         elif stem == "linear":
-            layers = [LinearStem(latent, widths[0])]
+            layers = [LinearStem(latent, widths[0], bias)]
         else:
             raise ValueError(f"stem must be 'transposed' or 'linear', got {stem!r}")
         layers += [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        if last_kernel == 4:
-            layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh()]
-        elif last_kernel == 1:
-            layers += [nn.ConvTranspose2d(widths[-1], channels, 1, 1, 0, bias=False), nn.Tanh()]
-        else:
-            raise ValueError(f"last_kernel must be 4 or 1, got {last_kernel!r}")
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=bias), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        if last_kernel not in LAST_STRIDES:
+            raise ValueError(f"last_kernel must be one of {', '.join(map(str, LAST_STRIDES))}, got {last_kernel!r}")
+        stride, padding = LAST_STRIDES[last_kernel]
+        layers += [nn.ConvTranspose2d(widths[-1], channels, last_kernel, stride, padding, bias=bias), nn.Tanh()]
         self.main = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -51,9 +55,9 @@ class DCGANGenerator(nn.Module):
 class LinearStem(nn.Module):
     """Latents (B, latent, 1, 1) -> (B, width, 4, 4) through one linear layer."""
 
-    def __init__(self, latent: int, width: int):
+    def __init__(self, latent: int, width: int, bias: bool = False):
         super().__init__()
-        self.linear = nn.Linear(latent, width * 16, bias=False)
+        self.linear = nn.Linear(latent, width * 16, bias=bias)
         self.width = width
 
     def forward(self, latents: Tensor) -> Tensor:

@@ -1,0 +1,209 @@
+"""The model card: Hub front matter and readable text, from `config.json` alone, so that it cannot say anything else."""
+
+from collections.abc import Iterable
+from typing import Any
+
+HUB_DATASETS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "celeba": "nielsr/CelebA-faces"}
+KIND_TEXT = {
+    "pair": "a GAN pair: a generator and its discriminator, which together are an energy-based model of images",
+    "energy": "an energy-based model of images",
+    "joint": "a generator and an energy-based model trained together",
+    "rbm": "a restricted Boltzmann machine",
+    "dbn": "a deep belief network",
+    "points": "a model of points in the plane",
+    "features": "a frozen classifier whose penultimate layer gives the features in which samples are compared",
+}
+
+
+def model_card(config: dict[str, Any]) -> str:
+    """The README.md of a checkpoint with this config. `name` in it is the model's name; any other key may be missing."""
+    sections = [
+        [f"# {config.get('title') or config.get('name') or 'Model'}", "", _what(config)],
+        _usage(config),
+        _ratios(config.get("ratio_report")),
+        _metrics(config.get("metrics")),
+        _holdout(config.get("holdout_distance")),
+        _accuracy(config.get("accuracy")),
+        _floors(config.get("floors")),
+        _training(config.get("training")),
+        _weights(config.get("parts")),
+        _honesty(config),
+    ]
+    text = "\n\n".join("\n".join(section) for section in sections if section)
+    return f"---\n{_front_matter(config)}\n---\n\n{text}\n"
+
+
+def _front_matter(config: dict[str, Any]) -> str:
+    # huggingface_hub takes a moment to import, and only a card needs this part of it.
+    from huggingface_hub import EvalResult, ModelCardData
+
+    kind, dataset = config.get("kind", "pair"), _dataset(config)
+    hub_id = HUB_DATASETS.get(dataset, dataset)
+    results = [
+        EvalResult(
+            task_type="unconditional-image-generation",
+            dataset_type=hub_id,
+            dataset_name=dataset,
+            dataset_split=metric.get("reference_split"),
+            metric_type=str(metric["name"]),
+            metric_name=str(metric["name"]),
+            metric_value=metric["value"],
+            metric_args={key: value for key, value in metric.items() if key not in ("name", "value")},
+        )
+        for metric in config.get("metrics") or []
+    ]
+    data = ModelCardData(
+        model_name=config.get("name") or config.get("title") or "model",
+        library_name="ebm_refine",
+        pipeline_tag="unconditional-image-generation" if kind not in ("features", "points") else None,
+        tags=["ebm_refine", "energy-based-model", *(["gan"] if kind in ("pair", "joint") else []), kind],
+        datasets=[hub_id] if dataset in HUB_DATASETS else None,
+        license=config.get("training", {}).get("license") or config.get("license") or "mit",
+        eval_results=results or None,
+    )
+    return data.to_yaml().strip()
+
+
+def _what(config: dict[str, Any]) -> str:
+    kind, data = config.get("kind", "pair"), config.get("data", {})
+    shape = "×".join(map(str, data.get("shape", []))) or "unknown shape"
+    text = (
+        f"This is {KIND_TEXT.get(kind, kind)}. Data: {_dataset(config)}, {shape} (channels first), range {data.get('range')}."
+    )
+    if prior := config.get("prior"):
+        text += f" Latents: standard {prior.get('name')}, dimension {prior.get('dim')}."
+    return text
+
+
+def _usage(config: dict[str, Any]) -> list[str]:
+    name = config.get("repo") or config.get("name") or "FOLDER"
+    if config.get("kind") == "features":
+        return ["## Use", "", "```python", "import ebm_refine", "", f'features = ebm_refine.load("{name}")', "```"]
+    return [
+        "## Use",
+        "",
+        "```python",
+        "import ebm_refine",
+        "",
+        f'result = ebm_refine.refine("{name}", num_images=64, seed=0)',
+        'result.save("out")  # before.png, after.png, samples.npz, settings.json, metrics.json',
+        "```",
+        "",
+        "```sh",
+        f"python -m ebm_refine refine --model {name} --num-images 64 --seed 0 --out out",
+        "```",
+    ]
+
+
+def _ratios(report: dict[str, Any] | None) -> list[str]:
+    if not report:
+        return []
+    columns = ("cross_entropy", "z_statistic", "mean_weight", "effective_sample_share")
+    rows = [[name, *(_number(values.get(column)) for column in columns)] for name, values in report.items()]
+    sizes = next(iter(report.values()))
+    return [
+        "## How far the log ratio can be believed",
+        "",
+        f"On {sizes.get('n_real', '?')} held-out real images and {sizes.get('n_fake', '?')} fresh fakes. Chance is a "
+        "cross-entropy of 0.693; a calibrated ratio has a Z statistic like a standard normal number, a mean weight of 1, and "
+        "the larger the effective share of samples, the less the weights have collapsed.",
+        "",
+        *_table(["ratio", "cross-entropy", "Z", "mean weight", "effective share"], rows),
+    ]
+
+
+def _metrics(metrics: list[dict[str, Any]] | None) -> list[str]:
+    if not metrics:
+        return []
+    rows = [
+        [
+            str(metric.get("name")),
+            _number(metric.get("value")),
+            str(metric.get("num_images", "–")),
+            _listed(metric.get("seeds")),
+            f"{metric.get('extractor', '–')} `{str(metric.get('extractor_sha256', ''))[:12]}`",
+            str(metric.get("reference_split", "–")),
+            _number(metric.get("floor")),
+        ]
+        for metric in metrics
+    ]
+    lines = ["## Metrics", "", *_table(["metric", "value", "N", "seeds", "extractor", "reference", "real-versus-real"], rows)]
+    commands = sorted({str(metric["command"]) for metric in metrics if metric.get("command")})
+    return lines + (["", "Measured by:", "", "```sh", *commands, "```"] if commands else [])
+
+
+def _holdout(distance: dict[str, Any] | None) -> list[str]:
+    if not distance:
+        return []
+    return [
+        f"Chosen among its training states by holdout distance: {_number(distance.get('value'))} "
+        f"({distance.get('title', 'Fréchet distance')}, `{distance.get('extractor')}` {str(distance.get('sha256', ''))[:12]}, "
+        f"N = {distance.get('num_images')})."
+    ]
+
+
+def _accuracy(accuracy: dict[str, Any] | None) -> list[str]:
+    if not accuracy:
+        return []
+    return ["## Accuracy", "", *_table(["measured on", "value"], [[key, _number(value)] for key, value in accuracy.items()])]
+
+
+def _floors(floors: dict[str, Any] | None) -> list[str]:
+    """Real against real: what a perfect generator would score."""
+    if not floors:
+        return []
+    columns = list(dict.fromkeys(key for row in floors.values() for key in row))
+    rows = [[size, *(_number(row.get(column)) for column in columns)] for size, row in floors.items()]
+    return ["## Real-versus-real floors", "", *_table(["N", *columns], rows)]
+
+
+def _training(training: dict[str, Any] | None) -> list[str]:
+    if not training:
+        return []
+    rows = [[key, _listed(value) if isinstance(value, dict | list) else _number(value)] for key, value in training.items()]
+    return ["## Training record", "", *_table(["", ""], rows)]
+
+
+def _weights(parts: dict[str, Any] | None) -> list[str]:
+    if not parts:
+        return []
+    rows = [[role, part.get("architecture", "–"), f"`{part.get('sha256', '')}`"] for role, part in parts.items()]
+    return ["## Weights", "", *_table(["role", "architecture", "sha256"], rows)]
+
+
+def _honesty(config: dict[str, Any]) -> list[str]:
+    notes = ["A sampler optimises the energy, so energy and log ratio are never a measure of quality."]
+    if config.get("kind") in ("pair", "joint"):
+        notes.append("The discriminator estimates the density ratio for this generator only.")
+    if not any(str(metric.get("name", "")).upper() == "FID" for metric in config.get("metrics") or []):
+        notes.append("No number here is an FID: that word is kept for Inception-v3 features at 2,048 images or more.")
+    if not config.get("metrics") and config.get("kind") not in ("features", None):
+        notes.append("No quality metric has been recorded for this model.")
+    if config.get("training", {}).get("recipe") == "import":
+        notes.append(
+            f"Imported from foreign weights; what a state dict does not tell was assumed: {config['training'].get('assumed')}."
+        )
+    return ["## Notes", "", *(f"- {note}" for note in notes)]
+
+
+def _dataset(config: dict[str, Any]) -> str:
+    return str(config.get("data", {}).get("dataset", "unknown"))
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_number(item)}" for key, item in value.items()) or "–"
+    return ", ".join(map(_number, value)) if isinstance(value, list | tuple) else _number(value)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
