@@ -9,10 +9,12 @@ import torch
 import toys
 from torch import Tensor
 
-from ebm_refine.samplers import METHODS
+from ebm_refine.samplers import METHODS, flow
 from ebm_refine.samplers.base import Info, Kernel, State
 from ebm_refine.samplers.driver import MAX_FRAMES, kept_steps, run
 from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
+
+CHAINS, STEPS = 12, 6
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,29 @@ CASES = [
     Case("langevin", {"eps": 0.1, "temperature": 0.0}),
     Case("rejection", {}, forwards=None, gradients=0),
     Case("rejection", {"gamma_percentile": 80.0}, forwards=None, gradients=0),
+    Case("mala", {"eps": 0.5}),
+    Case("mala", {"temperature": 0.5}),
+    Case("hmc", {"eps": 0.3, "leapfrog": 4}, forwards=4, gradients=4),
+    Case("hmc", {"leapfrog": 1}),
+    Case("underdamped", {"eps": 0.1}),
+    Case("mh-gan", gradients=0),
+    Case("mh-gan", {"start_ratio": 0.5}, gradients=0),
+    Case("i-sir", {"particles": 5}, forwards=4, gradients=0),
+    Case("ex2mcmc", {"eps": 0.5, "particles": 4, "local_moves": 2}, forwards=None),
+    Case("flex2mcmc", {"eps": 0.5, "particles": 4, "local_moves": 2}, forwards=None),
+    Case("tempering", {"eps": 0.5, "rungs": 4}, forwards=4, gradients=4),
+    Case("smc", {"eps": 0.5, "n_steps": STEPS}, coupled=True),
+    Case("dot", {"eps": 0.05}),
+    Case("dot", {"eps": 0.05, "constraint": "shell"}),
+    *(Case("dg-flow", {"eps": 0.1, "divergence": divergence}) for divergence in ("KL", "JS", "logD")),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case.method, *map(str, case.values.values())]))
-CHAINS, STEPS = 12, 6
+
+
+@pytest.fixture(autouse=True)
+def quickly_learned_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten iterations are enough for a flow that beats the prior on the toy, which is all that the contract needs."""
+    monkeypatch.setattr(flow, "ITERATIONS", 10)
 
 
 def posterior() -> Any:

@@ -4,18 +4,33 @@ To add a sampler: write its file (docstring with paper and equation, PARAMETERS,
 a row in the contract table of `tests/test_samplers.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ebm_refine.parameters import Parameter
+from ebm_refine.samplers import dg_flow as _dg_flow
+from ebm_refine.samplers import dot as _dot
+from ebm_refine.samplers import ex2mcmc as _ex2mcmc
+from ebm_refine.samplers import flex2mcmc as _flex2mcmc
+from ebm_refine.samplers import flow as _flow
+from ebm_refine.samplers import hmc as _hmc
+from ebm_refine.samplers import i_sir as _i_sir
 from ebm_refine.samplers import langevin as _langevin
+from ebm_refine.samplers import mala as _mala
+from ebm_refine.samplers import mh_gan as _mh_gan
 from ebm_refine.samplers import rejection as _rejection
+from ebm_refine.samplers import smc as _smc
+from ebm_refine.samplers import tempering as _tempering
+from ebm_refine.samplers import underdamped as _underdamped
 from ebm_refine.samplers.base import Kernel, Target
 from ebm_refine.samplers.pilot import Pilot
 
 
 class Method(NamedTuple):
-    """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows."""
+    """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows.
+
+    `published` are the values that the method's paper or its code used, as far as it used any.
+    """
 
     name: str
     title: str
@@ -23,6 +38,7 @@ class Method(NamedTuple):
     parameters: tuple[Parameter, ...]
     kinds: tuple[str, ...]
     build: Callable[[Target, dict[str, Any], Pilot], Kernel]
+    published: Mapping[str, Any]
 
     @property
     def uses(self) -> frozenset[str]:
@@ -44,24 +60,162 @@ def _build_rejection(target: Target, values: dict[str, Any], pilot: Pilot) -> Ke
     return _rejection.rejection(target, log_bound, gamma, delta)
 
 
+def _build_mala(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    eps = _mala_eps(target, values, pilot, _mala.ACCEPTANCE)
+    return _mala.mala(target, eps, values["temperature"])
+
+
+def _build_hmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    def kernel(eps: float) -> Kernel:
+        return _hmc.hmc(target, eps, values["leapfrog"], values["temperature"])
+
+    return kernel(pilot.tuned_eps(kernel, _hmc.ACCEPTANCE) if values["eps"] is None else values["eps"])
+
+
+def _build_underdamped(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _underdamped.underdamped(target, values["eps"], values["friction"], values["temperature"])
+
+
+def _build_mh_gan(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _mh_gan.mh_gan(target, values["start_ratio"])
+
+
+def _build_i_sir(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _i_sir.i_sir(target, values["particles"])
+
+
+def _build_ex2mcmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    eps = _mala_eps(target, values, pilot, _ex2mcmc.ACCEPTANCE)
+    return _ex2mcmc.ex2mcmc(target, eps, values["particles"], values["local_moves"])
+
+
+def _build_flex2mcmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    eps = _mala_eps(target, values, pilot, _ex2mcmc.ACCEPTANCE)
+    return _flex2mcmc.flex2mcmc(target, eps, _flow.learn(target, pilot), values["particles"], values["local_moves"])
+
+
+def _build_tempering(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    rungs = values["rungs"]
+    ladder = [1 - rung / (rungs - 1) for rung in range(rungs)]
+    return _tempering.tempering(target, _mala_eps(target, values, pilot, _mala.ACCEPTANCE), ladder)
+
+
+def _build_smc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _smc.smc(target, _mala_eps(target, values, pilot, _mala.ACCEPTANCE), values["n_steps"])
+
+
+def _build_dot(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _dot.dot(target, values["eps"], pilot.slope(), values["constraint"], values["delta"])
+
+
+def _build_dg_flow(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _dg_flow.dg_flow(target, values["eps"], values["divergence"], values["gamma"])
+
+
+def _mala_eps(target: Target, values: dict[str, Any], pilot: Pilot, acceptance: float) -> float:
+    """The given step, or the one at which MALA accepts a share `acceptance` of its proposals in the pilot."""
+    if values["eps"] is not None:
+        return values["eps"]
+    return pilot.tuned_eps(lambda eps: _mala.mala(target, eps, values.get("temperature", 1.0)), acceptance)
+
+
+def _row(name: str, title: str, summary: str, module: Any, build: Callable[..., Kernel]) -> Method:
+    return Method(name, title, summary, module.PARAMETERS, ("pair",), build, module.PUBLISHED)
+
+
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method(
+        _row(
             "langevin",
             "Langevin (DDLS)",
             "Noisy gradient steps on the latent energy; moves every image a little at a time.",
-            _langevin.PARAMETERS,
-            ("pair",),
+            _langevin,
             _build_langevin,
         ),
-        Method(
+        _row(
             "rejection",
             "Rejection (DRS)",
             "Draws images until the discriminator is satisfied; keeps or replaces, never changes.",
-            _rejection.PARAMETERS,
-            ("pair",),
+            _rejection,
             _build_rejection,
+        ),
+        _row(
+            "mala",
+            "Adjusted Langevin (MALA)",
+            "Langevin steps, each accepted or rejected so that no step size biases the result.",
+            _mala,
+            _build_mala,
+        ),
+        _row(
+            "hmc",
+            "Hamiltonian Monte Carlo",
+            "Several gradient steps with momentum, accepted together; goes further than Langevin for each decision.",
+            _hmc,
+            _build_hmc,
+        ),
+        _row(
+            "underdamped",
+            "Underdamped Langevin",
+            "Langevin with a velocity and friction, so that a chain keeps its direction for a while.",
+            _underdamped,
+            _build_underdamped,
+        ),
+        _row(
+            "mh-gan",
+            "Metropolis-Hastings GAN",
+            "Offers each image one fresh sample after another; a better one is taken, a worse one sometimes.",
+            _mh_gan,
+            _build_mh_gan,
+        ),
+        _row(
+            "i-sir",
+            "Iterated resampling (i-SIR)",
+            "At every step chooses by weight among the current image and several fresh ones.",
+            _i_sir,
+            _build_i_sir,
+        ),
+        _row(
+            "ex2mcmc",
+            "Explore-exploit (Ex2MCMC)",
+            "Resamples among fresh images to find modes, then refines by adjusted Langevin within them.",
+            _ex2mcmc,
+            _build_ex2mcmc,
+        ),
+        _row(
+            "flex2mcmc",
+            "Flow explore-exploit (FlEx2MCMC)",
+            "Ex2MCMC with a learned flow that proposes where the discriminator is satisfied.",
+            _flex2mcmc,
+            _build_flex2mcmc,
+        ),
+        _row(
+            "tempering",
+            "Parallel tempering",
+            "A ladder of chains from the generator to the refined law that swap their images.",
+            _tempering,
+            _build_tempering,
+        ),
+        _row(
+            "smc",
+            "Sequential Monte Carlo",
+            "Carries all images together to the refined law, copying good ones over bad; also estimates log E[exp r].",
+            _smc,
+            _build_smc,
+        ),
+        _row(
+            "dot",
+            "Optimal transport (DOT)",
+            "Descends to a better score while staying near the start; keeps each image's identity, samples no law.",
+            _dot,
+            _build_dot,
+        ),
+        _row(
+            "dg-flow",
+            "Gradient flow (DG-flow)",
+            "A few gradient steps of the log ratio with little noise and no pull towards the prior.",
+            _dg_flow,
+            _build_dg_flow,
         ),
     )
 }

@@ -10,18 +10,18 @@ stationary variance is (T / lambda) / (1 - eps * lambda / 4), and the chain dive
 
 import math
 
-import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.random import Draws
-from ebm_refine.samplers.base import Info, Kernel, State, Target, per_chain
+from ebm_refine.samplers.base import Info, Kernel, State, Target, choose, divergence_report, evaluated, is_finite
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="step size: drift eps/2, noise sqrt(eps * temperature)"),
     Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="Langevin transitions"),
     Parameter("temperature", "float", 1.0, 0.0, 100.0, help="samples exp(-E/T); 0 is gradient descent"),
 )
+PUBLISHED = {"eps": 0.01, "n_steps": 1000, "temperature": 1.0}
 
 
 def langevin(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
@@ -29,17 +29,13 @@ def langevin(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
     noise_scale = math.sqrt(eps * temperature)
 
     def init(position: Tensor) -> State:
-        return State(position, *target.energy_and_grad(position))
+        return evaluated(target, position)
 
     def step(state: State, draws: Draws) -> tuple[State, Info]:
         noise = draws.normal(state.position.shape[1:])
-        proposal = State(*_evaluated(state.position - (eps / 2) * state.grad + noise_scale * noise, target))
-        finite = proposal.energy.isfinite() & proposal.grad.flatten(1).isfinite().all(dim=1)
-        kept = State(*(torch.where(per_chain(finite, new), new, old) for new, old in zip(proposal, state, strict=True)))
+        proposal = evaluated(target, state.position - (eps / 2) * state.grad + noise_scale * noise)
+        finite = is_finite(proposal)
+        kept = choose(finite, proposal, state)
         return kept, Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step)
-
-
-def _evaluated(position: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-    return (position, *target.energy_and_grad(position))
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))

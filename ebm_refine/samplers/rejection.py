@@ -38,6 +38,7 @@ PARAMETERS = (
     ),
     Parameter("delta", "float", 1e-6, 1e-12, 1.0, scale="log", help="DRS: keeps F finite at the bound"),
 )
+PUBLISHED = {"n_steps": 640, "gamma_percentile": 95.0, "delta": 1e-6}  # as MH-GAN's code runs it
 
 
 class RejectionState(NamedTuple):

@@ -1,0 +1,104 @@
+"""Iterated sampling-importance resampling: each step chooses among fresh draws and the current point by their weights.
+
+Andrieu, Lee and Vihola 2018, "Uniform ergodicity of the iterated conditional SMC" (sec. 2), as used by Samsonov et al. 2022,
+"Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702), Algorithm 1: N - 1 draws from the proposal q join the
+current point, and the next point is one of the N with probability in proportion to its weight
+
+    w(z) = exp(-E(z)) / q(z),     with q = p0:  w(z) = exp(beta * r(G(z)))
+
+Exact for any N >= 2, blind to distances, so it moves between modes; its cost is N - 1 forward passes a step, without gradients.
+The current point is never evaluated again.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_refine.parameters import Parameter
+from ebm_refine.random import Draws
+from ebm_refine.samplers.base import Info, Kernel, Target
+
+PARAMETERS = (
+    Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions of N - 1 proposals each"),
+    Parameter("particles", "int", 10, 2, 1000, help="N: the current point and N - 1 fresh draws"),
+)
+PUBLISHED = {"n_steps": 1000, "particles": 10}
+
+
+class Proposal(NamedTuple):
+    """An independent proposal: `draw(draws, block)` gives (B, d…), `log_density(position)` (B,) up to a constant."""
+
+    draw: Callable[[Draws, int], Tensor]
+    log_density: Callable[[Tensor], Tensor]
+
+
+class Chosen(NamedTuple):
+    """What a global move chose: `position` (B, d…), `energy` (B,), `moved` (B,) bool and `nonfinite` (B,) bool."""
+
+    position: Tensor
+    energy: Tensor
+    moved: Tensor
+    nonfinite: Tensor
+
+
+class IsirState(NamedTuple):
+    """`position` (B, d…), `energy` (B,); `moved` (B,) int64: global moves that left the point; `steps` (B,) int64 of all."""
+
+    position: Tensor
+    energy: Tensor
+    moved: Tensor
+    steps: Tensor
+
+
+def i_sir(target: Target, particles: int = 10) -> Kernel:
+    """N - 1 forward passes a step, in one batch."""
+    proposal = prior_proposal(target)
+
+    def init(position: Tensor) -> IsirState:
+        none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
+        return IsirState(position, target.energy(position), none, none)
+
+    def step(state: IsirState, draws: Draws) -> tuple[IsirState, Info]:
+        chosen = global_move(target, proposal, state.position, state.energy, draws, particles)
+        counts = (state.moved + chosen.moved, state.steps + 1)
+        return IsirState(chosen.position, chosen.energy, *counts), Info(chosen.moved, chosen.nonfinite)
+
+    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps))
+
+
+def prior_proposal(target: Target) -> Proposal:
+    return Proposal(target.prior, lambda position: -target.prior_energy(position))
+
+
+def global_move(target: Target, proposal: Proposal, position: Tensor, energy: Tensor, draws: Draws, particles: int) -> Chosen:
+    """One i-SIR move of every chain. Draws without a finite energy have weight 0 and are counted."""
+    fresh = torch.stack([proposal.draw(draws, block) for block in range(particles - 1)], dim=1)
+    flat = fresh.flatten(0, 1)
+    fresh_energy = target.energy(flat)
+    fresh_weight = (-fresh_energy - proposal.log_density(flat)).reshape(len(position), -1)
+    weight = torch.cat([(-energy - proposal.log_density(position))[:, None], fresh_weight], dim=1)
+    choice = select(weight, draws.uniform())
+    moved = choice > 0
+    rows = torch.arange(len(position), device=position.device)
+    everyone = torch.cat([position[:, None], fresh], dim=1)
+    energies = torch.cat([energy[:, None], fresh_energy.reshape(len(position), -1)], dim=1)
+    return Chosen(everyone[rows, choice], energies[rows, choice], moved, ~fresh_weight.isfinite().all(dim=1))
+
+
+def select(log_weight: Tensor, uniform: Tensor) -> Tensor:
+    """Index (B,) int64 drawn in proportion to exp(log_weight) (B, N); weights that are not finite count as 0."""
+    log_weight = torch.where(log_weight.isfinite(), log_weight, -torch.inf).double()
+    log_weight[:, 0] = torch.where(log_weight.isfinite().any(dim=1), log_weight[:, 0], 0.0)  # nothing finite: stay
+    cumulative = log_weight.softmax(dim=1).cumsum(dim=1)
+    return (cumulative[:, :-1] < uniform.double()[:, None] * cumulative[:, -1:]).sum(dim=1)
+
+
+def global_report(moved: Tensor, steps: Tensor) -> dict[str, float | str]:
+    """The summary of a method with global moves, from counts (B,); with advice where the weights have collapsed."""
+    rate = int(moved.sum()) / max(int(steps.sum()), 1)
+    report: dict[str, float | str] = {"global_move_rate": rate}
+    if rate < 0.05 and int(steps.sum()):
+        report["advice"] = f"only {rate:.1%} of the global moves left their point: use more particles, or a beta below 1"
+    return report

@@ -1,0 +1,80 @@
+"""Metropolis-Hastings GAN: an independence chain over fresh samples of the generator.
+
+Turner et al. 2019, "Metropolis-Hastings generative adversarial networks" (arXiv 1811.11357), eq. 6: a fresh z' ~ p0 replaces z
+with probability
+
+    min(1, (1 / D(z) - 1) / (1 / D(z') - 1)) = min(1, exp(beta * r(G(z')) - beta * r(G(z))))
+
+Published: K = 640 proposals, the chain begun at a held-out real image, whose score is the `start_ratio` here; where that chain
+accepted nothing, it is run again from the first fake. Both are run at once on the same proposals, which costs nothing more: as
+long as the first has accepted nothing, the second is what is shown. Without a `start_ratio` there is only the second.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ebm_refine.parameters import Parameter
+from ebm_refine.random import Draws
+from ebm_refine.samplers.base import Info, Kernel, Target, choose
+
+PARAMETERS = (
+    Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),
+    Parameter(
+        "start_ratio", "float", None, -1000.0, 1000.0, help="beta * r of a held-out real image; none: start at the first fake"
+    ),
+)
+PUBLISHED = {"n_steps": 640}
+
+
+class MhState(NamedTuple):
+    """`position` (B, d…), `energy`, `ratio` (B,); `real` (B,) bool: the chain from the real image has accepted nothing yet.
+
+    `accepted`, `proposals` (B,) int64 counts so far.
+    """
+
+    position: Tensor
+    energy: Tensor
+    ratio: Tensor
+    real: Tensor
+    accepted: Tensor
+    proposals: Tensor
+
+
+def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
+    """One forward pass a step. `start_ratio` is a number, or (R,) of real images, from which each chain draws one."""
+    starts = None if start_ratio is None else torch.as_tensor(start_ratio, dtype=torch.float32).reshape(-1)
+
+    def init(position: Tensor) -> MhState:
+        ratio = target.log_ratio(position)
+        none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
+        real = torch.full_like(ratio, starts is not None, dtype=torch.bool)
+        return MhState(position, target.prior_energy(position) - ratio, ratio, real, none, none)
+
+    def step(state: MhState, draws: Draws) -> tuple[MhState, Info]:
+        position = target.prior(draws)
+        ratio = target.log_ratio(position)
+        finite = ratio.isfinite()
+        height = draws.uniform().log()
+        # A start without a finite ratio gives way to anything.
+        takes = finite & (height < ratio - torch.where(state.ratio.isfinite(), state.ratio, -torch.inf))
+        real = state.real
+        if starts is not None:
+            # The same start at every step: it is drawn as of step 0.
+            chosen = (draws._replace(step=0).uniform() * len(starts)).long()
+            left = real & finite & (height < ratio - starts.to(ratio.device)[chosen])
+            real, takes = real & ~left, takes | left
+        counts = (real, state.accepted + takes, state.proposals + 1)
+        proposal = MhState(position, target.prior_energy(position) - ratio, ratio, *counts)
+        return choose(takes, proposal, MhState(*state[:3], *counts)), Info(takes, ~finite)
+
+    def summary(state: MhState) -> dict[str, float | str]:
+        rate = int(state.accepted.sum()) / max(int(state.proposals.sum()), 1)
+        stuck = int((state.accepted == 0).sum())
+        report: dict[str, float | str] = {"acceptance_rate": rate, "never_moved": stuck, "fallbacks": int(state.real.sum())}
+        if rate < 0.01 and int(state.proposals.sum()):
+            report["advice"] = f"only {rate:.2%} of the proposals were accepted: use more steps, or a beta below 1"
+        return report
+
+    return Kernel(init, step, summary=summary)
