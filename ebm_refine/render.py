@@ -118,5 +118,6 @@ def save_png(picture: Image.Image, path: Path) -> None:
 
 def energy_table(trace: Tensor, steps: Sequence[int]) -> list[tuple[int, float, str]]:
     """Rows (step, energy, series) of a plot: mean and the 10 % and 90 % quantiles over the chains of `trace` (frames, N)."""
-    lines = {"mean": trace.mean(1), "90 % of chains below": trace.quantile(0.9, 1), "10 % of chains below": trace.quantile(0.1, 1)}
+    low, high = trace.quantile(0.1, 1), trace.quantile(0.9, 1)
+    lines = {"mean": trace.mean(1), "90 % of chains below": high, "10 % of chains below": low}
     return [(step, float(value), name) for name, line in lines.items() for step, value in zip(steps, line, strict=True)]

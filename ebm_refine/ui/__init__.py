@@ -5,6 +5,6 @@ import os
 # Before gradio is imported: the page asks nothing of anyone, and tells nobody anything.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from ebm_refine.ui.page import build, launch  # noqa: E402
+from ebm_refine.ui.page import build, launch
 
 __all__ = ["build", "launch"]

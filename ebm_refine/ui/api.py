@@ -1,4 +1,4 @@
-"""The public endpoints: `/refine`, `/models`, `/status`. Names, order and defaults are fixed; `tests/api_schema.json` holds them.
+"""The public endpoints: `/refine`, `/models`, `/status`. Names, order and defaults are fixed; `tests/api_schema.json` has them.
 
 Values arrive as raw JSON, with no component between that would round or coerce them: the checks are those of the library.
 """

@@ -1,10 +1,17 @@
 """The page as a whole: its tabs, its endpoints, and how it is served."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ebm_refine.ui import api, limits
+from ebm_refine.ui import api, calls, limits, look, refine
+from ebm_refine.ui.running import refinable_models
+
+HEADER = """# Better samples from GANs that are already trained
+A generator and its discriminator are together an energy-based model. Sample it properly, watch the images change, and see from
+honest numbers whether they got better."""
+LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
 
 class Page(gr.Blocks):
@@ -19,6 +26,16 @@ class Page(gr.Blocks):
 def build() -> gr.Blocks:
     """The page, ready to be launched. No network, no weights: models are read when they are used."""
     with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
+        gr.Markdown(HEADER, elem_id="title")
+        if refinable_models():
+            with gr.Tabs():
+                with gr.Tab(refine.TITLE):
+                    controls = refine.build(demo)
+                with gr.Tab(calls.TITLE):
+                    calls.build(demo, controls)
+        else:
+            gr.Markdown("No model is embedded: put a checkpoint folder into `checkpoints/` and start again.")
+        gr.Markdown((Path(__file__).parent / "article.md").read_text(), latex_delimiters=LATEX, elem_id="article")
         api.add(demo)
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
@@ -35,5 +52,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "footer_links": [],
         "ssr_mode": False,
         "run_history": False,
+        "theme": look.theme(),
+        "css": look.CSS,
     }
     return demo.launch(**{**ours, **options})

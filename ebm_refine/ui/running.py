@@ -11,10 +11,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import gradio as gr
 import torch
-from PIL import Image
 from torch import Tensor
 
-from ebm_refine import render
 from ebm_refine.catalogue import ModelInfo, list_models, load
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import shorten
@@ -24,9 +22,7 @@ from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
 
 LIVE_EVERY = 0.1
-# A film is sent to the browser in one piece, and a tile's frames stay in memory while the visitor looks at them.
-FILM_PIXELS = 1_500_000
-FILM_FRAME_PIXELS = 70_000
+# The frames stay in memory while the visitor looks at them.
 KEPT_BYTES = 16_000_000
 T = TypeVar("T")
 
@@ -188,13 +184,3 @@ def thinned(items: list[T], most: int) -> list[T]:
     if len(items) <= most:
         return items
     return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]
-
-
-def film_pictures(record: Record, tile: int | None = None) -> tuple[list[Image.Image], list[int]]:
-    """The frames of the whole grid (as many tiles and frames as a browser takes at once), or of one tile, with their steps."""
-    if tile is not None:
-        return [render.grid(images[tile : tile + 1]) for images in record.film], record.film_steps
-    height, width = record.before.shape[2:]
-    tiles = max(1, min(record.film.shape[1], FILM_FRAME_PIXELS // (height * width)))
-    pairs = thinned(list(zip(record.film, record.film_steps, strict=True)), max(2, FILM_PIXELS // (tiles * height * width)))
-    return [render.grid(images[:tiles]) for images, _ in pairs], [step for _, step in pairs]

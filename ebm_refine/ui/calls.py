@@ -1,0 +1,49 @@
+"""The API tab: how to make the same run from elsewhere."""
+
+import os
+
+import gradio as gr
+
+from ebm_refine.errors import InputError
+from ebm_refine.ui import snippets
+from ebm_refine.ui.controls import Controls
+from ebm_refine.ui.running import checked
+
+TITLE = "API"
+
+
+def build(demo: gr.Blocks, controls: Controls) -> None:
+    """Lay out the tab; its snippets follow the controls of the Refine tab."""
+    gr.Markdown(
+        "The same run from your own code: these snippets hold the settings of the **Refine** tab as they stand now. "
+        "`/models` lists models, methods and parameters, `/status` says whether the service is ready; both answer at once."
+    )
+    with gr.Row():
+        with gr.Column(min_width=360):
+            client = gr.Code(label="Python client", language="python", interactive=False, elem_id="snippet-client")
+            curl = gr.Code(label="curl", language="shell", interactive=False, elem_id="snippet-curl")
+        with gr.Column(min_width=360):
+            library = gr.Code(label="Python library", language="python", interactive=False, elem_id="snippet-library")
+            line = gr.Code(label="Command line", language="shell", interactive=False, elem_id="snippet-cli")
+
+    def written(request: gr.Request, *values):
+        try:
+            settings = checked(*controls.arguments(values))
+        except InputError as error:
+            said = f"# {error}"
+            return said, said, said, said
+        address = str(request.request.base_url)
+        space = os.environ.get("SPACE_ID")
+        return (
+            snippets.for_client(settings, space or address),
+            snippets.for_library(settings),
+            snippets.for_command_line(settings),
+            snippets.for_curl(settings, address),
+        )
+
+    outputs = [client, library, line, curl]
+    triggers = [demo.load, *(control.change for control in controls.inputs)]
+    gr.on(
+        triggers, written, controls.inputs, outputs, preprocess=False, queue=False, show_progress="hidden",
+        trigger_mode="always_last", api_visibility="private",
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""How the page looks: system fonts, quiet colours, sharp pixels, light and dark."""
+
+import gradio as gr
+
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "Arial", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+
+
+def theme() -> gr.themes.Base:
+    """Fonts by name only: the browser has them, so nothing is fetched."""
+    soft = gr.themes.Soft(primary_hue="indigo", secondary_hue="slate", neutral_hue="slate", font=SANS, font_mono=MONO)
+    plain = {"text_color": "*body_text_color", "background_fill": "transparent", "border_color": "transparent"}
+    return soft.set(
+        **{f"block_title_{name}{mode}": value for name, value in plain.items() for mode in ("", "_dark")},
+        block_title_padding="0",
+        block_title_text_weight="600",
+    )
+
+
+CSS = """
+.gradio-container { max-width: 1480px !important; margin: 0 auto !important; }
+#title h1 { margin: 0.4rem 0 0.1rem; font-size: 1.7rem; letter-spacing: -0.01em; }
+#title p { color: var(--body-text-color-subdued); margin: 0; max-width: 62rem; }
+.note { color: var(--body-text-color-subdued); font-size: 0.92rem; padding: 0 0.3rem; }
+
+/* Samples are a few dozen pixels wide: enlarge them without smoothing. */
+.pixel img { image-rendering: pixelated; width: 100%; height: auto; object-fit: contain; }
+.pixel .image-container, .pixel .image-frame { height: auto !important; }
+.clickable img { cursor: pointer; }
+
+#film, #divider { max-width: 600px; margin: 0 auto; width: 100%; }
+#tile-film { max-width: 300px; }
+
+/* The slider holds log10(eps); its number would mislead, the exact one stands beside. */
+.log-slider input[type="number"], .log-slider .min_value, .log-slider .max_value,
+.log-slider .tab-like-container, .log-slider .reset-button { display: none !important; }
+
+#status { min-height: 1.6rem; font-variant-numeric: tabular-nums; }
+#status .bar { height: 4px; border-radius: 2px; margin-top: 0.35rem; overflow: hidden;
+               background: var(--border-color-primary); }
+#status .bar span { display: block; height: 100%; background: var(--color-accent); }
+
+.panel table, .panel th, .panel td { border: 0 !important; }
+.panel table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.4rem 0; }
+.panel th { text-align: left; font-weight: 500; }
+.panel td, .panel th { padding: 0.25rem 0.5rem 0.25rem 0 !important; }
+.panel tr { border-bottom: 1px solid var(--border-color-primary); }
+.panel thead th { color: var(--body-text-color-subdued); font-size: 0.85rem; }
+.panel .small { color: var(--body-text-color-subdued); font-size: 0.85rem; margin: 0.4rem 0; }
+.panel .floor { color: var(--body-text-color-subdued); }
+.panel summary { cursor: pointer; margin-top: 0.4rem; }
+.verdict { padding: 0.55rem 0.8rem; border-radius: 8px; border-left: 5px solid var(--border-color-accent); font-weight: 550;
+           background: var(--background-fill-secondary); margin: 0 0 0.5rem; }
+.verdict.better { border-color: #15803d; } .verdict.worse { border-color: #b91c1c; } .verdict.same { border-color: #a16207; }
+
+#article { max-width: 62rem; }
+#article .katex-display { overflow-x: auto; overflow-y: hidden; padding: 0.2rem 0; }
+@media (max-width: 640px) { #title h1 { font-size: 1.35rem; } }
+"""

@@ -1,0 +1,101 @@
+"""A film player for the browser: one strip image, a canvas that shows one frame of it, play, pause and a scrub bar."""
+
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from ebm_refine import render
+
+_TEMPLATE = """
+<div class="player" hidden>
+  <canvas role="img" aria-label=""></canvas>
+  <div class="bar">
+    <button type="button" class="play" aria-label="Play">▶</button>
+    <input type="range" class="scrub" min="0" max="0" value="0" step="1" aria-label="Frame of the recorded chain">
+    <output class="where"></output>
+  </div>
+</div>
+"""
+
+_CSS = """
+.player[hidden] { display: none; }
+canvas { width: 100%; height: auto; image-rendering: pixelated; display: block; border-radius: 4px; background: #000; }
+.bar { display: flex; gap: 0.6rem; align-items: center; margin-top: 0.5rem; }
+.play { width: 2.4rem; height: 2.2rem; border-radius: 6px; background: var(--button-secondary-background-fill);
+        color: var(--button-secondary-text-color); border: 1px solid var(--border-color-primary); cursor: pointer; }
+.scrub { flex: 1; min-width: 3rem; accent-color: var(--color-accent); }
+.where { min-width: 6.5rem; text-align: right; font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
+"""
+
+# Values arrive as {strip, frames, steps, label}. The template is drawn anew with each, so nodes are looked up when needed.
+_SCRIPT = """
+const find = (name) => element.querySelector(name);
+const strip = new Image();
+let frames = 0, steps = [], at = 0, timer = null;
+function pause() {
+  clearInterval(timer); timer = null;
+  const play = find('.play');
+  if (play) { play.textContent = '▶'; play.setAttribute('aria-label', 'Play'); }
+}
+function show(frame) {
+  const canvas = find('canvas');
+  if (!canvas || !frames || !strip.naturalWidth) return;
+  at = Math.max(0, Math.min(frames - 1, frame));
+  const height = strip.naturalHeight / frames;
+  if (canvas.width !== strip.naturalWidth || canvas.height !== height) {
+    canvas.width = strip.naturalWidth; canvas.height = height;
+  }
+  canvas.getContext('2d').drawImage(strip, 0, at * height, strip.naturalWidth, height, 0, 0, strip.naturalWidth, height);
+  canvas.dataset.frame = at;
+  find('.scrub').value = at;
+  find('.where').textContent = 'step ' + steps[at] + ' of ' + steps[frames - 1];
+}
+function load() {
+  pause();
+  const value = props.value;
+  const player = find('.player');
+  if (!player) return;
+  player.hidden = !value || !value.frames;
+  if (player.hidden) { frames = 0; return; }
+  frames = value.frames; steps = value.steps;
+  find('.scrub').max = frames - 1;
+  find('canvas').setAttribute('aria-label', value.label);
+  strip.onload = () => show(frames - 1);
+  strip.src = value.strip;
+}
+element.addEventListener('click', (event) => {
+  if (!event.target.closest('.play')) return;
+  if (timer) { pause(); return; }
+  const play = find('.play');
+  play.textContent = '❚❚'; play.setAttribute('aria-label', 'Pause');
+  if (at >= frames - 1) show(0);
+  timer = setInterval(() => { if (at >= frames - 1) pause(); else show(at + 1); }, Math.max(50, Math.min(160, 4000 / frames)));
+});
+element.addEventListener('input', (event) => {
+  if (event.target.classList.contains('scrub')) { pause(); show(Number(event.target.value)); }
+});
+watch('value', load);
+load();
+"""
+
+
+class Player(gr.HTML):
+    """Plays what `film` makes. Everything happens in the browser, so scrubbing costs the server nothing."""
+
+    def __init__(self, **options: Any):
+        super().__init__(
+            value=None, html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, apply_default_css=False, **options
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "object"}
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def film(pictures: list[Image.Image], steps: list[int], label: str) -> dict[str, Any]:
+    """The value of a Player: `pictures` of one size, the chain's step at each, and what a screen reader says."""
+    return {"strip": render.data_uri(render.strip(pictures)), "frames": len(pictures), "steps": steps, "label": label}

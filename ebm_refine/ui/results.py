@@ -1,0 +1,198 @@
+"""What the Refine tab shows of a run: live grids, then numbers, slider, film, single images and files."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import gradio as gr
+
+from ebm_refine import render
+from ebm_refine.ui import panel
+from ebm_refine.ui.player import Player, film
+from ebm_refine.ui.running import Finished, Live, Record, told
+from ebm_refine.ui.viewing import (
+    ORDERS,
+    energy_frame,
+    film_pictures,
+    sheets,
+    tile_frame,
+    tile_number,
+    tile_pictures,
+    tile_words,
+)  # fmt: skip
+
+# A visitor's record is a few megabytes; it is forgotten when they have been away.
+KEEP_SECONDS = 1800
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
+LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
+
+
+class Results:
+    """The components that show a run, laid out where this is made, and the updates that fill them."""
+
+    def __init__(self) -> None:
+        self.record = gr.State(None, time_to_live=KEEP_SECONDS)
+        self.status = gr.HTML(idle("Choose a preset or move a slider, then press Run."), elem_id="status")
+        with gr.Row():
+            self.before = _picture("Before: the generator alone", "before")
+            self.after = _picture("After", "after")
+        with gr.Column(visible=False, elem_id="results") as self.finished:
+            with gr.Row(equal_height=True):
+                self.order = gr.Dropdown(list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order")
+                self.captions = gr.Checkbox(label="Write the log ratio r under every image", elem_id="captions")
+            with gr.Row():
+                with gr.Column(min_width=320):
+                    self.numbers = gr.HTML(elem_id="numbers")
+                with gr.Column(min_width=320):
+                    self.plot = gr.LinePlot(
+                        x="step", y="energy", color="series", title="Energy along the chains (what is sampled, not quality)",
+                        height=260, elem_id="energy-plot", buttons=[],
+                    )  # fmt: skip
+            with gr.Tabs():
+                with gr.Tab("Play the chain"):
+                    self.film = Player(elem_id="film")
+                    with gr.Row(equal_height=True):
+                        self.kind = gr.Radio([kind.upper() for kind in render.ANIMATIONS], value="WEBP", label="Animation")
+                        self.animate = gr.Button("Make the animation", elem_id="animate")
+                        self.animation = gr.DownloadButton("Save the animation", visible=False, elem_id="animation")
+                with gr.Tab("Slide before over after"):
+                    self.slider = gr.ImageSlider(
+                        label="Before (left) and after (right)", format="png", type="pil", interactive=False,
+                        slider_position=50, elem_classes="pixel", elem_id="divider", max_height=640, buttons=["download", "fullscreen"],
+                    )  # fmt: skip
+                with gr.Tab("One image", id="one"):
+                    self.number = gr.Number(
+                        0, label="Image number", info="or click an image above", precision=0, minimum=0, elem_id="tile-number"
+                    )
+                    self.words = gr.Markdown(elem_id="tile-words")
+                    with gr.Row():
+                        self.tile_film = Player(elem_id="tile-film", min_width=260)
+                        self.tile_plot = gr.LinePlot(
+                            x="step", y="value", color="series", title="Its chain", height=260, elem_id="tile-plot", buttons=[],
+                        )  # fmt: skip
+            self.bundle = gr.DownloadButton("Download everything (PNG, npz, settings, metrics)", elem_id="bundle")
+        self._wire()
+
+    @property
+    def outputs(self) -> list[Any]:
+        """All that a run fills."""
+        return [self.record, self.status, self.before, self.after, self.finished, self.order, self.captions, self.numbers,
+                self.plot, self.film, self.slider, self.number, self.words, self.tile_film, self.tile_plot, self.animation,
+                self.bundle]  # fmt: skip
+
+    def live(self, moment: Live, seconds: float) -> dict[Any, Any]:
+        """Updates for a moment of a running chain; the images before are sent once."""
+        picture = render.grid(moment.images)
+        updates: dict[Any, Any] = {self.status: running(moment, seconds), self.after: gr.update(value=picture, label="Now")}
+        if moment.frame.step == 0:
+            updates |= {self.before: picture, self.finished: gr.update(visible=False)}
+        return updates
+
+    def waiting(self, moment: Live | None, seconds: float) -> dict[Any, Any]:
+        """Updates for a heartbeat: the clock goes on."""
+        return {self.status: running(moment, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
+
+    def end(self, end: Finished) -> dict[Any, Any]:
+        """Updates for a finished run."""
+        record, settings = end.record, end.record.settings
+        both = sheets(record)
+        what = f"{settings.model}, {settings.method}, seed {settings.seed}"
+        pictures, steps = film_pictures(record)
+        done = f"{settings.num_images} images, {record.steps[-1]} steps in {record.seconds:.1f} s on {what}"
+        return {
+            self.record: record,
+            self.status: idle(done),
+            self.before: gr.update(value=both.before, alt_text=f"Grid of samples before refinement: {what}"),
+            self.after: gr.update(
+                value=both.after, label="After", alt_text=f"Grid of samples after {record.steps[-1]} steps: {what}"
+            ),
+            self.finished: gr.update(visible=True),
+            self.order: ORDERS[0],
+            self.captions: False,
+            self.numbers: panel.as_html(record.metrics),
+            self.plot: energy_frame(record),
+            self.film: film(pictures, steps, f"Film of the chains: {what}"),
+            self.slider: (both.before, both.after),
+            self.number: gr.update(
+                value=0, maximum=len(record.before) - 1, label=f"Image number, 0 to {len(record.before) - 1}"
+            ),
+            **self._tile(record, 0),
+            self.animation: gr.update(visible=False),
+            self.bundle: str(end.bundle),
+        }
+
+    def _wire(self) -> None:
+        arranged = [self.before, self.after, self.slider]
+        for control in (self.order, self.captions):
+            control.input(self._arrange, [self.record, self.order, self.captions], arranged, **LOOK)
+        looked = [self.words, self.tile_film, self.tile_plot]
+        for picture in (self.before, self.after):
+            picture.select(self._clicked, [self.record, self.order, self.captions], [self.number, *looked], **LOOK)
+        self.number.input(self._look, [self.record, self.number], looked, **LOOK)
+        self.animate.click(self._animate, [self.record, self.kind], self.animation, **LOOK)
+
+    def _arrange(self, record: Record | None, order: str, captions: bool) -> Any:
+        if record is None:
+            return {self.before: gr.skip()}
+        both = sheets(record, order, captions)
+        return {self.before: both.before, self.after: both.after, self.slider: (both.before, both.after)}
+
+    def _clicked(self, record: Record | None, order: str, captions: bool, event: gr.SelectData) -> Any:
+        if record is None:
+            return {self.number: gr.skip()}
+        both = sheets(record, order, captions)
+        place = both.layout.tile_at(*event.index)
+        if place is None:
+            return {self.number: gr.skip()}
+        number = both.numbers[place]
+        return {self.number: number, **self._tile(record, number)}
+
+    def _look(self, record: Record | None, value: Any) -> Any:
+        with told():
+            number = tile_number(record, value)
+        assert record is not None
+        return self._tile(record, number)
+
+    def _tile(self, record: Record, number: int) -> dict[Any, Any]:
+        pictures, steps = tile_pictures(record, number)
+        return {
+            self.words: tile_words(record, number),
+            self.tile_film: film(pictures, steps, f"Film of image {number}"),
+            self.tile_plot: tile_frame(record, number),
+        }
+
+    def _animate(self, record: Record | None, kind: str) -> Iterator[Any]:
+        with told():
+            tile_number(record, 0)
+        assert record is not None
+        pictures, _ = film_pictures(record)
+        scale = max(1, 528 // pictures[0].width)
+        larger = [picture.resize((picture.width * scale, picture.height * scale), resample=0) for picture in pictures]
+        kind = kind.lower() if kind.lower() in render.ANIMATIONS else render.ANIMATIONS[0]
+        with TemporaryDirectory(prefix="refine-") as folder:
+            path = Path(folder) / f"{record.settings.model}-{record.settings.method}.{kind}"
+            path.write_bytes(render.animation(larger, kind))
+            yield gr.update(value=str(path), visible=True, label=f"Save the animation ({path.stat().st_size // 1000} kB)")
+
+
+def idle(text: str) -> str:
+    return f'<div aria-live="polite">{html.escape(text)}</div>'
+
+
+def running(moment: Live, seconds: float) -> str:
+    """The line under which the chain runs, with its progress bar."""
+    frame = moment.frame
+    where = f"step {frame.step} of {frame.n_steps} · mean energy {frame.mean_energy:.2f}"
+    text = f"{where} · taken {frame.accepted:.0%} · {seconds:.1f} s"
+    share = 100 * frame.step / frame.n_steps
+    return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
+
+
+def _picture(label: str, name: str) -> gr.Image:
+    return gr.Image(
+        label=label, format="png", type="pil", interactive=False, elem_id=name, elem_classes=["pixel", "clickable"],
+        alt_text=f"Grid of samples: {label}", buttons=["download", "fullscreen"], min_width=280,
+    )  # fmt: skip

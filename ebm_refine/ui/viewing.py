@@ -1,0 +1,119 @@
+"""Looking at a finished run: the grids in some order, one image's film and numbers, the curves. Pure functions of a record."""
+
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ebm_refine import render
+from ebm_refine.errors import InputError
+from ebm_refine.parameters import Parameter
+from ebm_refine.ui.running import Record, thinned
+
+GRID_WIDTH = 560
+CAPTION_WIDTH = 30
+ORDERS = (
+    "as drawn",
+    "energy after: lowest first",
+    "energy after: highest first",
+    "energy change: largest fall first",
+)
+# A film is sent to the browser in one piece.
+FILM_PIXELS = 1_500_000
+FILM_FRAME_PIXELS = 70_000
+
+
+class Sheets(NamedTuple):
+    """Both grids in one order; `numbers[k]` is the sample that lies at tile k of `layout`."""
+
+    before: Image.Image
+    after: Image.Image
+    numbers: list[int]
+    layout: render.Layout
+
+
+def sheets(record: Record, order: str = ORDERS[0], captions: bool = False) -> Sheets:
+    """The grids of a run, pairs at the same place; captions are the log ratio r, or the energy where there is no r."""
+    numbers = _ordered(record, order)
+    before, after = record.before[numbers], record.after[numbers]
+    scale = render.scale_for(before, GRID_WIDTH)
+    if not captions:
+        return Sheets(
+            render.grid(before, scale=scale),
+            render.grid(after, scale=scale),
+            numbers.tolist(),
+            render.grid_layout(before, scale),
+        )
+    scale = max(scale, -(-CAPTION_WIDTH // before.shape[3]))
+    values = [_values(record, "before"), _values(record, "after")]
+    texts = [[f"{float(value):+.2f}" for value in one[numbers]] for one in values]
+    pictures = [render.captioned(images, text, scale) for images, text in zip((before, after), texts, strict=True)]
+    return Sheets(pictures[0], pictures[1], numbers.tolist(), render.captioned_layout(before, scale))
+
+
+def film_pictures(record: Record) -> tuple[list[Image.Image], list[int]]:
+    """The recorded frames of the grid, as many tiles and frames as a browser takes at once, with their steps."""
+    height, width = record.before.shape[2:]
+    tiles = max(1, min(record.film.shape[1], FILM_FRAME_PIXELS // (height * width)))
+    frames = list(zip(record.film, record.film_steps, strict=True))
+    kept = thinned(frames, max(2, FILM_PIXELS // (tiles * height * width)))
+    return [render.grid(images[:tiles]) for images, _ in kept], [step for _, step in kept]
+
+
+def tile_pictures(record: Record, number: int) -> tuple[list[Image.Image], list[int]]:
+    """The film of one image; of images beyond the recorded chains only before and after."""
+    if number < record.film.shape[1]:
+        return [_tile(images[number]) for images in record.film], record.film_steps
+    return [_tile(record.before[number]), _tile(record.after[number])], [record.steps[0], record.steps[-1]]
+
+
+def tile_number(record: Record | None, value: object) -> int:
+    """The image's number, checked. Raises InputError, one sentence."""
+    if record is None:
+        raise InputError("there is no finished run to look into; press Run")
+    return Parameter("image number", "int", 0, 0, len(record.before) - 1).parse(value)
+
+
+def tile_words(record: Record, number: int) -> str:
+    """One image's energy and log ratio before and after, in words."""
+    words = f"Image {number}: energy {record.energy_before[number]:.2f} → {record.energy_after[number]:.2f}"
+    if record.ratio_before is not None and record.ratio_after is not None:
+        words += f", log ratio r {record.ratio_before[number]:+.2f} → {record.ratio_after[number]:+.2f}"
+    return words
+
+
+def energy_frame(record: Record) -> pd.DataFrame:
+    return pd.DataFrame(render.energy_table(record.energies, record.steps), columns=["step", "energy", "series"])
+
+
+def tile_frame(record: Record, number: int) -> pd.DataFrame:
+    """One chain's energy, and its log ratio where that was recorded."""
+    rows = [(step, float(value), "energy") for step, value in zip(record.steps, record.energies[:, number], strict=True)]
+    if number < record.ratios.shape[1] and bool(record.ratios[:, number].isfinite().all()):
+        rows += [
+            (step, float(value), "log ratio r") for step, value in zip(record.steps, record.ratios[:, number], strict=True)
+        ]
+    return pd.DataFrame(rows, columns=["step", "value", "series"])
+
+
+def _ordered(record: Record, order: str) -> Tensor:
+    if order == ORDERS[1]:
+        return record.energy_after.argsort()
+    if order == ORDERS[2]:
+        return record.energy_after.argsort(descending=True)
+    if order == ORDERS[3]:
+        return (record.energy_after - record.energy_before).argsort()
+    return torch.arange(len(record.before))
+
+
+def _values(record: Record, when: str) -> Tensor:
+    ratio, energy = (
+        (record.ratio_before, record.energy_before) if when == "before" else (record.ratio_after, record.energy_after)
+    )
+    return energy if ratio is None else ratio
+
+
+def _tile(image: Tensor) -> Image.Image:
+    return render.grid(image[None])
