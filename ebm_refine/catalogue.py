@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ebm_refine.checkpoints import Checkpoint, load_checkpoint, read_config
 from ebm_refine.errors import CheckpointError, InputError
+from ebm_refine.hub import load_from_hub
 from ebm_refine.parameters import shorten
 from ebm_refine.settings import methods_of
 
@@ -41,18 +42,23 @@ def list_models() -> list[ModelInfo]:
 
 
 def load(name_or_path_or_hub_id: str | Path) -> Checkpoint:
-    """Load a model by embedded name, by folder, or by Hub id. Raises InputError where there is none, CheckpointError where
-    it is damaged."""
+    """Load a model by embedded name, by folder, or by Hub id (`org/name`, `org/name/folder`, each with `@revision` or without).
+
+    Raises InputError where there is none or it cannot be fetched, CheckpointError where it is damaged.
+    """
     name = name_or_path_or_hub_id
     if not isinstance(name, str | Path) or not str(name):
         raise InputError(f"model must be a name, a folder or a Hub id; got {shorten(name)}")
-    known = {model.name: model.folder for model in list_models()}
+    models = list_models()
+    known = {model.name: model.folder for model in models}
     if str(name) in known:
         return load_checkpoint(known[str(name)])
     if isinstance(name, str) and _is_folder(EMBEDDED / name) and Path(name).name == name:
         return load_checkpoint(EMBEDDED / name)  # says what is wrong with it
     if _is_folder(Path(name)):
         return load_checkpoint(Path(name))
+    if isinstance(name, str) and "/" in name and not name.startswith(("/", ".", "~")):
+        return load_from_hub(name, [model.name for model in models if model.methods])
     raise InputError(f"model must be one of {', '.join(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")
 
 
