@@ -4,6 +4,7 @@
 program and asks that they do not. So a function takes what it checks, a factory or a module, as an argument.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import torch
 import toys
 from torch import Tensor
-from zscores import gaussian_scores, geometric_score, histogram_score, variance_score
+from zscores import gaussian_scores, geometric_score, histogram_score, mean_score, rate_score, variance_score
 
 from ebm_refine import samplers, targets
-from ebm_refine.samplers import langevin, rejection
-from ebm_refine.samplers.base import Kernel
+from ebm_refine.random import Draws
+from ebm_refine.samplers import dg_flow, hmc, langevin, rejection, smc, underdamped
+from ebm_refine.samplers.base import Kernel, evaluated
 from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.pilot import Pilot
 
@@ -30,11 +32,12 @@ def last_frame(kernel: Kernel, target: Any, n_steps: int, count: int = CHAINS, s
     return frame
 
 
-def posterior(build: Callable[[Any], Kernel], n_steps: int, count: int = CHAINS, seed: int = 0) -> dict[str, float]:
-    """D3: an exact sampler of the quadratic ratio has the law N(Lambda^-1 A b, Lambda^-1)."""
+def posterior(build: Callable[[Any], Kernel], n_steps: int, temperature: float = 1.0, count: int = 10_000) -> dict[str, float]:
+    """D3: an exact sampler of the quadratic ratio has the law N(Lambda^-1 A b, T Lambda^-1)."""
     target = toys.quadratic(toys.A, toys.B, toys.PEAK)
     mean, precision = toys.posterior()
-    return gaussian_scores(last_frame(build(target), target, n_steps, count, seed).state.position, mean, precision.inverse())
+    position = last_frame(build(target), target, n_steps, count).state.position
+    return gaussian_scores(position, mean, temperature * precision.inverse())
 
 
 def langevin_variance(module: ModuleType = langevin, law: ModuleType = targets, temperature: float = 0.7) -> dict[str, float]:
@@ -56,6 +59,46 @@ def langevin_posterior(module: ModuleType = langevin, law: ModuleType = targets)
     mean, precision = toys.posterior()
     covariance = torch.linalg.inv(precision @ (torch.eye(3) - eps * precision / 4))
     return gaussian_scores(last_frame(module.langevin(target, eps), target, 80).state.position, mean, covariance)
+
+
+def underdamped_law(module: ModuleType = underdamped, n_steps: int = 15) -> dict[str, float]:
+    """D3 for underdamped Langevin: linear and Gaussian, so the law after any number of steps is known exactly."""
+    eps, friction, temperature = 0.2, 1.5, 0.6
+    target = toys.quadratic(toys.A, toys.B, toys.PEAK)
+    centre, precision = toys.posterior()
+    h, c, one = math.sqrt(eps), math.exp(-friction * math.sqrt(eps)), torch.eye(3, dtype=torch.float64)
+    kick = -(h / 2) * (1 + c) * precision
+    step = torch.cat([torch.cat([one + h * kick, h * c * one], dim=1), torch.cat([kick, c * one], dim=1)])
+    noise = math.sqrt(temperature * (1 - c * c)) * torch.cat([h * one, one])
+    mean = torch.cat([-centre, torch.zeros(3)])
+    covariance = torch.block_diag(one, temperature * one)
+    for _ in range(n_steps):
+        mean, covariance = step @ mean, step @ covariance @ step.T + noise @ noise.T
+    kernel = module.underdamped(target, eps, friction, temperature)
+    position = last_frame(kernel, target, n_steps).state.position
+    return gaussian_scores(position, centre + mean[:3], covariance[:3, :3])
+
+
+def dg_flow_law(module: ModuleType = dg_flow, n_steps: int = 6) -> dict[str, float]:
+    """DG-flow with KL and the quadratic ratio is linear and Gaussian, without a prior term: known after any number of steps."""
+    eps, gamma = 0.3, 0.4
+    target = toys.quadratic(toys.A, toys.B, toys.PEAK)
+    contraction = torch.eye(3, dtype=torch.float64) - (eps / 2) * toys.A.double()
+    mean, covariance = -toys.B.double(), torch.eye(3, dtype=torch.float64)
+    for _ in range(n_steps):
+        mean = contraction @ mean
+        covariance = contraction @ covariance @ contraction.T + eps * gamma * torch.eye(3)
+    position = last_frame(module.dg_flow(target, eps, "KL", gamma), target, n_steps).state.position
+    return gaussian_scores(position, toys.B + mean, covariance)
+
+
+def unadjusted_leapfrog_variance(h: float = 0.8) -> dict[str, float]:
+    """D7: one leapfrog step with fresh momentum and no acceptance has variance 1 / (1 - h^2 / 4) on the unit Gaussian."""
+    target, index = toys.gaussian(1.0), torch.arange(CHAINS)
+    state = evaluated(target, target.init(0, index))
+    for step in range(1, 40):
+        state, _ = hmc.trajectory(target, state, Draws(0, index, step).normal((1,)), h, 1)
+    return {"variance": variance_score(state.position[:, 0], 1 / (1 - h**2 / 4))}
 
 
 def rejection_posterior(module: ModuleType = rejection, law: ModuleType = targets) -> dict[str, float]:
@@ -109,6 +152,92 @@ def drs_discrete(gamma: float, module: ModuleType = rejection) -> dict[str, floa
         "histogram": histogram_score(_counts(frame.state.position), target.probabilities * chance),
         "acceptance rate": geometric_score(int(frame.state.proposals.sum()), CHAINS, rate),
     }
+
+
+def discrete_law(kernel: Kernel, transition: Tensor, start: Tensor, n_steps: int) -> dict[str, float]:
+    """D5: over a finite space the law after n_steps is start @ transition^n_steps, long before it is stationary."""
+    law = start.double() @ torch.matrix_power(transition.double(), n_steps)
+    law = law.reshape(-1, len(DISCRETE.ratios)).sum(dim=0)
+    return {"histogram": histogram_score(_counts(last_frame(kernel, DISCRETE, n_steps).state.position), law)}
+
+
+def independence_transition() -> Tensor:
+    """(S, S): independence Metropolis-Hastings, from row to column."""
+    weight = DISCRETE.ratios.double().exp()
+    return _with_diagonal(DISCRETE.probabilities * (weight[None, :] / weight[:, None]).clamp(max=1))
+
+
+def real_start_transition(start_ratio: float) -> Tensor:
+    """(2 S, 2 S): the same begun at a real image. State S + b: nothing accepted from it yet; b shows."""
+    weight, start = DISCRETE.ratios.double().exp(), math.exp(start_ratio)
+    size = len(weight)
+    leaves = (weight / start).clamp(max=1)
+    both = torch.zeros(2 * size, 2 * size, dtype=torch.float64)
+    both[:size, :size] = independence_transition()
+    both[size:, :size] = DISCRETE.probabilities * leaves
+    both[size:, size:] = DISCRETE.probabilities * ((weight[None, :] / weight[:, None]).clamp(max=1) - leaves).clamp(min=0)
+    return both + torch.diag(1 - both.sum(dim=1))
+
+
+def barker_transition() -> Tensor:
+    """(S, S): i-SIR with N = 2, which accepts w' / (w + w') (D10)."""
+    weight = DISCRETE.ratios.double().exp()
+    return _with_diagonal(DISCRETE.probabilities * (weight[None, :] / (weight[None, :] + weight[:, None])))
+
+
+def _with_diagonal(moves: Tensor) -> Tensor:
+    moves = moves - torch.diag(moves.diagonal())
+    return moves + torch.diag(1 - moves.sum(dim=1))
+
+
+def smc_evidence(module: ModuleType = smc, runs: int = 120, particles: int = 24) -> dict[str, float]:
+    """D3: over independent runs E_p0[exp r] is estimated without bias, and so is it times any mean over the final particles."""
+    target = toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=particles)
+    mean, precision = toys.posterior()
+    evidence, offsets, squares = torch.zeros(3, runs, dtype=torch.float64)
+    for seed in range(runs):
+        kernel = module.smc(target, 0.5, 3)
+        state = last_frame(kernel, target, 3, particles, seed).state
+        evidence[seed] = math.exp(kernel.summary(state)["log_mean_exp_ratio"] - toys.log_evidence())
+        deviation = state.position.double() - mean
+        offsets[seed] = evidence[seed] * deviation.mean(dim=0).sum()
+        squares[seed] = evidence[seed] * (deviation @ precision * deviation).sum(dim=1).mean()
+    return {"E[exp r]": mean_score(evidence, 1), "mean": mean_score(offsets, 0), "covariance": mean_score(squares, 3)}
+
+
+def exact_discriminator_grid(module: ModuleType = rejection, count: int = 5000) -> dict[str, float]:
+    """D4: with an exact discriminator G(z) has the law of the data, here 25 Gaussians, and E[exp r] = 1."""
+    width, scale = 0.1, 1.2
+    target = toys.exact_discriminator(width, scale)
+    corner = torch.tensor([[4 / math.sqrt(8)] * 2]) / scale
+    # Near a corner r is concave: its maximum there solves (x - c) / width^2 = x / scale^2, other modes being far away.
+    bound = float(target.log_ratio(corner / (1 - width**2 / scale**2))) + 1e-4
+    frame = last_frame(module.rejection(target, bound), target, 1000, count)
+    assert bool(frame.state.done.all())
+    assert int(frame.state.exceeded.sum()) == 0
+    prior = target.init(1, torch.arange(count))
+    return {**grid_scores(scale * frame.state.position, width), "E[exp r]": mean_score(target.log_ratio(prior).exp(), 1)}
+
+
+def grid_scores(x: Tensor, width: float) -> dict[str, float]:
+    """Samples (N, 2) against 25 equal Gaussians: counts of modes, radii within them, share within 4 widths (99.966 %)."""
+    distance, mode = torch.cdist(x, toys.GRID).min(dim=1)
+    near = distance <= 4 * width
+    uniform = (1 - (-(distance[near] / width).square() / 2).exp()) / (1 - math.exp(-8))
+    return {
+        "modes": histogram_score(torch.bincount(mode[near], minlength=25), torch.ones(25)),
+        "radii": histogram_score(torch.histc(uniform, 20, 0, 1), torch.ones(20)),
+        "high quality": rate_score(int(near.sum()), len(x), 1 - math.exp(-8)),
+    }
+
+
+UNEQUAL = toys.Mixture(toys.GRID, torch.arange(1.0, 26.0), 0.026, 0.05 / math.sqrt(8))
+
+
+def unequal_grid(build: Callable[[Any], Kernel], n_steps: int, count: int = 3000) -> tuple[Tensor, dict[str, float]]:
+    """D4: the generator has the modes at unequal weights (1 : 25) and too wide. The final samples (N, 2) and their scores."""
+    position = last_frame(build(UNEQUAL), UNEQUAL, n_steps, count).state.position
+    return position, grid_scores(position, UNEQUAL.data_width)
 
 
 def _counts(position: Tensor) -> Tensor:

@@ -84,6 +84,85 @@ class Discrete:
         return self.prior_energy(position) - self.log_ratio(position)
 
 
+class Mixture:
+    """A prior that is a mixture of Gaussians in the plane, and a ratio that leads from it to another: D4.
+
+    The centres (K, 2) are common; `weights` (K,) and `width` are the generator's. The data have equal weights and `data_width`.
+    """
+
+    def __init__(self, centres: Tensor, weights: Tensor, width: float, data_width: float):
+        self.centres, self.weights, self.width, self.data_width = centres, weights / weights.sum(), width, data_width
+        self.shape = (2,)
+        self.forwards = self.gradients = 0
+
+    def init(self, seed: int, index: Tensor) -> Tensor:
+        return self._sample(Draws(seed, index, 0), Stream.INIT, 0)
+
+    def prior(self, draws: Draws, block: int = 0) -> Tensor:
+        return self._sample(draws, Stream.PROPOSAL, block)
+
+    def _sample(self, draws: Draws, stream: Stream, block: int) -> Tensor:
+        which = torch.bucketize(draws.uniform((), stream, 2 * block), self.weights.cumsum(0)[:-1])
+        return self.centres[which] + self.width * draws.normal((2,), stream, 2 * block + 1)
+
+    def _log_density(self, position: Tensor, log_weights: Tensor, width: float) -> Tensor:
+        squares = (position[:, None] - self.centres).square().sum(dim=2)
+        return (log_weights - squares / (2 * width**2)).logsumexp(dim=1) - 2 * math.log(width)
+
+    def prior_energy(self, position: Tensor) -> Tensor:
+        return -self._log_density(position, self.weights.log(), self.width)
+
+    def energy(self, position: Tensor) -> Tensor:
+        self.forwards += len(position)
+        equal = torch.full((len(self.centres),), -math.log(len(self.centres)))
+        return -self._log_density(position, equal, self.data_width)
+
+    def log_ratio(self, position: Tensor) -> Tensor:
+        return self.prior_energy(position) - self.energy(position)
+
+    def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        self.gradients += len(position)
+        with torch.enable_grad():
+            position = position.detach().requires_grad_()
+            energy = self.energy(position)
+            (grad,) = torch.autograd.grad(energy.sum(), position)
+        return energy.detach(), grad
+
+
+GRID = torch.cartesian_prod(*[torch.linspace(-4, 4, 5) / math.sqrt(8)] * 2)  # the 25 Gaussians, scaled by 1 / 2.828
+
+
+class GridRatio(nn.Module):
+    """log p_data - log p_gen for data of 25 Gaussians of `width` and a generator of the law N(0, scale^2 I)."""
+
+    def __init__(self, width: float, scale: float):
+        super().__init__()
+        self.width, self.scale = width, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = (x[:, None] - GRID).square().sum(dim=2)
+        data = (-squares / (2 * self.width**2)).logsumexp(dim=1) - math.log(25 * self.width**2)
+        return data + x.square().sum(dim=1) / (2 * self.scale**2) + 2 * math.log(self.scale)
+
+
+class Scaled(nn.Module):
+    """The generator G(z) = scale * z."""
+
+    def __init__(self, scale: float):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.scale * z
+
+
+def exact_discriminator(width: float, scale: float) -> Any:
+    """D4: a pair whose ratio is exactly right, so that G(z) under the target has the law of the 25 Gaussians."""
+    target = targets.LatentTarget(Scaled(scale), GridRatio(width, scale), 2)
+    target.chunk = 1000
+    return target
+
+
 class Holed:
     """`target` that gives NaN where the first coordinate exceeds `edge`, and infinities where it is below -edge."""
 

@@ -53,3 +53,9 @@ def rate_score(successes: int, trials: int, rate: float) -> float:
 
 def _largest(scores: Tensor) -> float:
     return float(scores[scores.abs().argmax()])
+
+
+def mean_score(values: Tensor, mean: float) -> float:
+    """z of the mean of independent `values` (N,) of unknown spread against `mean`."""
+    values = values.double()
+    return float((values.mean() - mean) / (values.std() / math.sqrt(len(values))))

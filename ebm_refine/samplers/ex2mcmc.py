@@ -27,7 +27,10 @@ ACCEPTANCE = 0.67
 
 
 class Ex2State(NamedTuple):
-    """`position`, `grad` (B, d…), `energy` (B,); counts (B,) int64: `moved` of `steps`, `accepted` of `proposals`."""
+    """`position`, `grad` (B, d…), `energy` (B,); counts (B,) int64: `moved` of `steps`, `accepted` of `proposals`.
+
+    `effective` (B,): effective number of the last global move's N points.
+    """
 
     position: Tensor
     energy: Tensor
@@ -36,6 +39,7 @@ class Ex2State(NamedTuple):
     steps: Tensor
     accepted: Tensor
     proposals: Tensor
+    effective: Tensor
 
 
 def ex2mcmc(target: Target, eps: float, particles: int = 10, local_moves: int = 3, proposal: Proposal | None = None) -> Kernel:
@@ -44,7 +48,8 @@ def ex2mcmc(target: Target, eps: float, particles: int = 10, local_moves: int = 
 
     def init(position: Tensor) -> Ex2State:
         none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
-        return Ex2State(*evaluated(target, position), none, none, none, none)
+        here = evaluated(target, position)
+        return Ex2State(*here, none, none, none, none, torch.full_like(here.energy, particles))
 
     def step(state: Ex2State, draws: Draws) -> tuple[Ex2State, Info]:
         chosen = global_move(target, proposal, state.position, state.energy, draws, particles)
@@ -54,12 +59,12 @@ def ex2mcmc(target: Target, eps: float, particles: int = 10, local_moves: int = 
             noise, uniform = draws.normal(here.position.shape[1:], block=block), draws.uniform(block=block)
             here, info = mala.move(target, here, eps, 1.0, noise, uniform)
             accepted, changed, nonfinite = accepted + info.accepted, changed | info.accepted, nonfinite | info.nonfinite
-        counts = (state.moved + chosen.moved, state.steps + 1, accepted, state.proposals + local_moves)
+        counts = (state.moved + chosen.moved, state.steps + 1, accepted, state.proposals + local_moves, chosen.effective)
         return Ex2State(*here, *counts), Info(changed, nonfinite)
 
     def summary(state: Ex2State) -> dict[str, float | str]:
         local = acceptance_report(state.accepted, state.proposals, eps)
-        across = global_report(state.moved, state.steps)
+        across = global_report(state.moved, state.steps, state.effective)
         advice = "; ".join(str(report["advice"]) for report in (local, across) if "advice" in report)
         return {**local, **across, **({"advice": advice} if advice else {})}
 

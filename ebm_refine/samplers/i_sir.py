@@ -35,21 +35,26 @@ class Proposal(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What a global move chose: `position` (B, d…), `energy` (B,), `moved` (B,) bool and `nonfinite` (B,) bool."""
+    """What a global move chose: `position` (B, d…), `energy` (B,); `moved`, `nonfinite` (B,) bool.
+
+    `effective` (B,), from 1 to N: the effective number of the N points, 1 where one of them holds all the weight.
+    """
 
     position: Tensor
     energy: Tensor
     moved: Tensor
     nonfinite: Tensor
+    effective: Tensor
 
 
 class IsirState(NamedTuple):
-    """`position` (B, d…), `energy` (B,); `moved` (B,) int64: global moves that left the point; `steps` (B,) int64 of all."""
+    """`position` (B, d…), `energy` (B,); `moved` of `steps` (B,) int64 global moves left the point; `effective` of the last."""
 
     position: Tensor
     energy: Tensor
     moved: Tensor
     steps: Tensor
+    effective: Tensor
 
 
 def i_sir(target: Target, particles: int = 10) -> Kernel:
@@ -57,15 +62,16 @@ def i_sir(target: Target, particles: int = 10) -> Kernel:
     proposal = prior_proposal(target)
 
     def init(position: Tensor) -> IsirState:
+        energy = target.energy(position)
         none = torch.zeros(len(position), dtype=torch.int64, device=position.device)
-        return IsirState(position, target.energy(position), none, none)
+        return IsirState(position, energy, none, none, torch.full_like(energy, particles))
 
     def step(state: IsirState, draws: Draws) -> tuple[IsirState, Info]:
         chosen = global_move(target, proposal, state.position, state.energy, draws, particles)
-        counts = (state.moved + chosen.moved, state.steps + 1)
+        counts = (state.moved + chosen.moved, state.steps + 1, chosen.effective)
         return IsirState(chosen.position, chosen.energy, *counts), Info(chosen.moved, chosen.nonfinite)
 
-    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps))
+    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps, state.effective))
 
 
 def prior_proposal(target: Target) -> Proposal:
@@ -78,27 +84,35 @@ def global_move(target: Target, proposal: Proposal, position: Tensor, energy: Te
     flat = fresh.flatten(0, 1)
     fresh_energy = target.energy(flat)
     fresh_weight = (-fresh_energy - proposal.log_density(flat)).reshape(len(position), -1)
-    weight = torch.cat([(-energy - proposal.log_density(position))[:, None], fresh_weight], dim=1)
-    choice = select(weight, draws.uniform())
-    moved = choice > 0
+    share = shares(torch.cat([(-energy - proposal.log_density(position))[:, None], fresh_weight], dim=1))
+    choice = select(share, draws.uniform())
     rows = torch.arange(len(position), device=position.device)
     everyone = torch.cat([position[:, None], fresh], dim=1)
     energies = torch.cat([energy[:, None], fresh_energy.reshape(len(position), -1)], dim=1)
-    return Chosen(everyone[rows, choice], energies[rows, choice], moved, ~fresh_weight.isfinite().all(dim=1))
+    nonfinite = ~fresh_weight.isfinite().all(dim=1)
+    effective = (1 / share.square().sum(dim=1)).float()
+    return Chosen(everyone[rows, choice], energies[rows, choice], choice > 0, nonfinite, effective)
 
 
-def select(log_weight: Tensor, uniform: Tensor) -> Tensor:
-    """Index (B,) int64 drawn in proportion to exp(log_weight) (B, N); weights that are not finite count as 0."""
+def shares(log_weight: Tensor) -> Tensor:
+    """Normalised weights (B, N) float64; those that are not finite count as 0, and where none is, the first has all."""
     log_weight = torch.where(log_weight.isfinite(), log_weight, -torch.inf).double()
-    log_weight[:, 0] = torch.where(log_weight.isfinite().any(dim=1), log_weight[:, 0], 0.0)  # nothing finite: stay
-    cumulative = log_weight.softmax(dim=1).cumsum(dim=1)
+    log_weight[:, 0] = torch.where(log_weight.isfinite().any(dim=1), log_weight[:, 0], 0.0)
+    return log_weight.softmax(dim=1)
+
+
+def select(share: Tensor, uniform: Tensor) -> Tensor:
+    """Index (B,) int64 drawn in proportion to `share` (B, N) by one uniform each."""
+    cumulative = share.cumsum(dim=1)
     return (cumulative[:, :-1] < uniform.double()[:, None] * cumulative[:, -1:]).sum(dim=1)
 
 
-def global_report(moved: Tensor, steps: Tensor) -> dict[str, float | str]:
+def global_report(moved: Tensor, steps: Tensor, effective: Tensor) -> dict[str, float | str]:
     """The summary of a method with global moves, from counts (B,); with advice where the weights have collapsed."""
-    rate = int(moved.sum()) / max(int(steps.sum()), 1)
-    report: dict[str, float | str] = {"global_move_rate": rate}
-    if rate < 0.05 and int(steps.sum()):
-        report["advice"] = f"only {rate:.1%} of the global moves left their point: use more particles, or a beta below 1"
+    report: dict[str, float | str] = {
+        "global_move_rate": int(moved.sum()) / max(int(steps.sum()), 1),
+        "effective_particles": float(effective.mean()),
+    }
+    if float(effective.mean()) < 1.2:
+        report["advice"] = "one point of each choice holds nearly all the weight: use more particles, or a beta below 1"
     return report

@@ -73,8 +73,10 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
         rate = int(state.accepted.sum()) / max(int(state.proposals.sum()), 1)
         stuck = int((state.accepted == 0).sum())
         report: dict[str, float | str] = {"acceptance_rate": rate, "never_moved": stuck, "fallbacks": int(state.real.sum())}
-        if rate < 0.01 and int(state.proposals.sum()):
-            report["advice"] = f"only {rate:.2%} of the proposals were accepted: use more steps, or a beta below 1"
+        # A chain that takes nothing but the best seen so far accepts 1/2 + 1/3 + … times in K proposals.
+        steps = int(state.proposals.max())
+        if steps >= 10 and rate * steps < 1.2 * sum(1 / (k + 1) for k in range(1, steps + 1)):
+            report["advice"] = f"the chains kept little but the best seen ({rate:.2%} accepted): more steps, or a beta below 1"
         return report
 
     return Kernel(init, step, summary=summary)

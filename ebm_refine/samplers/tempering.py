@@ -106,7 +106,7 @@ def swap_order(ratio: Tensor, ladder: Sequence[float], draws: Draws) -> tuple[Te
     """The order (B, K) int64 of the replicas after this step's swaps, given their ratios (B, K); pairs swapped (B, P) bool."""
     chains, rungs = ratio.shape
     order = torch.arange(rungs, device=ratio.device).repeat(chains, 1)
-    first = torch.arange(draws.step % 2, rungs - 1, 2, device=ratio.device)
+    first = torch.tensor(range(draws.step % 2, rungs - 1, 2), dtype=torch.int64, device=ratio.device)
     if len(first) == 0:
         return order, order[:, :0].bool()
     b = torch.tensor(ladder, device=ratio.device)
