@@ -58,10 +58,16 @@ def _front_matter(config: dict[str, Any]) -> str:
         pipeline_tag="unconditional-image-generation" if kind not in ("features", "points") else None,
         tags=["ebm_refine", "energy-based-model", *(["gan"] if kind in ("pair", "joint") else []), kind],
         datasets=[hub_id] if dataset in HUB_DATASETS else None,
-        license=config.get("training", {}).get("license") or config.get("license") or "mit",
+        license=_license(config),
         eval_results=results or None,
     )
     return data.to_yaml().strip()
+
+
+def _license(config: dict[str, Any]) -> str:
+    """The one recorded; else the project's own for models trained here, and none claimed for those of others."""
+    training = config.get("training") or {}
+    return str(training.get("license") or ("unknown" if training.get("recipe") == "import" else "mit"))
 
 
 def _what(config: dict[str, Any]) -> str:
@@ -172,17 +178,18 @@ def _weights(parts: dict[str, Any] | None) -> list[str]:
 
 
 def _honesty(config: dict[str, Any]) -> list[str]:
-    notes = ["A sampler optimises the energy, so energy and log ratio are never a measure of quality."]
+    notes = []
+    if config.get("kind") != "features":
+        notes.append("A sampler optimises the energy, so energy and log ratio are never a measure of quality.")
     if config.get("kind") in ("pair", "joint"):
         notes.append("The discriminator estimates the density ratio for this generator only.")
     if not any(str(metric.get("name", "")).upper() == "FID" for metric in config.get("metrics") or []):
         notes.append("No number here is an FID: that word is kept for Inception-v3 features at 2,048 images or more.")
     if not config.get("metrics") and config.get("kind") not in ("features", None):
         notes.append("No quality metric has been recorded for this model.")
-    if config.get("training", {}).get("recipe") == "import":
-        notes.append(
-            f"Imported from foreign weights; what a state dict does not tell was assumed: {config['training'].get('assumed')}."
-        )
+    training = config.get("training") or {}
+    if training.get("recipe") == "import":
+        notes.append(f"Imported from foreign weights; what a state dict does not tell was assumed: {training.get('assumed')}.")
     return ["## Notes", "", *(f"- {note}" for note in notes)]
 
 

@@ -416,3 +416,4 @@ def test_the_config_is_plain_json(files):
     config = json.loads((files[2] / "config.json").read_text())
     assert config["discriminator_output"] == "logit"
     assert config["prior"] == {"name": "normal", "dim": 10}
+    assert "license: unknown" in (files[2] / "README.md").read_text()
