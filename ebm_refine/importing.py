@@ -40,7 +40,9 @@ def import_pair(
     """Turn a public DCGAN pair (`.pth`, `.pt`: state dicts, bare or wrapped) into a checkpoint folder, and load it from there.
 
     discriminator_file: None where one file holds both. dataset: what the pair was trained on ("cifar10", …). image_size:
-    where given, the pair must make images of that size. source, license: go into the model card. Weights stay float32.
+    where given, the pair must make images of that size; give it where the layers might be padded in an unusual way, as no
+    shape tells that (a public 28x28 MNIST pair looks like 32x32). source, license: go into the model card. Weights stay
+    float32.
     Raises CheckpointError for a file that is missing, damaged, not a pair, or that could only be read by running its code;
     InputError where `out_folder` cannot be written. `out_folder` is written in one step, or not at all.
     """

@@ -102,6 +102,13 @@ def test_all_files_are_of_one_commit(server, files):
     }
 
 
+def test_large_files_lie_elsewhere(server, files):
+    server.add("org/pair", files)
+    server.faults[".safetensors"] = "elsewhere"
+    assert load("org/pair").kind == "pair"
+    assert sum(path.startswith("/cdn/") for path in gets(server)) == 2
+
+
 def test_an_incomplete_cache_is_completed(server, files):
     server.add("org/pair", files)
     server.faults["discriminator.safetensors"] = "404"
@@ -216,7 +223,7 @@ def test_a_body_that_breaks_off(server, files, how, reason, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 512)
     server.add("org/pair", files)
     server.faults["generator.safetensors"] = how
-    message = refusal("org/pair")
+    message = refusal("org/pair", within=30.0)  # the client tries to go on, a second apart
     assert f"the transfer of model 'org/pair' from {server.url} broke off ({reason}" in message
     assert "; try again" in message
     server.faults.clear()
@@ -227,7 +234,7 @@ def test_a_server_that_is_down(server, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        message = refusal("org/pair", within=3.0)
+        message = refusal("org/pair", within=8.0)
     assert "cannot be reached" in message
     assert "check the network or HF_ENDPOINT" in message
 
@@ -241,7 +248,7 @@ def test_embedded_models_are_suggested_instead(server, folder, monkeypatch):
 def test_a_server_that_never_answers(server, monkeypatch):
     monkeypatch.setattr(hub, "TIMEOUT", 0.5)
     server.faults["config.json"] = "silent"
-    assert "cannot be reached (" in refusal("org/pair", within=3.0)
+    assert "cannot be reached (" in refusal("org/pair", within=8.0)
     assert hub.TIMEOUT == 0.5
 
 
@@ -253,7 +260,7 @@ def test_the_timeout_leaves_room_within_ten_seconds():
 def test_a_server_in_trouble(server, files, status):
     server.add("org/pair", files)
     server.faults["config.json"] = status
-    assert f"answers with status {status}; try again later" in refusal("org/pair", within=3.0)
+    assert f"answers with status {status}; try again later" in refusal("org/pair", within=8.0)
 
 
 def test_a_server_that_is_no_hub(server, files):
