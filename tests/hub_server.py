@@ -115,7 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "elsewhere":  # not a fault: so the Hub serves large files
             oid = hashlib.sha256(content).hexdigest()
             self.hub.stored[oid] = content
-            told = {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)), "Location": f"{self.hub.url}/cdn/{oid}"}
+            # Another host's name, as with the real Hub: the client would follow a redirect within one host at once.
+            place = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}"
+            told = {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)), "Location": place}
             return self._answer(302, {}, {**headers, **told})
         self._send_file(content, headers, fault)
 
