@@ -21,7 +21,7 @@ from ebm_refine.samplers.base import Kernel, evaluated
 from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.pilot import Pilot
 
-CHAINS = 20_000
+CHAINS = 10_000
 
 
 def last_frame(kernel: Kernel, target: Any, n_steps: int, count: int = CHAINS, seed: int = 0) -> Any:
@@ -32,7 +32,7 @@ def last_frame(kernel: Kernel, target: Any, n_steps: int, count: int = CHAINS, s
     return frame
 
 
-def posterior(build: Callable[[Any], Kernel], n_steps: int, temperature: float = 1.0, count: int = 10_000) -> dict[str, float]:
+def posterior(build: Callable[[Any], Kernel], n_steps: int, temperature: float = 1.0, count: int = CHAINS) -> dict[str, float]:
     """D3: an exact sampler of the quadratic ratio has the law N(Lambda^-1 A b, T Lambda^-1)."""
     target = toys.quadratic(toys.A, toys.B, toys.PEAK)
     mean, precision = toys.posterior()
@@ -190,7 +190,7 @@ def _with_diagonal(moves: Tensor) -> Tensor:
     return moves + torch.diag(1 - moves.sum(dim=1))
 
 
-def smc_evidence(module: ModuleType = smc, runs: int = 120, particles: int = 24) -> dict[str, float]:
+def smc_evidence(module: ModuleType = smc, runs: int = 80, particles: int = 200) -> dict[str, float]:
     """D3: over independent runs E_p0[exp r] is estimated without bias, and so is it times any mean over the final particles."""
     target = toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=particles)
     mean, precision = toys.posterior()
@@ -231,11 +231,11 @@ def grid_scores(x: Tensor, width: float) -> dict[str, float]:
     }
 
 
-UNEQUAL = toys.Mixture(toys.GRID, torch.arange(1.0, 26.0), 0.026, 0.05 / math.sqrt(8))
+UNEQUAL = toys.Mixture(toys.GRID, torch.arange(3.0, 28.0), 0.026, 0.05 / math.sqrt(8))
 
 
 def unequal_grid(build: Callable[[Any], Kernel], n_steps: int, count: int = 3000) -> tuple[Tensor, dict[str, float]]:
-    """D4: the generator has the modes at unequal weights (1 : 25) and too wide. The final samples (N, 2) and their scores."""
+    """D4: the generator has the modes at unequal weights (3 : 27) and too wide. The final samples (N, 2) and their scores."""
     position = last_frame(build(UNEQUAL), UNEQUAL, n_steps, count).state.position
     return position, grid_scores(position, UNEQUAL.data_width)
 

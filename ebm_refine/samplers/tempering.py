@@ -24,7 +24,7 @@ from ebm_refine.samplers.base import Info, Kernel, Parts, State, Target, accepta
 PARAMETERS = (
     Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),
     Parameter("n_steps", "int", 20, 1, 10_000, unit="steps", help="transitions: all replicas move, then neighbours swap"),
-    Parameter("rungs", "int", 5, 2, 100, unit="replicas", help="K: replicas at b = 1 … 0, evenly spaced"),
+    Parameter("rungs", "int", 5, 2, 20, unit="replicas", help="K: replicas at b = 1 … 0, evenly spaced"),
 )
 PUBLISHED: dict[str, float] = {}
 
