@@ -39,7 +39,6 @@ def main() -> None:
         z = target.init(0, index)
         kernel = langevin(target, eps=0.01)
         state = kernel.init(z)
-        singles = [kernel.init(z[:1]) for _ in range(1)]
 
         def floor(z: torch.Tensor = z) -> None:
             position = z.clone().requires_grad_()
@@ -55,11 +54,6 @@ def main() -> None:
             "step": lambda bare=bare, s=bare_state, index=index: bare.step(s, Draws(0, index, 1)),
             "step_in_pipeline": lambda kernel=kernel, s=state, index=index: kernel.step(s, Draws(0, index, 1)),
         }
-        if batch == 1:
-            one = LatentTarget(generator, LogRatio(discriminator), target.dim)
-            one.chunk = 1
-            single = langevin(one, eps=0.01)
-            work["step"] = lambda single=single, s=singles[0], index=index: single.step(s, Draws(0, index, 1))
         seconds = interleaved(work, chosen.repeats)
         rows.append({"batch": batch, "seconds": seconds} | {
             f"{name}_over_floor": round(seconds[name] / seconds["floor"], 3) for name in ("step", "step_in_pipeline")
@@ -84,11 +78,20 @@ def interleaved(work: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 def machine() -> dict[str, object]:
     return {
-        "processor": platform.processor() or platform.machine(),
+        "machine": processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def processor() -> str:
+    """The processor's own name where Linux tells it."""
+    try:
+        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ebm_refine.errors import InputError
+from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
+
+IMAGE_SIZE = Parameter("image_size", "int", None, 4, 1024, unit="pixels")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", default="checkpoints", help="folder that receives the finished checkpoint")
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
+
+    bring = commands.add_parser("import", help="convert a public DCGAN .pth pair to a checkpoint folder")
+    bring.add_argument("generator", help=".pth or .pt file; the only one where it holds both networks")
+    bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
+    bring.add_argument("--dataset", required=True, help="what it was trained on: cifar10, celeba, mnist, …")
+    bring.add_argument("--image-size", help="side in pixels, where the file leaves it open")
+    bring.add_argument("--title")
+    bring.add_argument("--source", help="where the files come from, for the card")
+    bring.add_argument("--license", help="their licence, for the card")
+    bring.add_argument("--out", required=True, help="the new checkpoint folder")
+    bring.set_defaults(run=_import)
+
+    push = commands.add_parser("push", help="publish a checkpoint folder on the Hub")
+    push.add_argument("folder")
+    push.add_argument("repo", help="owner/name; made if it is not there")
+    push.add_argument("--private", action="store_true")
+    push.set_defaults(run=_push)
     return parser
 
 
@@ -143,6 +163,26 @@ def _train(chosen: argparse.Namespace) -> int:
         device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
     )  # fmt: skip
     print(f"wrote {folder}")
+    return 0
+
+
+def _import(chosen: argparse.Namespace) -> int:
+    from ebm_refine.importing import import_pair
+
+    checkpoint = import_pair(
+        chosen.generator, chosen.discriminator, chosen.out, dataset=chosen.dataset, title=chosen.title, source=chosen.source,
+        image_size=None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size), license=chosen.license,
+    )  # fmt: skip
+    for role, part in checkpoint.config["parts"].items():
+        print(f"{role}: {part['architecture']} {part['arguments']}")
+    print(f"wrote {checkpoint.folder}, images {'x'.join(map(str, checkpoint.config['data']['shape']))}")
+    return 0
+
+
+def _push(chosen: argparse.Namespace) -> int:
+    from ebm_refine.hub import push
+
+    print(push(chosen.folder, chosen.repo, private=chosen.private))
     return 0
 
 

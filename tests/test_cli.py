@@ -96,8 +96,9 @@ def test_bad_training_input(tmp_path, capsys):
 
 
 def test_training_data_with_other_columns_is_refused(tmp_path, capsys):
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
 
+    disable_progress_bars()  # they write to standard error too
     data = tmp_path / "data"
     data.mkdir()
     for split in ("train", "test"):
@@ -117,3 +118,23 @@ def test_as_a_program_it_prints_no_traceback(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("ebm_refine: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_public_pair_is_imported_and_refined(tmp_path, capsys):
+    import torch
+
+    from tests.conftest import tiny_pair_parts
+
+    for role, part in tiny_pair_parts().items():
+        torch.save(part.network.state_dict(), tmp_path / f"{role}.pth")
+    files = [str(tmp_path / "generator.pth"), str(tmp_path / "discriminator.pth")]
+    out = str(tmp_path / "mine")
+    assert main(["import", *files, "--dataset", "other", "--out", out]) == 0
+    assert "3x32x32" in capsys.readouterr().out
+    assert main(["refine", "--model", out, "--n-steps", "2", "--num-images", "3", "--out", str(tmp_path / "refined")]) == 0
+    metrics = json.loads((tmp_path / "refined" / "metrics.json").read_text())
+    assert "no feature extractor" in metrics["note"]
+    assert "image_size must be" in failing(capsys, "import", *files, "--dataset", "other", "--out", out, "--image-size", "x")
+    (tmp_path / "generator.pth").write_bytes(b"no weights")
+    failing(capsys, "import", *files, "--dataset", "other", "--out", str(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()

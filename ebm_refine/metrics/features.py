@@ -38,7 +38,7 @@ class FeatureExtractor(nn.Module):
         self.shape = tuple(checkpoint.config["data"]["shape"])
         self.name = checkpoint.name
         self.sha256 = checkpoint.hashes["features"]
-        self.title: str = checkpoint.config["title"]
+        self.title: str = checkpoint.config.get("title", checkpoint.name)
         self.floors: dict[str, Any] = checkpoint.config.get("floors", {})
         self.references = {
             stem.removeprefix("reference-"): Reference(
