@@ -2,9 +2,9 @@
 
     python benchmarks/speed.py [--model cifar10-dcgan] [--repeats 15]
 
-For each batch the floor (generator, discriminator and gradient to z, nothing else), our kernel's step on a bare target, and the
-step as the pipeline runs it (networks in chunks of fixed width, padded) are timed in turn; medians are printed, with the ratio of
-medians. One image at a time stands beside. JSON goes to standard output with machine and versions.
+For each batch the floor (generator, discriminator and gradient to z, nothing else), our kernel's step on a bare target, and
+the step as the pipeline runs it (networks in chunks of fixed width, padded) are timed in turn; medians are printed, with the
+ratio of medians. One image at a time stands beside. JSON goes to standard output with machine and versions.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -88,9 +89,10 @@ def machine() -> dict[str, object]:
 def processor() -> str:
     """The processor's own name where Linux tells it."""
     try:
-        names = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        names = []
+        lines = []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 

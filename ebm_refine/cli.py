@@ -150,7 +150,8 @@ def _evaluate(chosen: argparse.Namespace) -> int:
         _sweep(chosen.sweep),
         _settings(chosen),
     )
-    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, _device(chosen.device), lambda line: print(line, flush=True))))
+    device = _device(chosen.device)
+    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, device, lambda line: print(line, flush=True))))
     return 0
 
 
@@ -201,7 +202,7 @@ def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
     return {**settings, "options": options}
 
 
-def _number(text: str) -> int | float | str:
+def _number(text: str) -> Any:
     """A number where the text is one; else the text, which the row's check then refuses or, for a choice, takes."""
     for kind in (int, float):
         try:
@@ -211,8 +212,8 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _sweep(text: str | None) -> dict[str, list[Any]]:
-    sweep: dict[str, list[Any]] = {}
+def _sweep(text: str | None) -> dict[str, Sequence[float]]:
+    sweep: dict[str, Sequence[float]] = {}
     for item in text.split(",") if text else ():
         name, found, values = item.partition("=")
         if not found or not values:

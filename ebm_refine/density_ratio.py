@@ -1,4 +1,4 @@
-"""From a discriminator to a log density ratio that can be trusted: raw logit, calibration, and the report that tells them apart.
+"""From a discriminator to a log density ratio that can be trusted: raw logit, calibration, and a report on both.
 
 An optimal discriminator's logit is d = log p_data / p_gen. A real one is off; on held-out images its error can be measured and,
 as far as it is a matter of scale and offset, mended by logistic calibration (Platt 1999): r = slope * d + intercept.

@@ -50,10 +50,8 @@ def plan(
         for values in itertools.product(*sweep.values()):
             swept = dict(zip(sweep, values, strict=True))
             for seed in seeds:
-                arguments: dict[str, Any] = {**(given or {}), **swept}
-                job = resolve(
-                    checkpoint.name, checkpoint.config, method=method, ratio=ratio, num_images=num_images, seed=seed, **arguments
-                )
+                arguments: dict[str, Any] = {**(given or {}), **swept, "num_images": num_images, "seed": seed}
+                job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
                 if job not in jobs:  # a method that ignores a swept value would otherwise be run once for each
                     jobs.append(job)
     return jobs
@@ -176,8 +174,8 @@ def table(results: dict[str, Any]) -> str:
         )
     if floor:
         lines.append(
-            f"| real images | – | floor at this N | {floor['frechet_mean']:.2f} | – | {1000 * floor['kernel_mean']:.2f} | – | – "
-            "| – | – |"
+            f"| real images | – | floor at this N | {floor['frechet_mean']:.2f} | – | {1000 * floor['kernel_mean']:.2f} "
+            "| – | – | – | – |"
         )
     lines += ["", "Mean r is what the samplers raise by construction: it is not evidence of better images.", ""]
     return "\n".join(lines)

@@ -19,8 +19,8 @@ class Parameter:
     name: str
     kind: str
     default: Any
-    low: float | None = None
-    high: float | None = None
+    low: float = -math.inf
+    high: float = math.inf
     choices: tuple[str, ...] = ()
     unit: str = ""
     help: str = ""
@@ -82,5 +82,5 @@ def shorten(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _plain(number: float | None) -> str:
+def _plain(number: float) -> str:
     return f"{number:,}".replace(",", "") if isinstance(number, int) else f"{number:g}"

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ class RefineResult:
         folder = writable_folder(folder)
         render.save_png(render.grid(self.before), folder / "before.png")
         render.save_png(render.grid(self.after), folder / "after.png")
-        arrays = {
+        arrays: dict[str, Any] = {
             "before": self.before,
             "after": self.after,
             "positions": self.positions,
@@ -112,9 +113,8 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
     """
     stages = stream(model, method, eps, n_steps, num_images, seed, ratio=ratio, beta=beta, temperature=temperature,
                     options=options, device=device)  # fmt: skip
-    last: Any = None
-    for last in stages:
-        pass
+    (last,) = deque(stages, maxlen=1)
+    assert isinstance(last, RefineResult)
     return last
 
 

@@ -31,7 +31,7 @@ class Draws(NamedTuple):
     """The randomness of one transition: `index` (B,) int64 are the sample numbers i, `step` the transition's number."""
 
     seed: int
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field's word; nobody looks for an item's place here
     step: int
 
     def normal(self, shape: tuple[int, ...], stream: Stream = Stream.NOISE, block: int = 0) -> Tensor:

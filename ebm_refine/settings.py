@@ -13,7 +13,7 @@ MAX_IMAGES = 50_000
 COMMON = (
     Parameter("num_images", "int", 64, 1, MAX_IMAGES, unit="images", help="how many images to refine"),
     Parameter("seed", "int", 0, 0, 2**32 - 1, help="image i depends on the seed and i alone"),
-    Parameter("ratio", "choice", "auto", choices=("auto", *RATIOS), help="which log ratio r is sampled; auto: the model's best"),
+    Parameter("ratio", "choice", "auto", choices=("auto", *RATIOS), help="the log ratio r to sample; auto: the model's best"),
     Parameter("beta", "float", 1.0, 0.0, 100.0, help="weight of r in the energy; 0 is the generator itself"),
 )
 _EPS = Parameter("eps", "float", None, 1e-9, 10.0)

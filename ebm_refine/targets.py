@@ -1,6 +1,6 @@
 """A checkpoint and a ratio become a target: a law to start from, to evaluate and to decode.
 
-Networks always run in chunks of one fixed width, the last one padded, so that an image does not depend on how many are asked for.
+Networks always run in chunks of one fixed width, the last one padded, so that no image depends on how many are asked for.
 """
 
 from collections.abc import Callable

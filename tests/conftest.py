@@ -51,12 +51,10 @@ def tiny_pair(tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-@pytest.fixture
-def tiny_models(tmp_path: Path, monkeypatch) -> Path:
-    """An embedded folder of its own with the pair `tiny` and four-dimensional `cifar10-features` with their references."""
+def save_tiny_models(folder: Path) -> Path:
+    """An embedded folder with the pair `tiny` and four-dimensional `cifar10-features` with their references."""
     from ebm_refine.training.features import floors, reference_table
 
-    folder = tmp_path / "embedded"
     save_checkpoint(folder / "tiny", tiny_pair_config(), tiny_pair_parts(), "")
     torch.manual_seed(1)
     arguments = {"in_channels": 3, "widths": [4, 4, 4], "classes": 10}
@@ -73,6 +71,13 @@ def tiny_models(tmp_path: Path, monkeypatch) -> Path:
     reference = features.FeatureExtractor(load_checkpoint(folder / "cifar10-features")).references["test"]
     config["floors"] = floors(extractor(real[200:]), reference)
     save_checkpoint(folder / "cifar10-features", config, part, "", tables)
+    return folder
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path, monkeypatch) -> Path:
+    """The folder of `save_tiny_models` in the place of the embedded one."""
+    folder = save_tiny_models(tmp_path / "embedded")
     monkeypatch.setattr(catalogue, "EMBEDDED", folder)
     features.features_for.cache_clear()
     yield folder

@@ -122,8 +122,7 @@ def test_as_a_program_it_prints_no_traceback(tmp_path):
 
 def test_a_public_pair_is_imported_and_refined(tmp_path, capsys):
     import torch
-
-    from tests.conftest import tiny_pair_parts
+    from conftest import tiny_pair_parts
 
     for role, part in tiny_pair_parts().items():
         torch.save(part.network.state_dict(), tmp_path / f"{role}.pth")

@@ -40,7 +40,7 @@ def test_beyond_spread_needs_every_seed_and_three_standard_errors():
 
 def test_plan_covers_methods_ratios_sweep_and_seeds_once(tiny_models):
     jobs = evaluation.plan(load("tiny"), ["langevin", "rejection"], 50, [0, 1], sweep={"eps": [0.1, 0.2], "n-steps": [3]})
-    assert len(jobs) == 2 * 2 * 2 + 2 * 2 * 2  # rejection records the eps it ignores
+    assert len(jobs) == 2 * 2 * 2 + 2 * 2  # rejection ignores eps, so sweeping it adds nothing
     assert {job.ratio for job in jobs} == {"raw", "calibrated"}
     assert {job.values["n_steps"] for job in jobs} == {3}
     for wrong in ({"epsilon": [1]}, {"eps": [math.nan]}):

@@ -93,6 +93,7 @@ def test_kernel_distance_is_unbiased_and_its_interval_covers():
 
 def exact_mmd(shift: float) -> float:
     """The squared MMD of N(shift, I) and N(0, I) under (x.y/6 + 1)^3, from a large fixed sample's moments by expansion."""
+
     # E k(x, y) for independent x ~ N(a, I), y ~ N(b, I): with u = x.y, E(u/6 + 1)^3 from the first three moments of u.
     def expected(a: float, b: float) -> float:
         d = 6

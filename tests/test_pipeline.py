@@ -1,4 +1,4 @@
-"""The whole job on a small real pair: reproducible to the bit, independent of how many images are asked for, beta = 0 is base."""
+"""The whole job on a small real pair: reproducible to the bit, whatever the number of images; beta = 0 is base."""
 
 import json
 

@@ -33,8 +33,8 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
-        self.network = checkpoint.networks["features"]
-        self.num_features = int(self.network.num_features)
+        self.network: Any = checkpoint.networks["features"]
+        self.num_features: int = self.network.num_features
         self.shape = tuple(checkpoint.config["data"]["shape"])
         self.name = checkpoint.name
         self.sha256 = checkpoint.hashes["features"]

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ebm_refine.errors import InputError
 from ebm_refine.networks.resnet import ResNetClassifier
 from ebm_refine.training.data import Images, to_unit
-from ebm_refine.training.run import Run, epoch_order
+from ebm_refine.training.run import Run, epoch_order, place
 
 
 class ClassifierRecipe(NamedTuple):
@@ -32,7 +33,7 @@ def train_classifier(
     """Fit `network` in place to `train`; returns {"holdout_accuracy"}. State is saved after every epoch."""
     torch.manual_seed(seed)
     network.set_whitening(to_unit(train.pixels[:5000]))
-    network.to(device, memory_format=torch.channels_last)
+    place(network, device)
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=0.0, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
@@ -50,7 +51,7 @@ def train_classifier(
         network.train()
         order = epoch_order(len(train.pixels), seed, epoch)
         pixels = augment(train.pixels[order], recipe, odd=bool(epoch % 2), index=order)
-        labels = train.labels[order]
+        labels = labelled(train)[order]
         losses = []
         for batch in tqdm(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10):
             step = epoch * steps_per_epoch + batch
@@ -89,9 +90,16 @@ def accuracy(network: nn.Module, images: Images, device: str = "cpu") -> float:
     """The share of `images` whose most probable class is their label."""
     network.eval()
     right = 0
-    for pixels, labels in zip(images.pixels.split(500), images.labels.split(500), strict=True):
+    for pixels, labels in zip(images.pixels.split(500), labelled(images).split(500), strict=True):
         right += int((network(to_unit(pixels).to(device)).argmax(1).cpu() == labels).sum())
     return right / len(images.pixels)
+
+
+def labelled(images: Images) -> Tensor:
+    """The labels (N,). Raises InputError where the data has none."""
+    if images.labels is None:
+        raise InputError("a classifier needs a column 'label', which this data does not have")
+    return images.labels
 
 
 def augment(pixels: Tensor, recipe: ClassifierRecipe, *, odd: bool, index: Tensor) -> Tensor:

@@ -36,9 +36,7 @@ def load_images(dataset: str, source: str | None, split: str) -> Images:
         rows = rows.select(range(edge) if split == "train" else range(edge, len(rows)))
     column = IMAGE_COLUMNS[dataset]
     if column not in rows.column_names:
-        raise InputError(
-            f"data for {dataset} needs an image column {column!r}; {source} has {', '.join(rows.column_names)}"
-        )
+        raise InputError(f"data for {dataset} needs an image column {column!r}; {source} has {', '.join(rows.column_names)}")
     pixels = np.stack([_to_array(dataset, row[column]) for row in rows.select_columns([column])])
     labels = torch.tensor(rows["label"]) if "label" in rows.column_names else None
     return Images(torch.from_numpy(pixels), labels)

@@ -18,10 +18,10 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from ebm_refine.files import replacing
+from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import to_unit
-from ebm_refine.training.run import Run, epoch_order
-
+from ebm_refine.training.run import Run, epoch_order, place
 
 SPECTRAL_GAIN = 2.5
 
@@ -42,38 +42,37 @@ class GANRecipe(NamedTuple):
     alone_patience: int = 6
 
 
-class Pair(NamedTuple):
-    """What a GAN run leaves: both networks in eval mode, D without parametrisations, and the measures of each phase."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-    record: dict[str, Any]
-
-
 def train_gan(
-    generator: nn.Module,
+    generator: DCGANGenerator,
     discriminator: nn.Module,
     recipe: GANRecipe,
     train: Tensor,
     run: Run,
     seed: int,
     device: str,
-    distance: Callable[[nn.Module], float] | None,
+    distance: Callable[[DCGANGenerator], float],
 ) -> dict[str, Any]:
     """First phase. `train` (N, C, H, W) uint8; `distance(generator)` is the holdout distance of its samples.
 
-    Returns {"generator", "discriminator"} state dicts of the best state by `distance` (the last state where it is None),
-    with {"step", "distance"}. State is saved at every measurement; a killed run goes on from the last one.
+    Returns {"generator", "discriminator"} state dicts of the best state by `distance`, with {"step", "distance"}. State is saved
+    at every measurement; a killed run goes on from the last one.
     """
     torch.manual_seed(seed)
     device_type = torch.device(device).type
-    generator.to(device, memory_format=torch.channels_last).train()
-    discriminator.to(device, memory_format=torch.channels_last).train()
+    for network in (generator, discriminator):
+        place(network, device)
+        network.train()
     add_spectral_norm(discriminator)
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
-    parts = {"generator": generator, "discriminator": discriminator, "average": average, "adam_g": adam_g, "adam_d": adam_d}
+    parts: dict[str, Any] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "average": average,
+        "adam_g": adam_g,
+        "adam_d": adam_d,
+    }
     best: dict[str, Any] | None = None
     step = 0
     if (state := run.load()) is not None:
@@ -115,8 +114,8 @@ def train_gan(
             update_average(average, generator, min(recipe.average_decay, (1 + step) / (10 + step)))
 
             if step % recipe.measure_every == 0 or step == recipe.steps:
-                measured = distance(average) if distance else float("nan")
-                if best is None or not measured >= best["distance"]:
+                measured = distance(average)
+                if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
                     best = {
                         "generator": copy.deepcopy(average.state_dict()),
                         "discriminator": copy.deepcopy(discriminator.state_dict()),
@@ -141,7 +140,7 @@ def train_gan(
 
 
 def train_discriminator_alone(
-    generator: nn.Module,
+    generator: DCGANGenerator,
     discriminator: nn.Module,
     recipe: GANRecipe,
     train: Tensor,
@@ -182,7 +181,7 @@ def train_discriminator_alone(
 
 
 @torch.no_grad()
-def mean_cross_entropy(generator: nn.Module, discriminator: nn.Module, real: Tensor, seed: int, device: str) -> float:
+def mean_cross_entropy(generator: DCGANGenerator, discriminator: nn.Module, real: Tensor, seed: int, device: str) -> float:
     """Mean of -log D over `real` (uint8) and -log(1 - D) over as many fakes; chance is log 2 = 0.693."""
     discriminator.eval()
     source = torch.Generator().manual_seed(seed)
@@ -238,7 +237,7 @@ def has_native_bf16(device: str) -> bool:
 
 
 @torch.no_grad()
-def draw_samples(generator: nn.Module, run: Run, name: str, device: str) -> None:
+def draw_samples(generator: DCGANGenerator, run: Run, name: str, device: str) -> None:
     latents = torch.randn(64, generator.latent, generator=torch.Generator().manual_seed(0)).to(device)
     with replacing(run.folder / name) as temporary:
         save_image(generator(latents).cpu(), temporary, format="png", normalize=True, value_range=(-1, 1))

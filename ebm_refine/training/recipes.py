@@ -1,4 +1,4 @@
-"""The recipes behind the embedded checkpoints: `python -m ebm_refine train RECIPE`. Each runs on CPU and on a GPU, resumably."""
+"""The recipes behind the embedded checkpoints: `python -m ebm_refine train RECIPE`; on CPU or GPU, resumable."""
 
 import hashlib
 import platform
@@ -24,12 +24,11 @@ from ebm_refine.training.data import load_images, to_unit
 from ebm_refine.training.features import floors, reference_table
 from ebm_refine.training.gan import (
     GANRecipe,
-    add_spectral_norm,
     bake_spectral_norm,
     train_discriminator_alone,
     train_gan,
 )
-from ebm_refine.training.run import Run
+from ebm_refine.training.run import Run, place
 
 STEPS = Parameter("steps", "int", None, 1, 100_000_000)
 SEED = Parameter("seed", "int", 0, 0, 2**32 - 1)
@@ -67,7 +66,7 @@ def cifar10_features(job: Job) -> None:
     recipe = ClassifierRecipe(epochs=job.steps or (14 if job.device == "cpu" else 60))
     network = ResNetClassifier(**arguments)
     measured = train_classifier(network, recipe, train_set, holdout, job.run, job.seed, job.device)
-    network.to("cpu", memory_format=torch.contiguous_format)
+    place(network, "cpu", torch.contiguous_format)
     measured["test_accuracy"] = accuracy(network, test)
     config = {
         "kind": "features",
@@ -130,7 +129,7 @@ def _gan_pair(
     initialise(g)
     initialise(d)
 
-    def distance(network: nn.Module) -> float:
+    def distance(network: DCGANGenerator) -> float:
         return frechet_distance(extractor(_samples(network, 2500, job.seed, job.device)), extractor.references["holdout"])
 
     best = train_gan(g, d, recipe, train_set, job.run, job.seed, job.device, distance)
@@ -145,7 +144,9 @@ def _gan_pair(
     else:
         bake_spectral_norm(d)
         d.load_state_dict(alone["discriminator"])
-    g, d = (network.to("cpu", memory_format=torch.contiguous_format).eval().requires_grad_(False) for network in (g, d))
+    for network in (g, d):
+        place(network, "cpu", torch.contiguous_format)
+        network.eval().requires_grad_(False)
 
     # One half of the holdout and of the fakes fits the calibration, the other half reports on it.
     half = len(holdout) // 2
@@ -181,7 +182,7 @@ def _gan_pair(
 
 
 @torch.no_grad()
-def _samples(generator: nn.Module, count: int, seed: int, device: str) -> Tensor:
+def _samples(generator: DCGANGenerator, count: int, seed: int, device: str) -> Tensor:
     source = torch.Generator().manual_seed(seed + 10_000)
     parts = []
     for size in [500] * (count // 500) + ([count % 500] if count % 500 else []):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ebm_refine.errors import InputError
 from ebm_refine.files import replacing
@@ -33,6 +34,12 @@ class Run:
     def log(self, **record: float | int | str) -> None:
         with open(self.folder / "log.jsonl", "a") as log:
             log.write(json.dumps(record) + "\n")
+
+
+def place(network: nn.Module, device: str, memory_format: torch.memory_format = torch.channels_last) -> None:
+    """Move a network in place; channels-last convolutions are faster on both kinds of device."""
+    network.to(device)
+    network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
 def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
