@@ -18,9 +18,9 @@ ANIMATIONS = ("webp", "gif")
 
 
 class Layout(NamedTuple):
-    """Where the tiles of a grid lie: `count` of them, `columns` in a row, one every `pitch_x`, `pitch_y` pixels."""
+    """Where the tiles of a grid lie: `tiles` of them, `columns` in a row, one every `pitch_x`, `pitch_y` pixels."""
 
-    count: int
+    tiles: int
     columns: int
     pitch_x: int
     pitch_y: int
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
         """The number of the tile under a pixel, or None beside them all."""
         column, row = int(x // self.pitch_x), int(y // self.pitch_y)
         number = row * self.columns + column
-        return number if 0 <= column < self.columns and 0 <= number < self.count else None
+        return number if 0 <= column < self.columns and 0 <= number < self.tiles else None
 
 
 def columns_for(count: int) -> int:
@@ -55,7 +55,7 @@ def grid_layout(images: Tensor, scale: int = 1) -> Layout:
 def captioned(images: Tensor, captions: Sequence[str], scale: int = 1) -> Image.Image:
     """The same grid with a line of text under every tile; `captioned_layout` says where the tiles lie."""
     layout = captioned_layout(images, scale)
-    rows = -(-layout.count // layout.columns)
+    rows = -(-layout.tiles // layout.columns)
     picture = Image.new("RGB", (layout.columns * layout.pitch_x + scale, rows * layout.pitch_y + scale))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):

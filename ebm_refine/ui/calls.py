@@ -32,7 +32,7 @@ def build(demo: gr.Blocks, controls: Controls) -> None:
         except InputError as error:
             said = f"# {error}"
             return said, said, said, said
-        address = str(request.request.base_url)
+        address = str(request.request.base_url) if request.request else ""
         space = os.environ.get("SPACE_ID")
         return (
             snippets.for_client(settings, space or address),

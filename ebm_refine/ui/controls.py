@@ -36,11 +36,11 @@ class Controls:
     seed: gr.Number
     ratio: gr.Radio
     beta: gr.Number
-    options: dict[tuple[str, str], Component]
+    options: dict[tuple[str, str], Any]
     groups: dict[str, gr.Group]
 
     @property
-    def inputs(self) -> list[Component]:
+    def inputs(self) -> list[Any]:
         """In the order that `arguments` expects."""
         return [self.model, self.method, self.eps, self.n_steps, self.temperature, self.num_images, self.seed, self.ratio,
                 self.beta, *self.options.values()]  # fmt: skip
@@ -71,12 +71,13 @@ class Controls:
             self.method: gr.update(choices=_method_choices(info.kind), value=settings.method),
             self.summary: method.summary,
             self.n_steps: gr.update(
-                value=settings.n_steps, maximum=_steps_shown(rows["n_steps"], settings.n_steps), info=_info(rows["n_steps"])
+                value=settings.n_steps, maximum=_steps_shown(rows["n_steps"], settings.n_steps), info=rows["n_steps"].help
             ),
             self.ratio: gr.update(choices=["auto", *available_ratios(info.config)], value=settings.ratio),
             self.beta: settings.beta,
         }
-        for name, component in (("eps", self.eps), ("temperature", self.temperature)):
+        numbers = {"eps": self.eps, "temperature": self.temperature}
+        for name, component in numbers.items():
             present = name in rows
             updates[component] = gr.update(visible=present, value=settings.values[name] if present else None)
         updates[self.eps_slider] = gr.update(visible=False)
@@ -87,9 +88,9 @@ class Controls:
             )
         for name, group in self.groups.items():
             updates[group] = gr.update(visible=name == settings.method)
-        for (owner, name), component in self.options.items():
+        for (owner, name), option in self.options.items():
             if owner == settings.method:
-                updates[component] = settings.values[name]
+                updates[option] = settings.values[name]
         if common:
             updates |= {self.num_images: settings.num_images, self.seed: settings.seed}
         return updates
@@ -112,7 +113,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None) -> Controls:
         eps, eps_slider = _eps(rows.get("eps"), settings.values.get("eps"))
         n_steps = gr.Slider(
             steps.low, _steps_shown(steps, settings.n_steps), value=settings.n_steps, step=1, label="N, the number of steps",
-            info=_info(steps), elem_id="n-steps",
+            info=steps.help, elem_id="n-steps",
         )  # fmt: skip
         num_images = gr.Slider(
             1, limits.MAX_IMAGES, value=settings.num_images, step=1, label="Images",
@@ -124,7 +125,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None) -> Controls:
         ratio = gr.Radio(
             ["auto", *available_ratios(info.config)], value=settings.ratio, label="Log ratio r", info=_COMMON["ratio"].help
         )
-    options: dict[tuple[str, str], Component] = {}
+    options: dict[tuple[str, str], Any] = {}
     groups: dict[str, gr.Group] = {}
     with gr.Accordion("Advanced", open=False):
         beta = gr.Number(settings.beta, label="beta", info=_info(_COMMON["beta"]), elem_id="beta")

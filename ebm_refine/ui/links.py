@@ -2,13 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
-from ebm_refine.parameters import Parameter
-from ebm_refine.samplers import METHODS
-from ebm_refine.settings import COMMON, MAIN, Settings
-from ebm_refine.ui.running import checked
+from ebm_refine.settings import COMMON, MAIN, Settings, method_for
+from ebm_refine.ui.running import checked, model_named
 
 
 def query_of(settings: Settings) -> str:
@@ -22,16 +19,12 @@ def settings_from(query: Mapping[str, str]) -> Settings | None:
     """The settings that a link's query names, or None where it names no model. Raises InputError for wrong values."""
     if "model" not in query:
         return None
-    method = query.get("method")
-    rows = {row.name: row for row in (*COMMON, *_method_rows(method))}
+    info = model_named(query["model"])
+    method = method_for(info.name, info.config, query.get("method"))
+    rows = {row.name: row for row in (*COMMON, *method.parameters)}
     values = {name: row.parse_text(query[name]) for name, row in rows.items() if name in query}
     options = {name: values.pop(name) for name in list(values) if name not in MAIN and name not in {row.name for row in COMMON}}
-    arguments: dict[str, Any] = {**values, "options": options}
-    return checked(query["model"], arguments | ({"method": method} if method is not None else {}))
-
-
-def _method_rows(method: str | None) -> tuple[Parameter, ...]:
-    return METHODS[method].parameters if method in METHODS else ()
+    return checked(info.name, {**values, "method": method.name, "options": options})
 
 
 def space_address() -> str:

@@ -26,6 +26,9 @@ CSS = """
 /* Samples are a few dozen pixels wide: enlarge them without smoothing. */
 .pixel img { image-rendering: pixelated; width: 100%; height: auto; object-fit: contain; }
 .pixel .image-container, .pixel .image-frame { height: auto !important; }
+/* The label stands above the picture, not on its first tile. */
+.pixel label[data-testid="block-label"] { position: static; display: inline-flex; background: none; border: 0; box-shadow: none;
+  color: var(--body-text-color); font-weight: 600; }
 .clickable img { cursor: pointer; }
 
 #film, #divider { max-width: 600px; margin: 0 auto; width: 100%; }
@@ -40,11 +43,11 @@ CSS = """
                background: var(--border-color-primary); }
 #status .bar span { display: block; height: 100%; background: var(--color-accent); }
 
-.panel table, .panel th, .panel td { border: 0 !important; }
+.panel :is(table, thead, tbody, tr, th, td) { border: 0 !important; box-shadow: none !important; }
 .panel table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.4rem 0; }
 .panel th { text-align: left; font-weight: 500; }
 .panel td, .panel th { padding: 0.25rem 0.5rem 0.25rem 0 !important; }
-.panel tr { border-bottom: 1px solid var(--border-color-primary); }
+.panel :is(td, th) { border-bottom: 1px solid var(--border-color-primary) !important; }
 .panel thead th { color: var(--body-text-color-subdued); font-size: 0.85rem; }
 .panel .small { color: var(--body-text-color-subdued); font-size: 0.85rem; margin: 0.4rem 0; }
 .panel .floor { color: var(--body-text-color-subdued); }

@@ -1,9 +1,12 @@
 """The page as a whole: its tabs, its endpoints, and how it is served."""
 
+import html
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from fastapi import Request
+from fastapi.responses import JSONResponse
 
 from ebm_refine.ui import api, calls, limits, look, refine
 from ebm_refine.ui.running import refinable_models
@@ -11,7 +14,11 @@ from ebm_refine.ui.running import refinable_models
 HEADER = """# Better samples from GANs that are already trained
 A generator and its discriminator are together an energy-based model. Sample it properly, watch the images change, and see from
 honest numbers whether they got better."""
-LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+SESSIONS = 64
+LATEX: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "$", "right": "$", "display": False},
+]
 
 
 class Page(gr.Blocks):
@@ -26,6 +33,7 @@ class Page(gr.Blocks):
 def build() -> gr.Blocks:
     """The page, ready to be launched. No network, no weights: models are read when they are used."""
     with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
+        api.add(demo)  # first: a private event of the same name must not push a pinned name aside
         gr.Markdown(HEADER, elem_id="title")
         if refinable_models():
             with gr.Tabs():
@@ -36,7 +44,6 @@ def build() -> gr.Blocks:
         else:
             gr.Markdown("No model is embedded: put a checkpoint folder into `checkpoints/` and start again.")
         gr.Markdown((Path(__file__).parent / "article.md").read_text(), latex_delimiters=LATEX, elem_id="article")
-        api.add(demo)
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
     return demo
@@ -52,7 +59,23 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "footer_links": [],
         "ssr_mode": False,
         "run_history": False,
+        # Every visitor and every call leaves a session with what it showed; Gradio would keep ten thousand of them.
+        "state_session_capacity": SESSIONS,
+        "app_kwargs": {"exception_handlers": {TypeError: _named_call, KeyError: _named_call}},
         "theme": look.theme(),
         "css": look.CSS,
     }
     return demo.launch(**{**ours, **options})
+
+
+async def _named_call(request: Request, error: Exception) -> JSONResponse:
+    """Gradio's endpoint for calls by name raises on unknown and missing names; the caller is told, not shown a 500."""
+    path = request.url.path
+    if "/call/v2/" not in path:
+        raise error
+    if isinstance(error, KeyError):
+        return JSONResponse({"detail": "there is no such endpoint; see /gradio_api/info"}, status_code=404)
+    known = next((start for start in ("Parameter `", "No value provided") if str(error).startswith(start)), None)
+    if known is None:
+        raise error
+    return JSONResponse({"detail": html.escape(str(error).partition(" Please click")[0][:200], quote=False)}, status_code=422)

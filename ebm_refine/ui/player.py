@@ -80,18 +80,13 @@ load();
 """
 
 
-class Player(gr.HTML):
-    """Plays what `film` makes. Everything happens in the browser, so scrubbing costs the server nothing."""
-
-    def __init__(self, **options: Any):
-        super().__init__(
-            value=None, html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, apply_default_css=False, **options
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+def player(**options: Any) -> gr.HTML:
+    """A component that plays what `film` makes. Everything happens in the browser, so scrubbing costs the server nothing."""
+    return gr.HTML(
+        value=None, html_template=_TEMPLATE, css_template=_CSS, js_on_load=_SCRIPT, apply_default_css=False, **options
+    )
 
 
 def film(pictures: list[Image.Image], steps: list[int], label: str) -> dict[str, Any]:
-    """The value of a Player: `pictures` of one size, the chain's step at each, and what a screen reader says."""
+    """The value of a player: `pictures` of one size, the chain's step at each, and what a screen reader says."""
     return {"strip": render.data_uri(render.strip(pictures)), "frames": len(pictures), "steps": steps, "label": label}

@@ -36,13 +36,13 @@ def build(demo: gr.Blocks) -> Controls:
                 list(presets(models[first])), value=RECOMMENDED, label="Preset", elem_id="preset", render=False
             )
             controls = controls_room.build(checked(first, {}), preset)
-            with gr.Row():
-                start = gr.Button("Run", variant="primary", elem_id="run", scale=2, min_width=120)
-                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=90)
             copy = gr.Button("Copy a link to these settings", size="sm", elem_id="copy-link")
             link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
             query, base = gr.Textbox(visible=False), gr.Textbox(links.space_address(), visible=False)
         with gr.Column(scale=2, min_width=330):
+            with gr.Row(equal_height=True):
+                start = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
+                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=90)
             results = Results()
 
     def refine(*values: Any) -> Iterator[dict[Any, Any]]:

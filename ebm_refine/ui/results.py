@@ -10,12 +10,13 @@ import gradio as gr
 
 from ebm_refine import render
 from ebm_refine.ui import panel
-from ebm_refine.ui.player import Player, film
+from ebm_refine.ui.player import film, player
 from ebm_refine.ui.running import Finished, Live, Record, told
 from ebm_refine.ui.viewing import (
     ORDERS,
     energy_frame,
     film_pictures,
+    ratio_frame,
     sheets,
     tile_frame,
     tile_number,
@@ -53,7 +54,7 @@ class Results:
                     )  # fmt: skip
             with gr.Tabs():
                 with gr.Tab("Play the chain"):
-                    self.film = Player(elem_id="film")
+                    self.film = player(elem_id="film")
                     with gr.Row(equal_height=True):
                         self.kind = gr.Radio([kind.upper() for kind in render.ANIMATIONS], value="WEBP", label="Animation")
                         self.animate = gr.Button("Make the animation", elem_id="animate")
@@ -61,18 +62,16 @@ class Results:
                 with gr.Tab("Slide before over after"):
                     self.slider = gr.ImageSlider(
                         label="Before (left) and after (right)", format="png", type="pil", interactive=False,
-                        slider_position=50, elem_classes="pixel", elem_id="divider", max_height=640, buttons=["download", "fullscreen"],
+                        slider_position=50, elem_classes="pixel", elem_id="divider", max_height=640,
+                        buttons=["download", "fullscreen"],
                     )  # fmt: skip
                 with gr.Tab("One image", id="one"):
-                    self.number = gr.Number(
-                        0, label="Image number", info="or click an image above", precision=0, minimum=0, elem_id="tile-number"
-                    )
+                    self.number = gr.Number(0, label="Image number", info="or click an image above", elem_id="tile-number")
                     self.words = gr.Markdown(elem_id="tile-words")
                     with gr.Row():
-                        self.tile_film = Player(elem_id="tile-film", min_width=260)
-                        self.tile_plot = gr.LinePlot(
-                            x="step", y="value", color="series", title="Its chain", height=260, elem_id="tile-plot", buttons=[],
-                        )  # fmt: skip
+                        self.tile_film = player(elem_id="tile-film", min_width=260)
+                        self.tile_energy = _curve("energy", "Its energy", "tile-energy")
+                        self.tile_ratio = _curve("log ratio r", "Its log ratio r", "tile-ratio")
             self.bundle = gr.DownloadButton("Download everything (PNG, npz, settings, metrics)", elem_id="bundle")
         self._wire()
 
@@ -80,7 +79,8 @@ class Results:
     def outputs(self) -> list[Any]:
         """All that a run fills."""
         return [self.record, self.status, self.before, self.after, self.finished, self.order, self.captions, self.numbers,
-                self.plot, self.film, self.slider, self.number, self.words, self.tile_film, self.tile_plot, self.animation,
+                self.plot, self.film, self.slider, self.number, self.words, self.tile_film,
+                self.tile_energy, self.tile_ratio, self.animation,
                 self.bundle]  # fmt: skip
 
     def live(self, moment: Live, seconds: float) -> dict[Any, Any]:
@@ -116,9 +116,7 @@ class Results:
             self.plot: energy_frame(record),
             self.film: film(pictures, steps, f"Film of the chains: {what}"),
             self.slider: (both.before, both.after),
-            self.number: gr.update(
-                value=0, maximum=len(record.before) - 1, label=f"Image number, 0 to {len(record.before) - 1}"
-            ),
+            self.number: gr.update(value=0, label=f"Image number, 0 to {len(record.before) - 1}"),
             **self._tile(record, 0),
             self.animation: gr.update(visible=False),
             self.bundle: str(end.bundle),
@@ -128,7 +126,7 @@ class Results:
         arranged = [self.before, self.after, self.slider]
         for control in (self.order, self.captions):
             control.input(self._arrange, [self.record, self.order, self.captions], arranged, **LOOK)
-        looked = [self.words, self.tile_film, self.tile_plot]
+        looked = [self.words, self.tile_film, self.tile_energy, self.tile_ratio]
         for picture in (self.before, self.after):
             picture.select(self._clicked, [self.record, self.order, self.captions], [self.number, *looked], **LOOK)
         self.number.input(self._look, [self.record, self.number], looked, **LOOK)
@@ -158,10 +156,12 @@ class Results:
 
     def _tile(self, record: Record, number: int) -> dict[Any, Any]:
         pictures, steps = tile_pictures(record, number)
+        ratio = ratio_frame(record, number)
         return {
             self.words: tile_words(record, number),
             self.tile_film: film(pictures, steps, f"Film of image {number}"),
-            self.tile_plot: tile_frame(record, number),
+            self.tile_energy: tile_frame(record, number),
+            self.tile_ratio: gr.update(value=ratio, visible=ratio is not None),
         }
 
     def _animate(self, record: Record | None, kind: str) -> Iterator[Any]:
@@ -189,6 +189,10 @@ def running(moment: Live, seconds: float) -> str:
     text = f"{where} · taken {frame.accepted:.0%} · {seconds:.1f} s"
     share = 100 * frame.step / frame.n_steps
     return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
+
+
+def _curve(of: str, title: str, name: str) -> gr.LinePlot:
+    return gr.LinePlot(x="step", y=of, title=title, height=240, min_width=240, elem_id=name, buttons=[])
 
 
 def _picture(label: str, name: str) -> gr.Image:

@@ -89,13 +89,15 @@ def energy_frame(record: Record) -> pd.DataFrame:
 
 
 def tile_frame(record: Record, number: int) -> pd.DataFrame:
-    """One chain's energy, and its log ratio where that was recorded."""
-    rows = [(step, float(value), "energy") for step, value in zip(record.steps, record.energies[:, number], strict=True)]
-    if number < record.ratios.shape[1] and bool(record.ratios[:, number].isfinite().all()):
-        rows += [
-            (step, float(value), "log ratio r") for step, value in zip(record.steps, record.ratios[:, number], strict=True)
-        ]
-    return pd.DataFrame(rows, columns=["step", "value", "series"])
+    """One chain's energy at the recorded steps."""
+    return pd.DataFrame({"step": record.steps, "energy": record.energies[:, number].tolist()})
+
+
+def ratio_frame(record: Record, number: int) -> pd.DataFrame | None:
+    """Its log ratio, or None where that was not recorded: beyond the first chains, at beta = 0, and for models without r."""
+    if number >= record.ratios.shape[1] or not bool(record.ratios[:, number].isfinite().all()):
+        return None
+    return pd.DataFrame({"step": record.steps, "log ratio r": record.ratios[:, number].tolist()})
 
 
 def _ordered(record: Record, order: str) -> Tensor:

@@ -1,0 +1,309 @@
+"""The page in a browser: run, live frames, stop, scrub, a tile, a link, phone, dark; no console error, no external request."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from serving import seconds_until, served, served_tiny, workers
+
+import ebm_refine
+from ebm_refine import render
+from ebm_refine.samplers import METHODS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+# Vega warns of its own versions; nothing that we could change.
+HARMLESS = ("Vega-Lite",)
+COUNT_FRAMES = """() => {
+  window.frames_seen = new Set();
+  new MutationObserver(() => {
+    const image = document.querySelector('#after img');
+    if (image) window.frames_seen.add(image.src);
+  }).observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ['src']});
+}"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    with served_tiny(tmp_path_factory.mktemp("page")) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM, "the browser tests need chromium: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, address: str) -> Iterator[Any]:
+    """Open the page with a query and context options; at the end nothing may have gone wrong or outside."""
+    troubles: list[str] = []
+    contexts = []
+
+    def open_page(query: str = "", base: str = address, **options: Any) -> Page:
+        context = browser.new_context(**({"viewport": {"width": 1400, "height": 1000}} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+
+        def on_console(message):
+            if message.type in ("error", "warning") and not any(word in message.text for word in HARMLESS):
+                troubles.append(f"{message.type}: {message.text}")
+
+        def on_request(request):
+            if not request.url.startswith((base, "data:", "blob:")):
+                troubles.append(f"external request: {request.url}")
+
+        def on_failure(request):
+            if request.failure != "net::ERR_ABORTED":  # the page itself ends its event streams
+                troubles.append(f"failed: {request.url}: {request.failure}")
+
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: troubles.append(f"page error: {error}"))
+        page.on("request", on_request)
+        page.on("requestfailed", on_failure)
+        page.goto(f"{base}{query}")
+        page.wait_for_selector("#run")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def run(page: Page) -> None:
+    page.click("#run")
+    page.wait_for_selector("#results .verdict", timeout=60_000)
+    expect(page.locator("#status")).to_contain_text("images,")
+
+
+def shown_link(page: Page) -> str:
+    page.click("#copy-link")
+    field = page.locator("#link textarea, #link input")
+    expect(field).to_have_value(re.compile("model="))
+    return field.input_value()
+
+
+def test_a_run_from_start_to_files(opened):
+    """One visit: frames arrive, the result is the library's, every view works."""
+    page = opened("?model=tiny&method=langevin&eps=0.02&n_steps=80&num_images=9&seed=3&ratio=raw")
+    expect(page.locator("#status")).to_contain_text("taken from the link")
+    page.evaluate(COUNT_FRAMES)
+    run(page)
+    result = ebm_refine.refine("tiny", "langevin", 0.02, 80, 9, 3, ratio="raw")
+
+    # Live frames, sharp pixels, and the exact images.
+    assert page.evaluate("window.frames_seen.size") >= 3
+    expect(page.locator("#after img")).to_have_attribute("alt", re.compile("80 steps.*tiny.*seed 3"))
+    assert page.evaluate("getComputedStyle(document.querySelector('#after img')).imageRendering") == "pixelated"
+    scale = 560 // (3 * 33)
+    for name, images in (("before", result.before), ("after", result.after)):
+        body = page.request.get(page.locator(f"#{name} img").get_attribute("src")).body()
+        shown = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+        assert np.array_equal(shown, np.asarray(render.grid(images, scale=scale)))
+
+    # Numbers in words, and never the energy as a verdict.
+    verdict = page.inner_text("#numbers .verdict")
+    assert "9 images" in verdict
+    assert "energy" not in verdict.lower()
+    assert "real against real" in page.inner_text("#numbers")
+    page.wait_for_selector("#energy-plot svg, #energy-plot canvas")
+
+    # The recorded chain: scrub, play, pause.
+    canvas = page.locator("#film canvas")
+    expect(canvas).to_have_attribute("data-frame", re.compile(r"\d+"))
+    page.locator("#film .scrub").fill("0")
+    expect(canvas).to_have_attribute("data-frame", "0")
+    expect(page.locator("#film .where")).to_have_text("step 0 of 80")
+    page.click("#film .play")
+    page.wait_for_function("Number(document.querySelector('#film canvas').dataset.frame) > 1")
+    page.click("#film .play")
+    at = canvas.get_attribute("data-frame")
+    page.wait_for_timeout(400)
+    assert canvas.get_attribute("data-frame") == at
+
+    # One image: by a click on its tile, and by its number.
+    page.get_by_role("tab", name="One image").click()
+    box = page.locator("#after img").bounding_box()
+    page.locator("#after img").click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.9})
+    words = f"energy {result.energy_before[7]:.2f} → {result.energy_after[7]:.2f}"
+    expect(page.locator("#tile-words")).to_contain_text(f"Image 7: {words}")
+    expect(page.locator("#tile-film .where")).to_have_text("step 80 of 80")
+    page.wait_for_selector("#tile-ratio svg, #tile-ratio canvas")
+    page.locator("#tile-number input").fill("2")
+    expect(page.locator("#tile-words")).to_contain_text("Image 2: ")
+    page.locator("#tile-number input").fill("99")
+    expect(page.locator("body")).to_contain_text("image number must be a whole number from 0 to 8; got 99")
+
+    # The divider, the captions and the order.
+    page.get_by_role("tab", name="Slide before over after").click()
+    page.wait_for_selector("#divider img")
+    assert page.evaluate("getComputedStyle(document.querySelector('#divider img')).imageRendering") == "pixelated"
+    plain = page.locator("#after img").get_attribute("src")
+    page.get_by_label("Write the log ratio").check()
+    expect(page.locator("#after img")).not_to_have_attribute("src", plain)
+    captioned = page.locator("#after img").get_attribute("src")
+    page.locator("#order input").click()
+    page.get_by_role("option", name="energy after: lowest first").click()
+    expect(page.locator("#after img")).not_to_have_attribute("src", captioned)
+    lowest = int(result.energy_after.argmin())
+    page.get_by_role("tab", name="One image").click()
+    page.locator("#after img").click(position={"x": 20, "y": 20})
+    expect(page.locator("#tile-words")).to_contain_text(f"Image {lowest}: ")
+
+    # Files.
+    with page.expect_download() as download:
+        page.click("#bundle")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert json.loads(archive.read("settings.json")) == result.settings.as_dict()
+    page.get_by_role("tab", name="Play the chain").click()
+    page.click("#animate")
+    with page.expect_download() as download:
+        page.click("#animation")
+    assert Image.open(download.value.path()).n_frames > 5
+
+    # The link reopens these settings.
+    link = shown_link(page)
+    again = opened("?" + link.partition("?")[2])
+    expect(again.locator("#status")).to_contain_text("taken from the link")
+    assert shown_link(again) == link
+    assert again.input_value("#seed input") == "3"
+
+
+def test_stop_acts_within_half_a_second(opened):
+    page = opened("?model=tiny&n_steps=10000&num_images=4")
+    page.click("#run")
+    page.wait_for_selector("#after img")
+    assert workers() == 1
+    page.click("#stop")
+    assert seconds_until(lambda: workers() == 0, 5) < 0.5
+    expect(page.locator("#status")).to_contain_text("Stopped.")
+    page.wait_for_timeout(500)
+    expect(page.locator("#status")).to_contain_text("Stopped.")
+
+
+def test_closing_the_tab_ends_the_work(opened):
+    page = opened("?model=tiny&n_steps=10000&num_images=4")
+    page.click("#run")
+    page.wait_for_selector("#after img")
+    assert workers() == 1
+    page.close()
+    assert seconds_until(lambda: workers() == 0, 5) < 1.0
+
+
+def test_only_the_methods_own_controls_are_shown(opened):
+    page = opened("?model=tiny")
+    page.get_by_role("button", name="Advanced").click()
+    for method in METHODS.values():
+        if "pair" not in method.kinds:
+            continue
+        page.get_by_label("Method", exact=True).click()
+        page.get_by_role("option", name=method.title, exact=True).click()
+        expect(page.get_by_label("Method", exact=True)).to_have_value(method.title)
+        expect(page.get_by_text(method.summary)).to_be_visible()
+        assert page.locator("#eps").is_visible() == ("eps" in method.uses)
+        assert page.locator("#temperature").is_visible() == ("temperature" in method.uses)
+        own = {name.replace("_", " ") for name in method.uses - {"eps", "n_steps", "temperature"}}
+        others = {name.replace("_", " ") for other in METHODS.values() for name in other.uses} - own
+        labels = [text.partition(" (")[0] for text in page.locator("[data-testid=block-info]:visible").all_inner_texts()]
+        assert own <= set(labels)
+        assert not (others - {"eps", "n steps", "temperature"}) & set(labels)
+
+
+def test_exact_eps_and_its_slider_follow_each_other(opened):
+    page = opened("?model=tiny")
+    page.locator("#eps input").fill("0.00000037")
+    page.locator("#eps input").blur()
+    slider = page.locator("#eps-slider input[type=range]")
+    page.wait_for_function("Math.abs(document.querySelector('#eps-slider input[type=range]').value + 6.43) < 0.05")
+    assert "eps=3.7e-07" in shown_link(page)
+    slider.fill("-3")
+    page.wait_for_function("document.querySelector('#eps input').value === '0.001'")
+
+
+def test_presets_repeat_the_known_experiments(opened):
+    page = opened("?model=tiny")
+    page.get_by_label("Preset").click()
+    titles = page.get_by_role("option").all_inner_texts()
+    for title in ("N = 10, eps = 1e-1", "N = 10, eps = 1e-7", "N = 15, eps = 1e-7", "Extreme walk: N = 150, eps = 1e-1"):
+        assert any(title in one for one in titles)
+    page.get_by_role("option", name="Gentle walk: N = 150, eps = 1e-4").click()
+    page.wait_for_function("document.querySelector('#eps input').value === '0.0001'")
+    assert "eps=0.0001&n_steps=150" in shown_link(page)
+
+
+def test_bad_input_is_one_sentence_and_text_stays_text(opened):
+    page = opened("?model=tiny&seed=<img src=x onerror=alert(1)>")
+    expect(page.locator("body")).to_contain_text("The link's settings were not used: seed must be a whole number")
+    expect(page.locator("body")).to_contain_text("<img src=x onerror=alert(1)>")
+    assert page.locator("img[src=x]").count() == 0
+    page.locator("#seed input").fill("-5")
+    page.click("#run")
+    expect(page.locator("body")).to_contain_text("seed must be a whole number from 0 to 4294967295; got -5")
+
+
+def test_snippets_run_as_they_stand(opened, address, tmp_path):
+    page = opened("?model=tiny&n_steps=2&num_images=3&seed=4&beta=0.5&eps=0.001")
+    page.get_by_role("tab", name="API").click()
+    expect(page.locator("#snippet-client .cm-content")).to_contain_text("seed=4")
+    code = {name: page.locator(f"#snippet-{name} .cm-content").inner_text() for name in ("client", "library", "cli", "curl")}
+    got: dict[str, Any] = {}
+    exec(code["client"], got)
+    assert got["metrics"]["settings"]["beta"] == 0.5
+    assert got["metrics"]["settings"]["seed"] == 4
+    exec(code["library"].replace('"out"', repr(str(tmp_path / "library"))), got)
+    assert got["result"].settings.as_dict() == got["metrics"]["settings"]
+    from ebm_refine.cli import main
+
+    words = code["cli"].replace("\\\n", " ").split()
+    assert words[:4] == ["python", "-m", "ebm_refine", "refine"]
+    assert main([*words[3:-1], str(tmp_path / "cli")]) == 0
+    assert (tmp_path / "cli" / "samples.npz").read_bytes() == (tmp_path / "library" / "samples.npz").read_bytes()
+    if shutil.which("curl"):
+        answer = subprocess.run(["bash", "-c", code["curl"]], capture_output=True, text=True, timeout=60).stdout
+        assert "event: complete" in answer
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_phone(opened, theme):
+    page = opened(f"?model=tiny&n_steps=3&num_images=4&__theme={theme}", viewport={"width": 390, "height": 844})
+    assert ("dark" in (page.locator("body").get_attribute("class") or "")) == (theme == "dark")
+    run(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="One image").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    pictures = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
+    assert page.evaluate(f"{pictures}.map(one => one.outerHTML.slice(0, 200))") == []
+
+
+def test_the_embedded_models(opened):
+    """The real page, as `python app.py` serves it."""
+    names = [model.name for model in ebm_refine.list_models() if model.methods]
+    if not names:
+        pytest.skip("no model is embedded")
+    with served() as address:
+        page = opened(f"?model={names[0]}&n_steps=2&num_images=4", base=address)
+        run(page)
+        assert Path(ebm_refine.list_models()[0].folder).is_dir()
