@@ -1,7 +1,7 @@
 """A normalizing flow learned in the pilot, as the global proposal of `flex2mcmc`.
 
-Samsonov et al. 2022 (arXiv 2111.02702), sec. 4: a RealNVP of five blocks, trained by a mix of the forward KL divergence, over
-self-normalised importance samples of the target, and the backward one, over its own draws: weights 0.6 and 0.4, 100
+Samsonov et al. 2022 (arXiv 2111.02702) and its code: a RealNVP of five blocks, trained by a mix of the forward KL divergence,
+over self-normalised importance samples of the target, and the backward one, over its own draws: weights 0.6 and 0.4, 100
 iterations of Adam at 1e-3, gradient norm 1. The paper keeps training during the run; here the flow is trained in the pilot,
 then frozen, so that the chains are exact and a sample depends on the seed and its own number alone.
 """

@@ -6,7 +6,7 @@ Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions and
     accept with min(1, exp((E(z) - E(z')) / T) * q(z | z') / q(z' | z))
 
 with q the Gaussian density of the proposal. On the DDLS energy this is the Metropolis-Hastings form of Che et al. 2020 (arXiv
-2003.06060, sec. 3.2) and REP-GAN (Wang et al. 2021, arXiv 2107.00352, whose tau is eps). The gradient at the current point is
+2003.06060) and REP-GAN (Wang et al. 2021, arXiv 2107.00352, whose tau is eps). The gradient at the current point is
 carried with it, so that a step costs one forward and one backward pass. In high dimension the chain is most efficient where it
 accepts 57.4 % (Roberts and Rosenthal 1998): without a given eps the pilot finds that step, and it stays fixed.
 """

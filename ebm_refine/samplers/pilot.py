@@ -16,7 +16,7 @@ from ebm_refine.samplers.base import Kernel, Target
 
 PILOT_SIZE = 2048
 PAIRS = 100
-CHAINS, STEPS, FIRST_EPS = 32, 40, 0.1
+CHAINS, STEPS, FIRST_EPS = 16, 40, 0.1
 # Pilot chains are numbered from here: no run asks for so many samples, so the two never share a random number.
 FIRST_CHAIN = 2**31
 
@@ -40,7 +40,7 @@ class Pilot:
         return finite
 
     def slope(self) -> float:
-        """Largest |r1 - r2| / |z1 - z2| of 100 random pairs: the effective Lipschitz constant k_eff of Tanaka 2019, sec. 4."""
+        """Largest |r1 - r2| / |z1 - z2| of 100 random pairs: the effective Lipschitz constant k_eff of Tanaka 2019."""
         position = self.positions(2 * PAIRS)
         first, second = self.target.log_ratio(position).chunk(2)
         distance = (position[:PAIRS] - position[PAIRS:]).flatten(1).norm(dim=1)
@@ -50,17 +50,17 @@ class Pilot:
     def tuned_eps(self, kernel_of: Callable[[float], Kernel], acceptance: float, gradients: int = 1) -> float:
         """A step size at which the kernel accepts a share `acceptance` of its proposals, in [1e-9, 10].
 
-        32 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
+        16 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
         tutorial on adaptive MCMC", algorithm 4); the answer is the mean of log eps over the second half. A kernel of many
-        `gradients` a transition gets fewer chains, 8 at least.
+        `gradients` a transition gets fewer of them, 20 at least.
         """
-        chains = max(CHAINS // gradients, 8)
-        index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + chains, device=self.device)
+        steps = max(STEPS // gradients, 20)
+        index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + CHAINS, device=self.device)
         log_eps, history = math.log(FIRST_EPS), []
-        state = kernel_of(FIRST_EPS).init(self.positions(chains))
-        for step in range(1, STEPS + 1):
+        state = kernel_of(FIRST_EPS).init(self.positions(CHAINS))
+        for step in range(1, steps + 1):
             state, info = kernel_of(math.exp(log_eps)).step(state, Draws(self.seed, index, step))
             log_eps += 3.0 / math.sqrt(step) * (float(info.accepted.float().mean()) - acceptance)
             log_eps = min(max(log_eps, math.log(1e-9)), math.log(10.0))
             history.append(log_eps)
-        return math.exp(sum(history[STEPS // 2 :]) / (STEPS - STEPS // 2))
+        return math.exp(sum(history[steps // 2 :]) / (steps - steps // 2))

@@ -1,6 +1,6 @@
 """Parallel tempering of the log ratio alone: a ladder of chains from the posterior down to the prior, which swap their points.
 
-Geyer 1991; Earl and Deem 2005, "Parallel tempering: theory, applications, and new perspectives" (eq. 2). Replica k of a
+Geyer 1991; Earl and Deem 2005, "Parallel tempering: theory, applications, and new perspectives". Replica k of a
 sample has the law p0(z) exp(b_k * beta * r(G(z))) with 1 = b_1 > … > b_K = 0. Each step moves every replica by MALA, the last
 by a fresh draw from the prior (exact, since b_K = 0), then neighbours swap their points with probability
 

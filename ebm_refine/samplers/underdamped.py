@@ -1,8 +1,8 @@
 """Underdamped Langevin dynamics: a velocity with friction, refreshed a little at every step.
 
-Arbel et al. 2021, "Generalized energy based models" (arXiv 2003.05033), Algorithm 3: half drift, kick, exact Ornstein-Uhlenbeck
-refreshment, kick, half drift, with one gradient a step. The two half drifts of neighbouring steps are one drift here, and the
-recorded position is the point at which the gradient was taken:
+Arbel et al. 2021, "Generalized energy based models" (arXiv 2003.05033), the kinetic sampler: half drift, kick, exact
+Ornstein-Uhlenbeck refreshment, kick, half drift, with one gradient a step. The two half drifts of neighbouring steps are one
+drift here, and the recorded position is the point at which the gradient was taken:
 
     v <- v - (h / 2) grad E(z);  v <- c v + sqrt(T (1 - c^2)) n;  v <- v - (h / 2) grad E(z);  z <- z + h v
 
