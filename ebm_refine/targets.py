@@ -34,8 +34,8 @@ class LatentTarget:
     @classmethod
     def of(cls, checkpoint: Checkpoint, ratio: str, beta: float = 1.0, device: str = "cpu") -> "LatentTarget":
         """The target of a pair with its ratio "raw", "calibrated" or "refitted"."""
-        which = log_ratio(checkpoint.networks, checkpoint.config, ratio)
-        return cls(checkpoint.networks["generator"], which, checkpoint.config["prior"]["dim"], beta, device)
+        which = log_ratio(checkpoint.prepared, checkpoint.config, ratio)
+        return cls(checkpoint.prepared["generator"], which, checkpoint.config["prior"]["dim"], beta, device)
 
     def init(self, seed: int, index: Tensor) -> Tensor:
         """Starting positions (B, dim) from the prior; G of them is the result "before"."""
