@@ -26,8 +26,9 @@ def main() -> None:
     parser.add_argument("--model", help="an embedded model; without it the first that can be refined")
     chosen = parser.parse_args()
     report = {"machine": {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "python": platform.python_version()}}
-    report["imports"] = imports()
+    report["imports_s"] = imports()
     report |= page(chosen.model)
+    report["parts_s"] = parts(str(report["model"]))
     print(json.dumps(report, indent=1))
 
 
@@ -38,6 +39,21 @@ def imports() -> dict[str, float]:
         f"for name in {IMPORTS!r}:\n"
         "    began = time.perf_counter(); importlib.import_module(name); parts[name] = round(time.perf_counter() - began, 3)\n"
         "print(json.dumps(parts))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def parts(model: str) -> dict[str, float]:
+    """Seconds of what the first refinement consists of, in a fresh process."""
+    code = (
+        "import json, time\nfrom ebm_refine import load, refine\nseconds = {}\nlast = time.perf_counter()\n"
+        "def lap(name):\n    global last\n    now = time.perf_counter(); seconds[name] = round(now - last, 3); last = now\n"
+        f"checkpoint = load({model!r}); lap('load the model')\n"
+        "result = refine(checkpoint, n_steps=20, num_images=16); lap('sample 16 images by 20 steps')\n"
+        "from ebm_refine.metrics.features import features_for\nfrom ebm_refine.metrics.report import compare\nlap('import metrics')\n"
+        "extractor = features_for(checkpoint.config['data']['dataset']); lap('load the extractor')\n"
+        "compare(result.before, result.after, extractor); lap('measure')\nprint(json.dumps(seconds))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

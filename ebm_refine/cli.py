@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--ratios", help="comma-separated; without it all that the model has")
     evaluate.add_argument("--sweep", help="lists of values, as in eps=0.1/0.01,n-steps=10/20")
     evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
+    evaluate.add_argument("--fid", action="store_true", help="Inception-v3 FID too; downloads weights and reference images")
+    evaluate.add_argument("--data", help="reference images for --fid: a folder or a Hub data set; else the model's own")
     evaluate.add_argument("--out", required=True)
     evaluate.add_argument("--device", default="cpu")
     evaluate.set_defaults(run=_evaluate)
@@ -151,8 +153,20 @@ def _evaluate(chosen: argparse.Namespace) -> int:
         _settings(chosen),
     )
     device = _device(chosen.device)
-    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, device, lambda line: print(line, flush=True))))
+    fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
+    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, device, lambda line: print(line, flush=True), fid)))
     return 0
+
+
+def _fid(dataset: str, data: str | None, device: str) -> Any:
+    from ebm_refine.card import HUB_DATASETS
+    from ebm_refine.metrics.inception import open_inception, reference_moments
+
+    if data is None and dataset not in HUB_DATASETS:
+        raise InputError(f"no Hub data set is known for {dataset!r}: name one with --data")
+    inception = open_inception(device=device)
+    moments = reference_moments(inception, data or HUB_DATASETS[dataset])
+    return lambda images: inception.fid(images, moments)
 
 
 def _train(chosen: argparse.Namespace) -> int:

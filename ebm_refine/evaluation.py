@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.density_ratio import available_ratios
 from ebm_refine.errors import InputError
@@ -64,11 +66,13 @@ def evaluate(
     split: str = "test",
     device: str = "cpu",
     progress: Callable[[str], None] = print,
+    fid: Callable[[Tensor], float] | None = None,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
     `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test). Raises InputError
     where no extractor is embedded for the model's data, where there are too few images, or where `out` cannot be written.
+    `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other distances.
     """
     extractor = features_for(checkpoint.config["data"]["dataset"])
     if split not in extractor.references:
@@ -82,10 +86,12 @@ def evaluate(
     folder = writable_folder(writable_folder(out) / "jobs")
     finished = []
     for position, job in enumerate(jobs):
-        file = folder / f"{_key(job, checkpoint, extractor, split)}.json"
+        file = folder / f"{_key(job, checkpoint, extractor, split)}{'-fid' if fid else ''}.json"
         if not file.exists():
             label = f"[{position + 1}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
-            record = _run(checkpoint, job, extractor, split, device, label, progress)
+            record, result = _run(checkpoint, job, extractor, split, device, label, progress)
+            if fid:
+                record["fid"] = {"before": fid(result.before), "after": fid(result.after)}
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(record, indent=1))
         finished.append(json.loads(file.read_text()))
@@ -177,6 +183,9 @@ def table(results: dict[str, Any]) -> str:
             f"| real images | – | floor at this N | {floor['frechet_mean']:.2f} | – | {1000 * floor['kernel_mean']:.2f} "
             "| – | – | – | – |"
         )
+    if all("fid" in row for row in results["rows"]):
+        fids = "; ".join(f"{row['method']} {row.get('ratio', '')} {_pm(row['fid'])}" for row in results["rows"])
+        lines += ["", f"FID (Inception-v3, no antialiasing), against the train split: {fids}."]
     lines += ["", "Mean r is what the samplers raise by construction: it is not evidence of better images.", ""]
     return "\n".join(lines)
 
@@ -189,7 +198,7 @@ def _run(
     device: str,
     label: str,
     progress: Callable[[str], None],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], RefineResult]:
     started = told = time.monotonic()
     result: Any = None
     for item in _stream(checkpoint, job, device):
@@ -202,13 +211,14 @@ def _run(
     report = compare(result.before, result.after, extractor, split)
     gain = report["frechet_distance"]["before"] - report["frechet_distance"]["after"]
     progress(f"{label}: Fréchet {report['frechet_distance']['after']:.3f}, gain {gain:+.3f}, {seconds:.0f} s")
-    return {
+    record = {
         "settings": job.as_dict(),
         "diagnostics": result.diagnostics,
         "kernel_distance": report["kernel_distance"],
         "frechet_distance": report["frechet_distance"],
         "seconds": seconds,
     }
+    return record, result
 
 
 def _stream(checkpoint: Checkpoint, job: Settings, device: str) -> Iterator[Frame | RefineResult]:
@@ -224,10 +234,13 @@ def _key(job: Settings, checkpoint: Checkpoint, extractor: FeatureExtractor, spl
 
 
 def _distances(records: Sequence[dict[str, Any]], which: str) -> dict[str, Any]:
-    return {
+    distances = {
         "frechet_distance": _spread([record["frechet_distance"][which] for record in records]),
         "kernel_distance": _spread([record["kernel_distance"][which]["value"] for record in records]),
     }
+    if all("fid" in record for record in records):
+        distances["fid"] = _spread([record["fid"][which] for record in records])
+    return distances
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -71,6 +71,24 @@ def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsy
     assert "it is not evidence of better images" in table
 
 
+def test_fid_is_taken_beside_the_other_distances_when_asked_for(tiny_models, tmp_path):
+    checkpoint = load("tiny")
+    jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0, 1], ["raw"], given={"n_steps": 2})
+    seen = []
+
+    def fid(images):
+        seen.append(images.shape)
+        return float(len(seen))
+
+    quiet = {"progress": lambda line: None}
+    results = evaluation.evaluate(checkpoint, jobs, tmp_path, fid=fid, **quiet)
+    assert seen == [(40, 3, 32, 32)] * 4
+    assert results["rows"][0]["fid"]["mean"] == 2.0  # calls 1 and 3 were the starts
+    assert results["rows"][1]["fid"]["mean"] == 3.0
+    assert "FID (Inception-v3" in (tmp_path / "table.md").read_text()
+    assert "FID" not in evaluation.table(evaluation.evaluate(checkpoint, jobs, tmp_path, **quiet))
+
+
 def test_evaluate_refuses_what_cannot_be_measured(tiny_models, tmp_path, capsys):
     def failing(*flags: str) -> str:
         assert main(["evaluate", "--model", "tiny", "--methods", "langevin", "--out", str(tmp_path / "out"), *flags]) == 2

@@ -1,0 +1,66 @@
+"""Write an evaluation's numbers into a model's config and card: python benchmarks/record.py RESULTS.json --command "…".
+
+The weights are not touched. `--default langevin:eps=0.1,n_steps=10` also sets the defaults of a method, chosen on holdout.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ebm_refine.card import model_card
+from ebm_refine.catalogue import EMBEDDED
+from ebm_refine.checkpoints import load_checkpoint
+from ebm_refine.files import replacing
+
+
+def metrics_of(results: dict[str, Any], command: str) -> list[dict[str, Any]]:
+    """One entry for each distance of each row, as the card lists them."""
+    floor = results["floors"].get(str(results["num_images"]), {})
+    entries = []
+    for row in results["rows"]:
+        setting = ", ".join(f"{name} {row[name]:g}" for name in ("eps", "n_steps") if row.get(name) is not None)
+        label = " ".join(part for part in (row["method"], row.get("ratio"), setting) if part)
+        for key, name in (("frechet_distance", "Fréchet distance"), ("kernel_distance", "kernel distance")):
+            entries.append(
+                {
+                    "name": f"{name}, {results['title']}, {label}",
+                    "value": row[key]["mean"],
+                    "num_images": results["num_images"],
+                    "seeds": results["seeds"],
+                    "extractor": results["extractor"],
+                    "extractor_sha256": results["sha256"],
+                    "reference_split": results["reference"]["split"],
+                    "floor": floor.get(key.replace("distance", "mean")),
+                    "command": command,
+                }
+            )
+    return entries
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--command", required=True, help="the command that printed these results")
+    parser.add_argument("--default", action="append", default=[], metavar="METHOD:NAME=VALUE,…")
+    chosen = parser.parse_args()
+    results = json.loads(chosen.results.read_text())
+    folder = EMBEDDED / results["model"]
+    checkpoint = load_checkpoint(folder)
+    if checkpoint.hashes != results["weights"]:
+        parser.error(f"{chosen.results} was measured on other weights than {folder} holds")
+    config = checkpoint.config
+    config["metrics"] = metrics_of(results, chosen.command)
+    for text in chosen.default:
+        method, _, values = text.partition(":")
+        pairs = (item.split("=") for item in values.split(","))
+        config["defaults"][method] = {name: json.loads(value) for name, value in pairs}
+    card = model_card({**config, "name": results["model"]})
+    for name, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(content)
+    load_checkpoint(folder)
+
+
+if __name__ == "__main__":
+    main()
