@@ -51,7 +51,8 @@ def parts(model: str) -> dict[str, float]:
         "def lap(name):\n    global last\n    now = time.perf_counter(); seconds[name] = round(now - last, 3); last = now\n"
         f"checkpoint = load({model!r}); lap('load the model')\n"
         "result = refine(checkpoint, n_steps=20, num_images=16); lap('sample 16 images by 20 steps')\n"
-        "from ebm_refine.metrics.features import features_for\nfrom ebm_refine.metrics.report import compare\nlap('import metrics')\n"
+        "from ebm_refine.metrics.features import features_for\n"
+        "from ebm_refine.metrics.report import compare\nlap('import metrics')\n"
         "extractor = features_for(checkpoint.config['data']['dataset']); lap('load the extractor')\n"
         "compare(result.before, result.after, extractor); lap('measure')\nprint(json.dumps(seconds))"
     )
