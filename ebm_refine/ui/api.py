@@ -3,6 +3,7 @@
 Values arrive as raw JSON, with no component between that would round or coerce them: the checks are those of the library.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -125,4 +126,6 @@ def _split(options: Any) -> dict[str, Any]:
 
 
 def _row(row: Parameter) -> dict[str, Any]:
-    return {**vars(row), "allowed": row.allowed}
+    # JSON has no infinity: a row without bounds, a choice, says null.
+    bounds = {name: bound if math.isfinite(bound) else None for name, bound in (("low", row.low), ("high", row.high))}
+    return {**vars(row), **bounds, "allowed": row.allowed}
