@@ -327,6 +327,7 @@ def test_collapsed_weights_are_said() -> None:
 
 def test_flow_beats_the_prior_where_they_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "ITERATIONS", 20)
+    monkeypatch.setattr(flow, "RATE", 1e-2)
     target = toys.quadratic(8 * torch.eye(2), 1.5 * torch.ones(2))
     target.chunk = 64
     learned = flow.learn(target, Pilot(target, 0))

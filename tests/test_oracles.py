@@ -75,7 +75,8 @@ EXACT: dict[str, tuple[Callable[[Target], Kernel], int]] = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_oracle_exact_posterior(score: Score, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(flow, "ITERATIONS", 20)
+    monkeypatch.setattr(flow, "ITERATIONS", 12)
+    monkeypatch.setattr(flow, "RATE", 1e-2)
     count = 2000 if name == "flex2mcmc" else oracles.CHAINS
     score(f"D3 {name}", oracles.posterior(*EXACT[name], count=count))
 

@@ -77,7 +77,13 @@ def _network(dim: int, pilot: Pilot) -> Any:
         raise InputError("method 'flex2mcmc' needs the package zuko: pip install 'ebm-refine[flow]'") from None
     with torch.random.fork_rng():  # its weights come from the seed and leave the global generator as it was
         torch.manual_seed(pilot.seed)
-        return zuko.flows.RealNVP(dim, transforms=BLOCKS, hidden_features=HIDDEN).to(pilot.device)
+        network = zuko.flows.RealNVP(dim, transforms=BLOCKS, hidden_features=HIDDEN).to(pilot.device)
+    # Every coupling begins as the identity, so that the flow begins as the prior and can only gain on it.
+    for transform in network.transform.transforms:
+        if hasattr(transform, "hyper"):
+            torch.nn.init.zeros_(transform.hyper[-1].weight)
+            torch.nn.init.zeros_(transform.hyper[-1].bias)
+    return network
 
 
 def _train(network: Any, target: Target, pilot: Pilot, position: Tensor, share: Tensor) -> bool:
