@@ -233,6 +233,14 @@ def test_a_full_queue_says_so_and_status_still_answers(client, address):
     assert seconds_until(lambda: workers() == 0 and waiting(address) == 0, 20) < 20
 
 
+def test_a_mistake_of_ours_is_one_sentence_without_details(address, monkeypatch):
+    from ebm_refine.ui import running
+
+    monkeypatch.setattr(running, "_film", lambda *_: 1 / 0)
+    sentence = call(address, {"data": ["tiny", None, None, 1, 2, 0, "auto", None]})["error"]
+    assert sentence == "the run failed by a mistake of this program; its log says where"
+
+
 def test_an_endless_run_is_ended(client, monkeypatch):
     monkeypatch.setattr(limits, "MAX_SECONDS", 1)
     began = time.monotonic()

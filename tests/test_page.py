@@ -29,6 +29,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+# Milliseconds for anything to appear: generous, for machines that are busy with other work.
+PATIENCE = 60_000
+expect.set_options(timeout=PATIENCE)
 # Vega warns of its own versions; nothing that we could change.
 HARMLESS = ("Vega-Lite",)
 COUNT_FRAMES = """() => {
@@ -65,7 +68,7 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
         context = browser.new_context(**({"viewport": {"width": 1400, "height": 1000}} | options))
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
 
         def on_console(message):
             if message.type in ("error", "warning") and not any(word in message.text for word in HARMLESS):
@@ -95,7 +98,7 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
 
 def run(page: Page) -> None:
     page.click("#run")
-    page.wait_for_selector("#results .verdict", timeout=60_000)
+    page.wait_for_selector("#results .verdict", timeout=PATIENCE)
     expect(page.locator("#status")).to_contain_text("images,")
 
 
@@ -107,16 +110,14 @@ def shown_link(page: Page) -> str:
 
 
 def test_a_run_from_start_to_files(opened):
-    """One visit: frames arrive, the result is the library's, every view works."""
-    page = opened("?model=tiny&method=langevin&eps=0.02&n_steps=80&num_images=9&seed=3&ratio=raw")
+    """One visit: the result is the library's, and every view of it works."""
+    page = opened("?model=tiny&method=langevin&eps=0.02&n_steps=20&num_images=9&seed=3&ratio=raw")
     expect(page.locator("#status")).to_contain_text("taken from the link")
-    page.evaluate(COUNT_FRAMES)
     run(page)
-    result = ebm_refine.refine("tiny", "langevin", 0.02, 80, 9, 3, ratio="raw")
+    result = ebm_refine.refine("tiny", "langevin", 0.02, 20, 9, 3, ratio="raw")
 
-    # Live frames, sharp pixels, and the exact images.
-    assert page.evaluate("window.frames_seen.size") >= 3
-    expect(page.locator("#after img")).to_have_attribute("alt", re.compile("80 steps.*tiny.*seed 3"))
+    # Sharp pixels, and the exact images.
+    expect(page.locator("#after img")).to_have_attribute("alt", re.compile("20 steps.*tiny.*seed 3"))
     assert page.evaluate("getComputedStyle(document.querySelector('#after img')).imageRendering") == "pixelated"
     scale = 560 // (3 * 33)
     for name, images in (("before", result.before), ("after", result.after)):
@@ -136,7 +137,7 @@ def test_a_run_from_start_to_files(opened):
     expect(canvas).to_have_attribute("data-frame", re.compile(r"\d+"))
     page.locator("#film .scrub").fill("0")
     expect(canvas).to_have_attribute("data-frame", "0")
-    expect(page.locator("#film .where")).to_have_text("step 0 of 80")
+    expect(page.locator("#film .where")).to_have_text("step 0 of 20")
     page.click("#film .play")
     page.wait_for_function("Number(document.querySelector('#film canvas').dataset.frame) > 1")
     page.click("#film .play")
@@ -150,7 +151,7 @@ def test_a_run_from_start_to_files(opened):
     page.locator("#after img").click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.9})
     words = f"energy {result.energy_before[7]:.2f} → {result.energy_after[7]:.2f}"
     expect(page.locator("#tile-words")).to_contain_text(f"Image 7: {words}")
-    expect(page.locator("#tile-film .where")).to_have_text("step 80 of 80")
+    expect(page.locator("#tile-film .where")).to_have_text("step 20 of 20")
     page.wait_for_selector("#tile-ratio svg, #tile-ratio canvas")
     page.locator("#tile-number input").fill("2")
     expect(page.locator("#tile-words")).to_contain_text("Image 2: ")
@@ -192,10 +193,12 @@ def test_a_run_from_start_to_files(opened):
     assert again.input_value("#seed input") == "3"
 
 
-def test_stop_acts_within_half_a_second(opened):
+def test_frames_arrive_and_stop_acts_within_half_a_second(opened):
     page = opened("?model=tiny&n_steps=10000&num_images=4")
+    page.evaluate(COUNT_FRAMES)
     page.click("#run")
-    page.wait_for_selector("#after img")
+    page.wait_for_function("window.frames_seen.size >= 5")
+    expect(page.locator("#status")).to_contain_text("of 10000")
     assert workers() == 1
     page.click("#stop")
     assert seconds_until(lambda: workers() == 0, 5) < 0.5

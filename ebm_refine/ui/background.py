@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -42,7 +43,8 @@ def in_background(work: Callable[[], Generator[T, None, None]]) -> Generator[T |
                 end = _End(error)
         news.put(end)
 
-    Thread(target=run, name="refine", daemon=True).start()
+    # In the caller's context, so that a Space knows whose quota a borrowed GPU is charged to.
+    Thread(target=copy_context().run, args=(run,), name="refine", daemon=True).start()
     try:
         while True:
             try:

@@ -18,6 +18,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.parameters import shorten
 from ebm_refine.pipeline import Frame, RefineResult, decode, stream
 from ebm_refine.settings import Settings, resolve
+from ebm_refine.space import borrows_gpu
 from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
 
@@ -115,8 +116,13 @@ def told() -> Iterator[None]:
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         raise gr.Error("the device has not enough memory for this; lower num_images", print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception as error:  # a mistake of ours: the caller is told that it is, the log has the rest
+        raise gr.Error("the run failed by a mistake of this program; its log says where") from error
 
 
+@borrows_gpu
 def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generator[Live | Finished, None, None]:
     began, shown, where = time.monotonic(), 0.0, device()
     checkpoint = load(settings.model)
