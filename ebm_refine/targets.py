@@ -18,7 +18,7 @@ CHUNK = {"cpu": 16, "cuda": 256}
 
 
 class LatentTarget:
-    """E(z) = |z|^2 / 2 - beta * r(G(z)) for a pair with a standard normal prior (Che et al. 2020, eq. 4).
+    """E(z) = |z|^2 / 2 - beta * r(G(z)) for a pair with a standard normal prior (Che et al. 2020).
 
     Positions are (B, dim) float32 on `device`. `forwards` and `gradients` count the images evaluated so far, padding left out.
     """

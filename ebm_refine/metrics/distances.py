@@ -22,7 +22,7 @@ class Estimate(NamedTuple):
 
 
 def frechet_distance(features: Tensor, reference: Reference) -> float:
-    """Squared Fréchet distance of Gaussians fitted to `features` (N, d) and to the reference (Heusel et al. 2017, eq. 6).
+    """Squared Fréchet distance of Gaussians fitted to `features` (N, d) and to the reference (Heusel et al. 2017).
 
     Biased upwards by about the real-versus-real floor at N; "FID" only with Inception-v3 features. Needs N >= 2.
     """

@@ -34,7 +34,7 @@ class FeatureExtractor(nn.Module):
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.network: Any = checkpoint.networks["features"]
-        self.num_features: int = self.network.num_features
+        self.num_features = checkpoint.config["parts"]["features"]["arguments"]["widths"][-1]
         self.shape = tuple(checkpoint.config["data"]["shape"])
         self.name = checkpoint.name
         self.sha256 = checkpoint.hashes["features"]

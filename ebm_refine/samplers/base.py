@@ -14,7 +14,7 @@ S = TypeVar("S", bound=tuple[Tensor, ...])
 class Target(Protocol):
     """A law to sample: density proportional to exp(-energy). Positions are (B, d…) float32; all results are (B,) float32.
 
-    For a latent target, energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020, eq. 4).
+    For a latent target, energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020).
     """
 
     @property

@@ -1,6 +1,6 @@
 """Discriminator gradient flow: a fixed, small number of steps down an f-divergence from p_g to p_data.
 
-Ansari et al. 2021, "Refining deep generative models via discriminator gradient flow" (arXiv 2012.00780), Algorithm 1:
+Ansari et al. 2021, "Refining deep generative models via discriminator gradient flow" (arXiv 2012.00780):
 
     z' = z + eta * s(d) * grad d(G(z)) + sqrt(2 * eta * gamma) * n,     d = beta * r
     s(d) = 1 for KL, sigmoid(d) for JS, sigmoid(-d) for logD

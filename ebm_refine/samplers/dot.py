@@ -1,6 +1,6 @@
 """Discriminator optimal transport: gradient descent towards a better score that stays near its start.
 
-Tanaka 2019, "Discriminator optimal transport" (arXiv 1910.06832), latent form (Algorithm 2): from z0 descend
+Tanaka 2019, "Discriminator optimal transport" (arXiv 1910.06832), latent form: from z0 descend
 
     |z - z0 + delta| - beta * r(G(z)) / k_eff,     k_eff = max |r(G(z1)) - r(G(z2))| / |z1 - z2| over pilot pairs
 

@@ -1,6 +1,6 @@
 """Explore-exploit MCMC: a global i-SIR move, then a few local MALA moves.
 
-Samsonov et al. 2022, "Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702), Algorithm 2. The global move
+Samsonov et al. 2022, "Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702). The global move
 finds other modes, the local ones refine within them; each is exact, so their product is. The gradient is taken afresh after
 every global move that left its point. Without a given eps the pilot finds the step at which MALA accepts 67 %, their target.
 """

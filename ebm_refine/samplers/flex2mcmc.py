@@ -1,6 +1,6 @@
 """Flow-enhanced explore-exploit MCMC: `ex2mcmc` whose global proposal is a normalizing flow instead of the prior.
 
-Samsonov et al. 2022, "Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702), Algorithm 3. The weights of the
+Samsonov et al. 2022, "Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702). The weights of the
 global move become exp(-E(z)) / q(z) with q the flow's density. The flow is learned beforehand (`flow.py`); one that diverged,
 or that proposes worse than the prior, is replaced by the prior, and the summary says so.
 """

@@ -1,6 +1,6 @@
 """Hamiltonian Monte Carlo: several gradient steps with momentum, accepted together.
 
-Neal 2011, "MCMC using Hamiltonian dynamics" (arXiv 1206.1901), sec. 3.2: a momentum p ~ N(0, T I) is drawn afresh, `leapfrog`
+Neal 2011, "MCMC using Hamiltonian dynamics" (arXiv 1206.1901): a momentum p ~ N(0, T I) is drawn afresh, `leapfrog`
 steps of size h follow the Hamiltonian H = E(z) + |p|^2 / 2,
 
     p <- p - (h / 2) grad E(z);  z <- z + h p;  p <- p - (h / 2) grad E(z)

@@ -1,7 +1,7 @@
 """Iterated sampling-importance resampling: each step chooses among fresh draws and the current point by their weights.
 
-Andrieu, Lee and Vihola 2018, "Uniform ergodicity of the iterated conditional SMC" (sec. 2), as used by Samsonov et al. 2022,
-"Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702), Algorithm 1: N - 1 draws from the proposal q join the
+Andrieu, Lee and Vihola 2018, "Uniform ergodicity of the iterated conditional SMC", as used by Samsonov et al. 2022,
+"Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702): N - 1 draws from the proposal q join the
 current point, and the next point is one of the N with probability in proportion to its weight
 
     w(z) = exp(-E(z)) / q(z),     with q = p0:  w(z) = exp(beta * r(G(z)))

@@ -1,6 +1,6 @@
 """Discriminator-driven latent sampling: unadjusted Langevin dynamics on the latent energy.
 
-Che et al. 2020, "Your GAN is secretly an energy-based model" (arXiv 2003.06060), Algorithm 1 and eq. 5:
+Che et al. 2020, "Your GAN is secretly an energy-based model" (arXiv 2003.06060):
 
     z' = z - (eps / 2) * grad E(z) + sqrt(eps * T) * n,     n ~ N(0, I)
 

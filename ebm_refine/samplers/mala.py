@@ -1,6 +1,6 @@
 """Metropolis-adjusted Langevin: Langevin's proposal, accepted so that its step leaves no bias.
 
-Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions and their discrete approximations", sec. 1.4.2:
+Roberts and Tweedie 1996, "Exponential convergence of Langevin distributions and their discrete approximations":
 
     z' = z - (eps / 2) * grad E(z) + sqrt(eps * T) * n
     accept with min(1, exp((E(z) - E(z')) / T) * q(z | z') / q(z' | z))

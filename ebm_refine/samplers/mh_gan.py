@@ -1,6 +1,6 @@
 """Metropolis-Hastings GAN: an independence chain over fresh samples of the generator.
 
-Turner et al. 2019, "Metropolis-Hastings generative adversarial networks" (arXiv 1811.11357), Algorithm 1: a fresh z' ~ p0
+Turner et al. 2019, "Metropolis-Hastings generative adversarial networks" (arXiv 1811.11357): a fresh z' ~ p0
 replaces z with probability
 
     min(1, (1 / D(z) - 1) / (1 / D(z') - 1)) = min(1, exp(beta * r(G(z')) - beta * r(G(z))))

@@ -51,7 +51,7 @@ class Pilot:
         """A step size at which the kernel accepts a share `acceptance` of its proposals, in [1e-9, 10].
 
         16 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
-        tutorial on adaptive MCMC", algorithm 4); the answer is the mean of log eps over the second half. A kernel of many
+        tutorial on adaptive MCMC"); the answer is the mean of log eps over the second half. A kernel of many
         `gradients` a transition gets fewer of them, 20 at least.
         """
         steps = max(STEPS // gradients, 20)

@@ -1,6 +1,6 @@
 """Rejection sampling of the generator by its discriminator, plain and as discriminator rejection sampling (DRS).
 
-Azadi et al. 2018, "Discriminator rejection sampling" (arXiv 1810.06758), eq. 7 and 8: a proposal z ~ p0 with log ratio r is
+Azadi et al. 2018, "Discriminator rejection sampling" (arXiv 1810.06758): a proposal z ~ p0 with log ratio r is
 kept with probability sigmoid(F - gamma), where M bounds exp(r) and
 
     F(r) = r - log M - log(1 - exp(r - log M - delta))
@@ -124,7 +124,7 @@ def acceptance(ratio: Tensor, log_bound: float, gamma: float = 0.0, delta: float
 
 
 def drs_score(ratio: Tensor, log_bound: float, delta: float) -> Tensor:
-    """F of eq. 8, (B,); with ratios above the bound clipped to it."""
+    """F of the module's head, (B,); with ratios above the bound clipped to it."""
     excess = (ratio - log_bound).clamp(max=0.0)
     return excess - torch.log(-torch.expm1(excess - delta))
 

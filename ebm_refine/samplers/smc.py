@@ -1,6 +1,6 @@
 """Annealed sequential Monte Carlo: a population carried from the prior to the posterior, reweighted, resampled and moved.
 
-Del Moral, Doucet and Jasra 2006, "Sequential Monte Carlo samplers" (sec. 3.3.2.3), along p0(z) exp(b * beta * r(G(z))) with b
+Del Moral, Doucet and Jasra 2006, "Sequential Monte Carlo samplers", along p0(z) exp(b * beta * r(G(z))) with b
 = k / n at step k of n. A step multiplies each weight by exp((b_k - b_{k-1}) * beta * r), resamples systematically where the
 effective sample size falls below half of the population, and always at the last step, and moves every particle by MALA at
 b_k. The product of the mean weights is an unbiased estimate of E_p0[exp(beta * r)], which is 1 for a perfect ratio at beta =

@@ -27,19 +27,23 @@ SPECTRAL_GAIN = 2.5
 
 
 class GANRecipe(NamedTuple):
-    """Adam for both networks, one D step a G step. `measure_every` steps the averaged generator's distance is taken."""
+    """Adam for both networks, one D step a G step; both rates fall linearly to zero over the last `falling_share` of the steps.
+
+    Every `measure_every` steps the averaged generator's distance is taken.
+    """
 
     steps: int
     batch_size: int = 64
     rate_g: float = 2e-4
     rate_d: float = 2e-4
+    falling_share: float = 0.2
     beta1: float = 0.5
     average_decay: float = 0.999
     shift: float = 0.125
     measure_every: int = 1000
     alone_steps: int = 6000
-    alone_every: int = 250
-    alone_patience: int = 6
+    alone_every: int = 500
+    alone_patience: int = 3
 
 
 def train_gan(
@@ -54,8 +58,8 @@ def train_gan(
 ) -> dict[str, Any]:
     """First phase. `train` (N, C, H, W) uint8; `distance(generator)` is the holdout distance of its samples.
 
-    Returns {"generator", "discriminator"} state dicts of the best state by `distance`, with {"step", "distance"}. State is saved
-    at every measurement; a killed run goes on from the last one.
+    Returns {"generator", "discriminator"} state dicts of the best state by `distance`, with {"step", "distance"}. State is
+    saved at every measurement; a killed run goes on from the last one.
     """
     torch.manual_seed(seed)
     device_type = torch.device(device).type
@@ -91,6 +95,8 @@ def train_gan(
                 order = epoch_order(len(train), seed, epoch)
             chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
             real = to_unit(train[chosen]).to(device)
+            falling = min(1.0, (recipe.steps - step) / (recipe.falling_share * recipe.steps))
+            adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
             latents = torch.randn(recipe.batch_size, generator.latent).to(device)
             with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
                 fake = generator(latents)

@@ -93,6 +93,7 @@ def cifar10_dcgan(job: Job) -> None:
     `steps` counts batches of 64. The best state by holdout distance ships.
     """
     on_cpu = job.device == "cpu"
+    cpu = GANRecipe(steps=job.steps or 20_000, measure_every=500, alone_steps=1500, alone_every=300)
     wide = [256, 128, 64] if on_cpu else [512, 256, 128]
     _gan_pair(
         job,
@@ -102,7 +103,7 @@ def cifar10_dcgan(job: Job) -> None:
         shape=[3, 32, 32],
         generator=("dcgan-generator", {"latent": 100, "widths": wide, "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": wide[::-1], "channels": 3}),
-        recipe=GANRecipe(steps=job.steps or (20_000 if on_cpu else 200_000), measure_every=500 if on_cpu else 2000),
+        recipe=cpu if on_cpu else GANRecipe(steps=job.steps or 200_000, measure_every=2000, alone_every=1000),
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.01, "n_steps": 50}},
     )
 
