@@ -21,6 +21,7 @@ from ebm_refine.density_ratio import available_ratios
 from ebm_refine.errors import InputError
 from ebm_refine.files import replacing, writable_folder
 from ebm_refine.metrics.features import FeatureExtractor, features_for
+from ebm_refine.metrics.manifold import SHARES
 from ebm_refine.metrics.report import compare
 from ebm_refine.pipeline import Frame, RefineResult, stream
 from ebm_refine.settings import Settings, resolve
@@ -103,6 +104,7 @@ def evaluate(
         "num_images": jobs[0].num_images,
         "seeds": sorted({job.seed for job in jobs}),
         "rows": summarise(finished),
+        "manifold": finished[0].get("manifold"),
         "floors": extractor.floors,
     }
     for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
@@ -156,14 +158,16 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         f"`{results['model']}`: {results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), "
         f"N = {results['num_images']}, seeds {', '.join(map(str, results['seeds']))}, reference: "
-        f"{results['reference']['images']} {results['reference']['split']} images. Mean ± sd over seeds; lower is better.",
+        f"{results['reference']['images']} {results['reference']['split']} images. Mean ± sd over seeds; of distances lower is "
+        f"better, of precision and recall{_neighbourhood(results)} higher.",
         "",
-        "| method | ratio | setting | Fréchet distance | gain ± s.e. | kernel distance × 1000 | beyond spread | mean r | "
-        "fwd + grad an image | fallbacks |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| method | ratio | setting | Fréchet distance | gain ± s.e. | kernel distance × 1000 | precision | recall | "
+        "beyond spread | mean r | fwd + grad an image | fallbacks |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in results["rows"]:
-        distances = f"{_pm(row['frechet_distance'])} | {{gain}} | {_pm(row['kernel_distance'], 1000)}"
+        distances = f"{_pm(row['frechet_distance'])} | {{gain}} | {_pm(row['kernel_distance'], 1000)} | "
+        distances += " | ".join(_pm(row[name]) if name in row else "–" for name in ("precision", "recall"))
         if row["method"] == "base":
             lines.append(f"| base | – | – | {distances.format(gain='–')} | – | – | 0 | – |")
             continue
@@ -181,7 +185,7 @@ def table(results: dict[str, Any]) -> str:
     if floor:
         lines.append(
             f"| real images | – | floor at this N | {floor['frechet_mean']:.2f} | – | {1000 * floor['kernel_mean']:.2f} "
-            "| – | – | – | – |"
+            "| – | – | – | – | – | – |"
         )
     if all("fid" in row for row in results["rows"]):
         fids = "; ".join(f"{row['method']} {row.get('ratio', '')} {_pm(row['fid'])}" for row in results["rows"])
@@ -216,6 +220,7 @@ def _run(
         "diagnostics": result.diagnostics,
         "kernel_distance": report["kernel_distance"],
         "frechet_distance": report["frechet_distance"],
+        **{name: report[name] for name in ("manifold", *SHARES) if name in report},
         "seconds": seconds,
     }
     return record, result
@@ -238,8 +243,9 @@ def _distances(records: Sequence[dict[str, Any]], which: str) -> dict[str, Any]:
         "frechet_distance": _spread([record["frechet_distance"][which] for record in records]),
         "kernel_distance": _spread([record["kernel_distance"][which]["value"] for record in records]),
     }
-    if all("fid" in record for record in records):
-        distances["fid"] = _spread([record["fid"][which] for record in records])
+    for name in (*SHARES, "fid"):
+        if all(name in record for record in records):
+            distances[name] = _spread([record[name][which] for record in records])
     return distances
 
 
@@ -251,6 +257,11 @@ def _gain(differences: Sequence[float]) -> dict[str, Any]:
     mean = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
     return {"mean": mean, "error": error, "beyond_spread": min(differences) > 0 and mean > 3 * error}
+
+
+def _neighbourhood(results: dict[str, Any]) -> str:
+    manifold = results.get("manifold")
+    return f" ({manifold['num_images']} features a side, k = {manifold['neighbours']})" if manifold else ""
 
 
 def _pm(spread: dict[str, float], factor: float = 1.0) -> str:

@@ -14,6 +14,8 @@ def record(seed: int, before: float, after: float, method: str = "langevin") -> 
     return {
         "settings": {"model": "m", "method": method, "seed": seed, "ratio": "raw", "num_images": 9, "options": {}},
         "frechet_distance": {"before": before, "after": after},
+        "manifold": {"num_images": 9, "neighbours": 5},
+        **{name: {"before": before / 100, "after": after / 100} for name in ("precision", "recall", "density", "coverage")},
         "kernel_distance": {"before": {"value": before}, "after": {"value": after}, "difference": {"value": after - before}},
         "diagnostics": {
             "mean_ratio_before": 0.0, "mean_ratio_after": 1.0, "forwards_per_image": 3, "gradients_per_image": 2,
@@ -36,6 +38,24 @@ def test_beyond_spread_needs_every_seed_and_three_standard_errors():
     assert not scattered["frechet_gain"]["beyond_spread"]
     single = evaluation.summarise([record(0, 10, 8)])[1]
     assert not single["frechet_gain"]["beyond_spread"]  # one seed has no spread to be beyond
+
+
+def test_overlap_is_averaged_over_seeds_and_stands_in_the_table():
+    rows = evaluation.summarise([record(0, 10, 8), record(1, 30, 12)])
+    for name in ("precision", "recall", "density", "coverage"):
+        assert [row[name]["mean"] for row in rows] == pytest.approx([0.2, 0.1])
+        assert rows[0][name]["sd"] == pytest.approx(0.2 / math.sqrt(2))
+    results = {"rows": rows, "manifold": {"num_images": 9, "neighbours": 5}, "model": "m", "title": "t", "extractor": "e",
+               "sha256": "0", "num_images": 9, "seeds": [0, 1], "reference": {"split": "test", "images": 9},
+               "floors": {"9": {"frechet_mean": 1.0, "kernel_mean": 0.0}}}  # fmt: skip
+    table = evaluation.table(results)
+    assert "precision and recall (9 features a side, k = 5) higher" in table
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    assert {len(line) for line in lines} == {12}
+    assert [line[6] for line in lines] == ["precision", "---", "0.20 ± 0.14", "0.10 ± 0.03", "–"]
+    without = record(2, 10, 8)
+    del without["recall"]
+    assert "recall" not in evaluation.summarise([record(0, 10, 8), without])[0]  # a mean is over every seed or not at all
 
 
 def test_plan_covers_methods_ratios_sweep_and_seeds_once(tiny_models):

@@ -5,14 +5,18 @@ from typing import Any
 from torch import Tensor
 
 from ebm_refine.metrics.distances import Estimate, frechet_distance, kernel_distance, paired_difference
-from ebm_refine.metrics.features import FeatureExtractor
+from ebm_refine.metrics.features import FeatureExtractor, Reference
+from ebm_refine.metrics.manifold import NEIGHBOURS, SHARES, overlap, squared_radii
+
+MANIFOLD_IMAGES = 1000
 
 
 def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: str = "test") -> dict[str, Any]:
     """Measure uint8 images `before` and `after` (N, C, H, W), paired by row, against the embedded features of `split`.
 
     Gives `kernel_distance` of both and of `difference` (after - before; negative is better), each with error and 95 % interval;
-    `frechet_distance` of both only at ten times the feature dimension or more; what they were measured with; the floors.
+    `frechet_distance` of both only at ten times the feature dimension or more; `precision`, `recall`, `density`, `coverage` of
+    both only from 1,000 images; what they were measured with; the floors.
     """
     reference = extractor.references[split]
     features_before, features_after = extractor(before), extractor(after)
@@ -36,7 +40,19 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         report["frechet_note"] = (
             f"no Fréchet distance: it needs at least {10 * extractor.num_features} images, ten times the feature dimension"
         )
+    if len(before) >= MANIFOLD_IMAGES:
+        report.update(_manifold(features_before, features_after, reference))
     return report
+
+
+def _manifold(before: Tensor, after: Tensor, reference: Reference) -> dict[str, Any]:
+    """The four shares of both, each from as many features as the reference has, or all: they depend on the sizes."""
+    count = min(len(before), len(reference.features))
+    real = reference.features[:count]
+    radii = squared_radii(real)
+    measured = {which: overlap(real, side[:count], real_radii=radii) for which, side in (("before", before), ("after", after))}
+    shares = {name: {which: getattr(measured[which], name) for which in measured} for name in SHARES}
+    return {"manifold": {"num_images": count, "neighbours": NEIGHBOURS}, **shares}
 
 
 def floors_at(extractor: FeatureExtractor, count: int) -> dict[str, Any]:
