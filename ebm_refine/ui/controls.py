@@ -8,10 +8,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ebm_refine.density_ratio import available_ratios
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
-from ebm_refine.settings import COMMON, MAIN, Settings, methods_of
+from ebm_refine.settings import COMMON, MAIN, Settings, available_ratios, methods_of
 from ebm_refine.ui import limits
 from ebm_refine.ui.running import model_named, refinable_models
 
@@ -82,9 +81,10 @@ class Controls:
             updates[component] = gr.update(visible=present, value=settings.values[name] if present else None)
         updates[self.eps_slider] = gr.update(visible=False)
         if "eps" in rows:
-            low, high = math.log10(rows["eps"].low or 1e-9), math.log10(rows["eps"].high or 10)
+            low, high = math.log10(rows["eps"].low), math.log10(rows["eps"].high)
+            eps = settings.values["eps"]  # None where the method tunes its own
             updates[self.eps_slider] = gr.update(
-                visible=True, minimum=low, maximum=high, value=math.log10(settings.values["eps"]), info=rows["eps"].help
+                visible=True, minimum=low, maximum=high, value=low if eps is None else math.log10(eps), info=rows["eps"].help
             )
         for name, group in self.groups.items():
             updates[group] = gr.update(visible=name == settings.method)
@@ -146,7 +146,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None) -> Controls:
 
 def _eps(row: Parameter | None, value: float | None) -> tuple[gr.Number, gr.Slider]:
     """A slider over log10(eps) and the exact number, each moving the other in the browser; the number is what is used."""
-    low, high = (math.log10(row.low or 1e-9), math.log10(row.high or 10)) if row else (-9.0, 1.0)
+    low, high = (math.log10(row.low), math.log10(row.high)) if row else (-9.0, 1.0)
     with gr.Row(equal_height=True, elem_classes="eps-row"):
         slider = gr.Slider(
             low, high, value=math.log10(value) if value else low, step=0.05, label="eps, the step size", scale=3, min_width=170,
@@ -163,7 +163,7 @@ def _control(row: Parameter, value: Any) -> Component:
     value = row.default if value is None else value
     if row.kind == "choice":
         return gr.Dropdown(list(row.choices), value=value, label=label, info=row.help)
-    if row.kind == "int" and row.high is not None and row.high <= 1000 and value is not None:
+    if row.kind == "int" and row.high <= 1000 and value is not None:
         return gr.Slider(row.low, row.high, value=value, step=1, label=label, info=row.help)
     return gr.Number(value, label=label, info=_info(row), placeholder="let the method decide" if row.default is None else None)
 
