@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -240,7 +239,7 @@ def test_exact_eps_and_its_slider_follow_each_other(opened):
     page.locator("#eps input").fill("0.00000037")
     page.locator("#eps input").blur()
     slider = page.locator("#eps-slider input[type=range]")
-    page.wait_for_function("Math.abs(document.querySelector('#eps-slider input[type=range]').value + 6.43) < 0.05")
+    page.wait_for_function("Math.abs(Number(document.querySelector('#eps-slider input[type=range]').value) + 6.43) < 0.05")
     assert "eps=3.7e-07" in shown_link(page)
     slider.fill("-3")
     page.wait_for_function("document.querySelector('#eps input').value === '0.001'")
@@ -309,4 +308,5 @@ def test_the_embedded_models(opened):
     with served() as address:
         page = opened(f"?model={names[0]}&n_steps=2&num_images=4", base=address)
         run(page)
-        assert Path(ebm_refine.list_models()[0].folder).is_dir()
+        page.wait_for_load_state("networkidle")
+        page.close()

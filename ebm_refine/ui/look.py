@@ -18,7 +18,8 @@ def theme() -> gr.themes.Base:
 
 
 CSS = """
-.gradio-container { max-width: 1480px !important; margin: 0 auto !important; }
+.gradio-container { width: 100% !important; max-width: 1480px !important; margin: 0 auto !important; }
+.gradio-container .column, .gradio-container .row > * { min-width: 0; }
 #title h1 { margin: 0.4rem 0 0.1rem; font-size: 1.7rem; letter-spacing: -0.01em; }
 #title p { color: var(--body-text-color-subdued); margin: 0; max-width: 62rem; }
 .note { color: var(--body-text-color-subdued); font-size: 0.92rem; padding: 0 0.3rem; }
