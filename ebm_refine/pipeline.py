@@ -17,6 +17,7 @@ from ebm_refine import render
 from ebm_refine.catalogue import load
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.files import replacing, writable_folder
+from ebm_refine.metrics import diagnostics as chains
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.pilot import Pilot
@@ -24,6 +25,9 @@ from ebm_refine.settings import Settings, resolve
 from ebm_refine.targets import LatentTarget
 
 FRAME_CHAINS = 64
+# Convergence is shown from this many recorded steps and chains, of methods whose steps come to rest in a law.
+DIAGNOSED_STEPS, DIAGNOSED_CHAINS = 20, 4
+NO_STATIONARY_LAW = frozenset({"rejection", "smc", "dot", "dg-flow"})
 
 
 class Frame(NamedTuple):
@@ -166,6 +170,7 @@ def _run(checkpoint: Checkpoint, settings: Settings, device: str) -> Generator[F
         "ratio_warning": "the sampler raises r by construction: a higher mean ratio is not evidence of better images",
         "mean_move": float((position - start).flatten(1).norm(dim=1).mean()),
         **summary,
+        **_convergence(settings.method, torch.stack(trace)),
     }
     if settings.ignored:
         diagnostics["ignored"] = f"method {settings.method} does not use {', '.join(settings.ignored)}"
@@ -184,6 +189,19 @@ def _run(checkpoint: Checkpoint, settings: Settings, device: str) -> Generator[F
         settings=settings,
         checkpoint=checkpoint,
     )
+
+
+def _convergence(method: str, trace: Tensor) -> dict[str, float]:
+    """Split R-hat and ESS of the energies `trace` (frames, N): of the later half, as the earlier one is warm-up.
+
+    Empty for a method without a stationary law, for small runs, and without the extra `diagnostics`; only finite numbers.
+    """
+    steps, count = trace.shape
+    if method in NO_STATIONARY_LAW or steps < DIAGNOSED_STEPS or count < DIAGNOSED_CHAINS or not chains.available():
+        return {}
+    later = trace[steps // 2 :]
+    found = {f"energy_{name}": value for name, value in chains.convergence(later)._asdict().items() if math.isfinite(value)}
+    return {**found, "energy_draws": later.numel()} if found else {}
 
 
 def _frame(raw: Any, settings: Settings, target: LatentTarget) -> Frame:
