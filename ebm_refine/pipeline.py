@@ -27,7 +27,6 @@ from ebm_refine.targets import LatentTarget
 FRAME_CHAINS = 64
 # Convergence is shown from this many recorded steps and chains, of methods whose steps come to rest in a law.
 DIAGNOSED_STEPS, DIAGNOSED_CHAINS = 20, 4
-NO_STATIONARY_LAW = frozenset({"rejection", "smc", "dot", "dg-flow"})
 
 
 class Frame(NamedTuple):
@@ -197,7 +196,7 @@ def _convergence(method: str, trace: Tensor) -> dict[str, float]:
     Empty for a method without a stationary law, for small runs, and without the extra `diagnostics`; only finite numbers.
     """
     steps, count = trace.shape
-    if method in NO_STATIONARY_LAW or steps < DIAGNOSED_STEPS or count < DIAGNOSED_CHAINS or not chains.available():
+    if not METHODS[method].stationary or steps < DIAGNOSED_STEPS or count < DIAGNOSED_CHAINS or not chains.available():
         return {}
     later = trace[steps // 2 :]
     found = {f"energy_{name}": value for name, value in chains.convergence(later)._asdict().items() if math.isfinite(value)}

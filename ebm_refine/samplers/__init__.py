@@ -29,7 +29,8 @@ from ebm_refine.samplers.pilot import Pilot
 class Method(NamedTuple):
     """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows.
 
-    `published` are the values that the method's paper or its code used, as far as it used any.
+    `published` are the values that the method's paper or its code used, as far as it used any. `stationary`: its steps come to
+    rest in a law, so that convergence diagnostics mean something.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Method(NamedTuple):
     kinds: tuple[str, ...]
     build: Callable[[Target, dict[str, Any], Pilot], Kernel]
     published: Mapping[str, Any]
+    stationary: bool
 
     @property
     def uses(self) -> frozenset[str]:
@@ -120,8 +122,8 @@ def _mala_eps(target: Target, values: dict[str, Any], pilot: Pilot, acceptance: 
     return pilot.tuned_eps(lambda eps: _mala.mala(target, eps, values.get("temperature", 1.0)), acceptance)
 
 
-def _row(name: str, title: str, summary: str, module: Any, build: Callable[..., Kernel]) -> Method:
-    return Method(name, title, summary, module.PARAMETERS, ("pair",), build, module.PUBLISHED)
+def _row(name: str, title: str, summary: str, module: Any, build: Callable[..., Kernel], stationary: bool = True) -> Method:
+    return Method(name, title, summary, module.PARAMETERS, ("pair",), build, module.PUBLISHED, stationary)
 
 
 METHODS: dict[str, Method] = {
@@ -140,6 +142,7 @@ METHODS: dict[str, Method] = {
             "Draws images until the discriminator is satisfied; keeps or replaces, never changes.",
             _rejection,
             _build_rejection,
+            stationary=False,
         ),
         _row(
             "mala",
@@ -203,6 +206,7 @@ METHODS: dict[str, Method] = {
             "Carries all images together to the refined law, copying good ones over bad; also estimates log E[exp r].",
             _smc,
             _build_smc,
+            stationary=False,
         ),
         _row(
             "dot",
@@ -210,6 +214,7 @@ METHODS: dict[str, Method] = {
             "Descends to a better score while staying near the start; keeps each image's identity, samples no law.",
             _dot,
             _build_dot,
+            stationary=False,
         ),
         _row(
             "dg-flow",
@@ -217,6 +222,7 @@ METHODS: dict[str, Method] = {
             "A few gradient steps of the log ratio with little noise and no pull towards the prior.",
             _dg_flow,
             _build_dg_flow,
+            stationary=False,
         ),
     )
 }
