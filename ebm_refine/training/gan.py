@@ -155,22 +155,34 @@ def train_discriminator_alone(
     seed: int,
     device: str,
 ) -> dict[str, float]:
-    """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling. D is changed in place
-    to its best state, its spectral norms baked. Returns {"alone_step", "holdout_cross_entropy", "train_cross_entropy"}."""
+    """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling, or `alone_steps` are done.
+
+    D is changed in place to its best state, its spectral norms baked. Returns {"alone_step", "alone_steps",
+    "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own; it is resumed from its last measurement.
+    """
     torch.manual_seed(seed + 1)
     generator.eval().requires_grad_(False)
     adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d / 2, betas=(recipe.beta1, 0.999))
-    best_entropy, best_step, best_state, seen = float("inf"), 0, copy.deepcopy(discriminator.state_dict()), 0.0
-    for step in tqdm(range(recipe.alone_steps + 1), desc="D alone", mininterval=10):
-        if step % recipe.alone_every == 0:
+    best: dict[str, Any] = {"step": 0, "entropy": float("inf")}
+    first = 0
+    if (state := run.load()) is not None:
+        discriminator.load_state_dict(state["discriminator"])
+        adam.load_state_dict(state["adam"])
+        torch.set_rng_state(state["rng"])
+        first, best = state["step"], state["best"]
+
+    for step in tqdm(range(first, recipe.alone_steps + 1), desc="D alone", mininterval=10):
+        if step % recipe.alone_every == 0 and (step > first or state is None):
             entropy = mean_cross_entropy(generator, discriminator, holdout, seed, device)
             on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
-            run.log(phase="alone", step=step, holdout_cross_entropy=entropy, train_cross_entropy=on_train)
-            if entropy < best_entropy:
-                best_entropy, best_step, seen = entropy, step, on_train
-                best_state = copy.deepcopy(discriminator.state_dict())
-            elif step - best_step >= recipe.alone_patience * recipe.alone_every:
-                break
+            run.log(step=step, holdout_cross_entropy=entropy, train_cross_entropy=on_train)
+            if entropy < best["entropy"]:
+                weights = copy.deepcopy(discriminator.state_dict())
+                best = {"step": step, "entropy": entropy, "train_entropy": on_train, "discriminator": weights}
+            current = {"discriminator": discriminator.state_dict(), "adam": adam.state_dict(), "rng": torch.get_rng_state()}
+            run.save({**current, "step": step, "best": best})
+        if step == recipe.alone_steps or step - best["step"] >= recipe.alone_patience * recipe.alone_every:
+            break
         discriminator.train()
         chosen = torch.randint(len(train), (recipe.batch_size,))
         with torch.no_grad():
@@ -181,9 +193,14 @@ def train_discriminator_alone(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-    discriminator.load_state_dict(best_state)
+    discriminator.load_state_dict(best["discriminator"])
     bake_spectral_norm(discriminator)
-    return {"alone_step": best_step, "holdout_cross_entropy": best_entropy, "train_cross_entropy": seen}
+    return {
+        "alone_step": best["step"],
+        "alone_steps": step,
+        "holdout_cross_entropy": best["entropy"],
+        "train_cross_entropy": best["train_entropy"],
+    }
 
 
 @torch.no_grad()

@@ -24,7 +24,6 @@ from ebm_refine.training.data import load_images, to_unit
 from ebm_refine.training.features import floors, reference_table
 from ebm_refine.training.gan import (
     GANRecipe,
-    bake_spectral_norm,
     train_discriminator_alone,
     train_gan,
 )
@@ -93,7 +92,7 @@ def cifar10_dcgan(job: Job) -> None:
     `steps` counts batches of 64. The best state by holdout distance ships.
     """
     on_cpu = job.device == "cpu"
-    cpu = GANRecipe(steps=job.steps or 20_000, measure_every=500, alone_steps=1500, alone_every=300)
+    cpu = GANRecipe(steps=job.steps or 20_000, measure_every=500, alone_steps=3000, alone_every=300)
     wide = [256, 128, 64] if on_cpu else [512, 256, 128]
     _gan_pair(
         job,
@@ -136,15 +135,9 @@ def _gan_pair(
     best = train_gan(g, d, recipe, train_set, job.run, job.seed, job.device, distance)
     g.load_state_dict(best["generator"])
     d.load_state_dict(best["discriminator"])
-    alone_file = job.run.folder / "alone.pt"
-    alone = torch.load(alone_file, weights_only=True) if alone_file.exists() else None
-    if alone is None or alone["step"] != best["step"]:
-        measured = train_discriminator_alone(g, d, recipe, train_set, holdout, job.run, job.seed, job.device)
-        alone = {"step": best["step"], "measured": measured, "discriminator": d.state_dict()}
-        torch.save(alone, alone_file)
-    else:
-        bake_spectral_norm(d)
-        d.load_state_dict(alone["discriminator"])
+    # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
+    alone_run = Run(job.run.folder / f"alone-{best['step']}", resume=True)
+    alone = train_discriminator_alone(g, d, recipe, train_set, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
         place(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
@@ -175,7 +168,7 @@ def _gan_pair(
         "training": {
             **_record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
             "steps_run": recipe.steps,
-            "alone": alone["measured"],
+            "alone": alone,
         },
     }
     parts = {"generator": Part(*generator, g), "discriminator": Part(*discriminator, d)}
