@@ -57,10 +57,15 @@ def build(demo: gr.Blocks) -> Controls:
                 else:
                     yield results.waiting(moment, time.monotonic() - began)
 
+    def stopped() -> str:
+        time.sleep(0.3)
+        return idle("Stopped.")
+
     running = start.click(
         refine, controls.inputs, results.outputs, preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE
     )
-    stop.click(lambda: idle("Stopped."), None, results.status, cancels=[running], queue=False, **PRIVATE)
+    # The word comes after whatever the cancelled run still had on its way.
+    stop.click(None, None, None, cancels=[running]).then(stopped, None, results.status, queue=False, **PRIVATE)
 
     _follow(controls, preset)
 

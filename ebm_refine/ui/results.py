@@ -53,13 +53,13 @@ class Results:
                         height=260, elem_id="energy-plot", buttons=[],
                     )  # fmt: skip
             with gr.Tabs():
-                with gr.Tab("Play the chain"):
+                with gr.Tab("Film"):
                     self.film = player(elem_id="film")
                     with gr.Row(equal_height=True):
                         self.kind = gr.Radio([kind.upper() for kind in render.ANIMATIONS], value="WEBP", label="Animation")
                         self.animate = gr.Button("Make the animation", elem_id="animate")
                         self.animation = gr.DownloadButton("Save the animation", visible=False, elem_id="animation")
-                with gr.Tab("Slide before over after"):
+                with gr.Tab("Divider"):
                     self.slider = gr.ImageSlider(
                         label="Before (left) and after (right)", format="png", type="pil", interactive=False,
                         slider_position=50, elem_classes="pixel", elem_id="divider", max_height=640,
