@@ -64,7 +64,7 @@ def _small_print(metrics: dict[str, Any]) -> str:
     reference = metrics["reference"]
     text = (
         f"Smaller is closer to real images; 0 is reached only by real images themselves, and chance may carry it below. "
-        f"Unbiased kernel distance (MMD², cubic kernel) in {metrics['title']} features ({metrics['dimension']} dimensions, "
+        f"Unbiased kernel distance (MMD², cubic kernel) in {metrics['title']} ({metrics['dimension']} dimensions, "
         f"weights {metrics['sha256'][:12]}), {metrics['num_images']} images against {reference['kernel_images']} real ones "
         f"of the {reference['split']} split; before and after share their seeds, so their difference is paired."
     )
