@@ -1,7 +1,7 @@
 """Frozen networks made cheaper to run, without changing what they compute: batch norms folded, channels-last.
 
-Measured on two AVX2 cores for the 256-128-64 DCGAN pair at batch 64, one run: 0.66 to 0.74 of the eager forward-plus-gradient
-(`python benchmarks/speed.py`). Weights stay float32; results differ from the unfolded network's by rounding only.
+Weights stay float32; results differ from the unfolded network's by rounding only. `benchmarks/speed.py` sets the pipeline's
+step, which runs prepared networks in chunks, beside the bare one.
 """
 
 import copy

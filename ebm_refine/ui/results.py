@@ -49,7 +49,7 @@ class Results:
                     self.numbers = gr.HTML(elem_id="numbers")
                 with gr.Column(min_width=320):
                     self.plot = gr.LinePlot(
-                        x="step", y="energy", color="series", title="Energy along the chains (what is sampled, not quality)",
+                        x="step", y="energy", color="series", title="Energy along the chains: not quality",
                         height=260, elem_id="energy-plot", buttons=[],
                     )  # fmt: skip
             with gr.Tabs():
