@@ -103,7 +103,7 @@ def cifar10_dcgan(job: Job) -> None:
         generator=("dcgan-generator", {"latent": 100, "widths": wide, "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": wide[::-1], "channels": 3}),
         recipe=cpu if on_cpu else GANRecipe(steps=job.steps or 200_000, measure_every=2000, alone_every=1000),
-        # Chosen on holdout among a few (1,200 images, one seed); rejection as published, with a budget that a page can wait for.
+        # Chosen on holdout among a few (1,200 images, one seed); rejection as published, with a budget a page can wait for.
         defaults={
             "method": "langevin",
             "ratio": "calibrated",
