@@ -216,7 +216,7 @@ def waiting(address: str) -> int:
     return httpx.post(f"{address}gradio_api/run/status", json={"data": []}).json()["data"][0]["queue"]["waiting"]
 
 
-def test_a_full_queue_says_so_and_status_still_answers(client, address):
+def test_a_full_queue_says_so_and_status_still_answers(client, address, monkeypatch):
     running = client.submit(**LONG, api_name="/refine")
     assert seconds_until(lambda: workers() == 1, 20) < 20
     assert client.predict(api_name="/status")["ready"]  # not behind the run
@@ -230,6 +230,8 @@ def test_a_full_queue_says_so_and_status_still_answers(client, address):
     finally:
         for job in jobs[::-1]:
             job.cancel()
+        # Gradio may still start a waiting call whose client has gone; what is left over then ends at the time limit.
+        monkeypatch.setattr(limits, "MAX_SECONDS", 0.5)
     assert seconds_until(lambda: workers() == 0 and waiting(address) == 0, 60) < 60
 
 
