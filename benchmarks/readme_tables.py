@@ -9,7 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from ebm_refine.evaluation import table
+from markdown import RENDERERS
+
+from ebm_refine.tables import table
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
@@ -20,27 +22,9 @@ def rendered(readme: str) -> str:
 
     def replace(match: re.Match[str]) -> str:
         results = json.loads((ROOT / "benchmarks" / "results" / f"{match[2]}.json").read_text())
-        text = speed_table(results) if "machine" in results else table(results)
-        return f"{match[1]}{text}{match[4]}"
+        return f"{match[1]}{RENDERERS.get(match[2], table)(results)}{match[4]}"
 
     return BLOCK.sub(replace, readme)
-
-
-def speed_table(results: dict) -> str:
-    """The step benchmark's rows as Markdown."""
-    lines = [
-        f"`{results['model']}`, {results['machine']}, {results['threads']} threads, torch {results['torch']}; medians of one "
-        "interleaved run.",
-        "",
-        "| batch | forward + gradient alone, s | step / that | step in the pipeline / that | one at a time / batched |",
-        "|---|---|---|---|---|",
-    ]
-    for row in results["rows"]:
-        lines.append(
-            f"| {row['batch']} | {row['seconds']['floor']:.4f} | {row['step_over_floor']:.2f} | "
-            f"{row['step_in_pipeline_over_floor']:.2f} | {row['one_at_a_time_over_batched']:.2f} |"
-        )
-    return "\n".join([*lines, ""])
 
 
 def main() -> None:

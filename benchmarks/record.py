@@ -38,6 +38,24 @@ def metrics_of(results: dict[str, Any], command: str) -> list[dict[str, Any]]:
     return entries
 
 
+def write_metrics(
+    name: str, hashes: dict[str, str], metrics: list[dict[str, Any]], defaults: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Put `metrics`, and `defaults` by method, into config and card of an embedded model whose weights hash to `hashes`."""
+    folder = EMBEDDED / name
+    checkpoint = load_checkpoint(folder)
+    if checkpoint.hashes != hashes:
+        raise SystemExit(f"{folder} holds other weights than were measured")
+    config = checkpoint.config
+    config["metrics"] = metrics
+    config["defaults"].update(defaults or {})
+    card = model_card({**config, "name": name})
+    for file, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
+        with replacing(folder / file) as temporary:
+            temporary.write_text(content)
+    load_checkpoint(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("results", type=Path)
@@ -45,21 +63,12 @@ def main() -> None:
     parser.add_argument("--default", action="append", default=[], metavar="METHOD:NAME=VALUE,…")
     chosen = parser.parse_args()
     results = json.loads(chosen.results.read_text())
-    folder = EMBEDDED / results["model"]
-    checkpoint = load_checkpoint(folder)
-    if checkpoint.hashes != results["weights"]:
-        parser.error(f"{chosen.results} was measured on other weights than {folder} holds")
-    config = checkpoint.config
-    config["metrics"] = metrics_of(results, chosen.command)
+    defaults = {}
     for text in chosen.default:
         method, _, values = text.partition(":")
         pairs = (item.split("=") for item in values.split(","))
-        config["defaults"][method] = {name: json.loads(value) for name, value in pairs}
-    card = model_card({**config, "name": results["model"]})
-    for name, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
-        with replacing(folder / name) as temporary:
-            temporary.write_text(content)
-    load_checkpoint(folder)
+        defaults[method] = {name: json.loads(value) for name, value in pairs}
+    write_metrics(results["model"], results["weights"], metrics_of(results, chosen.command), defaults)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 HUB_DATASETS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "celeba": "nielsr/CelebA-faces"}
+RAW_NOTE = (
+    "The discriminator gives no logit. Scale and offset of its raw score are arbitrary: the row says no more than how wrong it "
+    "would be to take it for one."
+)
 KIND_TEXT = {
     "pair": "a GAN pair: a generator and its discriminator, which together are an energy-based model of images",
     "energy": "an energy-based model of images",
@@ -20,7 +24,8 @@ def model_card(config: dict[str, Any]) -> str:
     sections = [
         [f"# {config.get('title') or config.get('name') or 'Model'}", "", _what(config)],
         _usage(config),
-        _ratios(config.get("ratio_report")),
+        _ratios(config.get("ratio_report"), config.get("discriminator_output", "logit")),
+        _choice(config.get("choice")),
         _metrics(config.get("metrics")),
         _holdout(config.get("holdout_distance")),
         _accuracy(config.get("accuracy")),
@@ -39,6 +44,8 @@ def _front_matter(config: dict[str, Any]) -> str:
 
     kind, dataset = config.get("kind", "pair"), _dataset(config)
     hub_id = HUB_DATASETS.get(dataset, dataset)
+    # The Hub's entries are for images; numbers of points stand in the text alone.
+    metrics = [] if kind == "points" else config.get("metrics") or []
     results = [
         EvalResult(
             task_type="unconditional-image-generation",
@@ -50,7 +57,7 @@ def _front_matter(config: dict[str, Any]) -> str:
             metric_value=metric["value"],
             metric_args={key: value for key, value in metric.items() if key not in ("name", "value")},
         )
-        for metric in config.get("metrics") or []
+        for metric in metrics
     ]
     data = ModelCardData(
         model_name=config.get("name") or config.get("title") or "model",
@@ -73,10 +80,12 @@ def _license(config: dict[str, Any]) -> str:
 def _what(config: dict[str, Any]) -> str:
     kind, data = config.get("kind", "pair"), config.get("data", {})
     shape = "×".join(map(str, data.get("shape", []))) or "unknown shape"
-    text = (
-        f"This is {KIND_TEXT.get(kind, kind)}. Data: {_dataset(config)}, {shape} (channels first), range {data.get('range')}."
-    )
-    if prior := config.get("prior"):
+    shape += " numbers a point" if kind == "points" else " (channels first)"
+    text = f"This is {KIND_TEXT.get(kind, kind)}. Data: {_dataset(config)}, {shape}, range {data.get('range')}."
+    prior = config.get("prior")
+    if prior and prior.get("name") == "mixture":
+        text += " The prior is the generator's own law, a Gaussian mixture in closed form."
+    elif prior:
         text += f" Latents: standard {prior.get('name')}, dimension {prior.get('dim')}."
     return text
 
@@ -101,7 +110,7 @@ def _usage(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ratios(report: dict[str, Any] | None) -> list[str]:
+def _ratios(report: dict[str, Any] | None, output: str) -> list[str]:
     if not report:
         return []
     columns = ("cross_entropy", "z_statistic", "mean_weight", "effective_sample_share")
@@ -115,7 +124,40 @@ def _ratios(report: dict[str, Any] | None) -> list[str]:
         "the larger the effective share of samples, the less the weights have collapsed.",
         "",
         *_table(["ratio", "cross-entropy", "Z", "mean weight", "effective share"], rows),
+        *([] if output == "logit" else ["", RAW_NOTE]),
+        "",
+        "Reliability: where the ratio says that a share of images is real (mean over a tenth of the scale), the share that is.",
+        "",
+        *_reliability(report),
     ]
+
+
+def _reliability(report: dict[str, Any]) -> list[str]:
+    """One row a ratio: predicted -> observed share of real, with the count, for each tenth of the scale."""
+    rows = []
+    for name, values in report.items():
+        cells = ["–"] * 10
+        for count, predicted, observed in values.get("reliability", []):
+            cells[min(int(predicted * 10), 9)] = f"{predicted:.2f} → {observed:.2f} ({count})"
+        rows.append([name, *cells])
+    return _table(["ratio", *(f"{k / 10:.1f}–{(k + 1) / 10:.1f}" for k in range(10))], rows)
+
+
+def _choice(choice: dict[str, Any] | None) -> list[str]:
+    """How the default method, ratio and settings were chosen: what each candidate measured on held-out images."""
+    if not choice:
+        return []
+    columns = ("method", "ratio", "setting", "value", "precision", "recall")
+    return [
+        "## How the defaults were chosen",
+        "",
+        f"By the Fréchet distance ({choice.get('title')}, `{choice.get('extractor')}` {str(choice.get('sha256', ''))[:12]}) to "
+        f"{choice.get('split')} images, N = {choice.get('num_images')}, seeds {_listed(choice.get('seeds'))}. A method has the "
+        "settings of its lowest row; the default method and ratio are those of the lowest of all.",
+        "",
+        *_table(["method", "ratio", "setting", "distance", "precision", "recall"],
+                [[_number(row.get(column)) for column in columns] for row in choice["rows"]]),
+    ]  # fmt: skip
 
 
 def _metrics(metrics: list[dict[str, Any]] | None) -> list[str]:
@@ -127,7 +169,7 @@ def _metrics(metrics: list[dict[str, Any]] | None) -> list[str]:
             _number(metric.get("value")),
             str(metric.get("num_images", "–")),
             _listed(metric.get("seeds")),
-            f"{metric.get('extractor', '–')} `{str(metric.get('extractor_sha256', ''))[:12]}`",
+            f"{metric['extractor']} `{str(metric.get('extractor_sha256', ''))[:12]}`" if metric.get("extractor") else "–",
             str(metric.get("reference_split", "–")),
             _number(metric.get("floor")),
         ]
@@ -181,9 +223,11 @@ def _honesty(config: dict[str, Any]) -> list[str]:
     notes = []
     if config.get("kind") != "features":
         notes.append("A sampler optimises the energy, so energy and log ratio are never a measure of quality.")
-    if config.get("kind") in ("pair", "joint"):
+    if config.get("kind") == "pair":
         notes.append("The discriminator estimates the density ratio for this generator only.")
-    if not any(str(metric.get("name", "")).upper() == "FID" for metric in config.get("metrics") or []):
+    notes += [str(note) for note in config.get("notes") or []]
+    named = [str(metric.get("name", "")).upper() for metric in config.get("metrics") or []]
+    if config.get("kind") != "points" and "FID" not in named:
         notes.append("No number here is an FID: that word is kept for Inception-v3 features at 2,048 images or more.")
     if not config.get("metrics") and config.get("kind") not in ("features", None):
         notes.append("No quality metric has been recorded for this model.")

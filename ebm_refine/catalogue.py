@@ -34,9 +34,7 @@ def list_models() -> list[ModelInfo]:
             continue
         data = config["data"]
         found.append(
-            ModelInfo(
-                folder.name, config["kind"], data["dataset"], tuple(data["shape"]), methods_of(config["kind"]), folder, config
-            )
+            ModelInfo(folder.name, config["kind"], data["dataset"], tuple(data["shape"]), methods_of(config), folder, config)
         )
     return found
 

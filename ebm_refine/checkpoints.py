@@ -4,10 +4,12 @@
 """
 
 import hashlib
+import itertools
 import json
 import re
+import shutil
+from collections.abc import Container
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,17 +22,18 @@ from torch import Tensor, nn
 from ebm_refine import networks
 from ebm_refine.errors import CheckpointError
 from ebm_refine.files import replacing_folder
+from ebm_refine.kinds import KINDS, law_of, needed_roles
 from ebm_refine.parameters import shorten
 from ebm_refine.preparation import prepare
 
 FORMAT = 1
-KINDS = ("pair", "energy", "joint", "rbm", "dbn", "points", "features")
+OUTPUTS = ("logit", "critic", "energy")
 ROLES = ("generator", "discriminator", "energy", "ratio", "features")
-NEEDED_ROLES = {"pair": ("generator", "discriminator"), "features": ("features",)}
 # No honest config comes near these; they keep a hostile one from costing minutes or memory before it is refused.
 MAX_CONFIG_BYTES = 4 * 2**20
 MAX_ARGUMENT = 2**16
 MAX_ARGUMENT_ITEMS = 64
+MAX_KNOTS = 1000
 MAX_NUMBER = 1e30
 LFS_POINTER = b"version https://git-lfs"
 WEIGHTS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors")
@@ -44,6 +47,13 @@ class Part(NamedTuple):
     network: nn.Module
 
 
+class Prepared(NamedTuple):
+    """Networks by role as they are run, and what targets found out about the widths of batch at which to run them."""
+
+    networks: dict[str, nn.Module]
+    widths: dict[str, dict[Any, bool]]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A loaded model: networks by role, on the CPU, float32, in eval mode, frozen; tables (named tensors) by file stem."""
@@ -53,15 +63,23 @@ class Checkpoint:
     config: dict[str, Any]
     networks: dict[str, nn.Module]
     tables: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _prepared: dict[tuple[str, torch.dtype], "Prepared"] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def kind(self) -> str:
         return self.config["kind"]
 
-    @cached_property
+    @property
     def prepared(self) -> dict[str, nn.Module]:
-        """The networks by role as they are run: copies, made cheaper by `preparation.prepare`."""
-        return {role: prepare(network) for role, network in self.networks.items()}
+        """The networks by role as they are run on the CPU in float32: copies, made cheaper by `preparation.prepare`."""
+        return self.prepared_on("cpu", torch.float32).networks
+
+    def prepared_on(self, device: str, dtype: torch.dtype) -> "Prepared":
+        """The networks as they are run on `device` with convolutions in `dtype`; made once for each."""
+        if (device, dtype) not in self._prepared:
+            copies = {role: prepare(network, dtype).to(device) for role, network in self.networks.items()}
+            self._prepared[device, dtype] = Prepared(copies, {})
+        return self._prepared[device, dtype]
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -76,15 +94,20 @@ def save_checkpoint(
     card: str,
     tables: dict[str, dict[str, Tensor]] | None = None,
     dtype: torch.dtype = torch.float16,
+    kept: Checkpoint | None = None,
 ) -> None:
     """Write a checkpoint in one step. `config` lacks `format`, `parts` and `tables`, which are added here.
 
     Floating-point weights are stored as `dtype`, or as float32 where they are too large for it; `tables` are further
-    safetensors (name -> tensors) stored as they are. Raises InputError where the folder cannot be written; an older
-    checkpoint there stays whole until the new one is complete.
+    safetensors (name -> tensors) stored as they are. Parts and tables of `kept` that are not given anew are taken over, byte
+    for byte. Raises InputError where the folder cannot be written; an older checkpoint there, `kept` itself maybe, stays whole
+    until the new one is complete.
     """
     with replacing_folder(folder) as temporary:
         described: dict[str, Any] = {"parts": {}, "tables": {}}
+        if kept is not None:
+            for section, new in (("parts", parts), ("tables", tables or {})):
+                described[section] = _taken_over(kept, section, new, temporary)
         for role, part in parts.items():
             weights = {
                 name: _stored(value.detach().cpu(), dtype).contiguous() for name, value in part.network.state_dict().items()
@@ -105,13 +128,21 @@ def save_checkpoint(
         (temporary / "README.md").write_text(card)
 
 
+def _taken_over(kept: Checkpoint, section: str, new: Container[str], folder: Path) -> dict[str, Any]:
+    """The entries of `kept` in a section of its config that are not `new`; their files are copied to `folder`."""
+    entries = {name: entry for name, entry in kept.config.get(section, {}).items() if name not in new}
+    for entry in entries.values():
+        shutil.copyfile(kept.folder / entry["file"], folder / entry["file"])
+    return entries
+
+
 def load_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
     """Read and verify a checkpoint folder. Raises CheckpointError, one sentence naming the file, for anything unexpected."""
     config = read_config(folder)
     loaded = {role: _load_part(folder, role, part) for role, part in config["parts"].items()}
     tables = {stem: _read_tensors(folder, entry) for stem, entry in config.get("tables", {}).items()}
-    if config["kind"] == "pair":
-        _see_that_pair_fits(folder / "config.json", config, loaded)
+    if law_of(config) in ("pair", "energy", "joint"):
+        _see_that_parts_fit(folder / "config.json", config, loaded)
     return Checkpoint(name or folder.name, folder, config, loaded, tables)
 
 
@@ -148,7 +179,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise CheckpointError(f"{file}: part {role!r} needs architecture, arguments, file and sha256")
         if not isinstance(part["architecture"], str) or not isinstance(part["arguments"], dict):
             raise CheckpointError(f"{file}: part {role!r} needs an architecture by name and its arguments as an object")
-    for role in NEEDED_ROLES.get(config["kind"], ()):
+    for role in needed_roles(config):
         if role not in parts:
             raise CheckpointError(f"{file}: a checkpoint of kind {config['kind']!r} needs a part {role!r}")
     tables = config.get("tables", {})
@@ -174,15 +205,28 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
     shape = data["shape"]
     if not isinstance(shape, list) or not shape or not all(_is_whole(size) and 0 < size <= MAX_ARGUMENT for size in shape):
         raise CheckpointError(f"{file}: data.shape must be a list of sizes from 1 to {MAX_ARGUMENT}; got {shorten(shape)}")
-    if config["kind"] == "pair":
+    ends = data["range"]
+    if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end) for end in ends) or not ends[0] < ends[1]:
+        raise CheckpointError(f"{file}: data.range must be [low, high], low < high; got {shorten(ends)}")
+    if law_of(config) in ("pair", "joint"):
         prior = config.get("prior")
-        if not isinstance(prior, dict) or prior.get("name") != "normal" or not _is_whole(prior.get("dim")):
-            raise CheckpointError(f"{file}: prior must be {{name: 'normal', dim: whole number}}; got {shorten(prior)}")
+        # Where a generator is known in closed form, its own law is the prior.
+        name = "mixture" if config["parts"]["generator"]["architecture"] == "mixture-generator" else "normal"
+        if not isinstance(prior, dict) or prior.get("name") != name or not _is_whole(prior.get("dim")):
+            raise CheckpointError(f"{file}: prior must be {{name: {name!r}, dim: whole number}}; got {shorten(prior)}")
     calibration = config.get("calibration")
     if calibration is not None:
         numbers = isinstance(calibration, dict) and calibration.keys() == {"slope", "intercept"} and calibration.values()
-        if not numbers or not all(isinstance(value, int | float) and abs(value) <= MAX_NUMBER for value in numbers):
+        if not numbers or not all(_is_number(value) for value in numbers):
             raise CheckpointError(f"{file}: calibration must be {{slope, intercept}}, both finite; got {shorten(calibration)}")
+    knots = config.get("isotonic")
+    if knots is not None and not _are_knots(knots):
+        raise CheckpointError(f"{file}: isotonic must be a list of [raw, r] that increase strictly; got {shorten(knots)}")
+    output, scale = config.get("discriminator_output", "logit"), config.get("critic_slope", 1.0)
+    if not isinstance(output, str) or output not in OUTPUTS:
+        raise CheckpointError(f"{file}: discriminator_output must be one of {', '.join(OUTPUTS)}; got {shorten(output)}")
+    if not _is_number(scale) or scale <= 0:
+        raise CheckpointError(f"{file}: critic_slope must be a number above 0; got {shorten(scale)}")
     defaults = config.get("defaults", {})
     if not isinstance(defaults, dict) or not all(isinstance(entry, dict | str) for entry in defaults.values()):
         raise CheckpointError(f"{file}: defaults must be an object of a method, a ratio, and settings by method")
@@ -217,25 +261,34 @@ def _load_part(folder: Path, role: str, part: dict[str, Any]) -> nn.Module:
 
 
 @torch.no_grad()
-def _see_that_pair_fits(file: Path, config: dict[str, Any], loaded: dict[str, nn.Module]) -> None:
-    """One latent through both networks: shapes must be those that the config promises."""
-    dim, shape = config["prior"]["dim"], tuple(config["data"]["shape"])
-    expected = getattr(loaded["generator"], "latent", dim)
-    if dim != expected:
-        raise CheckpointError(f"{file}: prior.dim is {dim}, but the generator takes latents of {expected}")
-    for role in ("discriminator", "ratio"):
+def _see_that_parts_fit(file: Path, config: dict[str, Any], loaded: dict[str, nn.Module]) -> None:
+    """One sample through every network: shapes must be those that the config promises."""
+    shape = tuple(config["data"]["shape"])
+    samples = torch.zeros(1, *shape)
+    if "generator" in loaded:
+        dim = config["prior"]["dim"]
+        expected = getattr(loaded["generator"], "latent", dim)
+        if dim != expected:
+            raise CheckpointError(f"{file}: prior.dim is {dim}, but the generator takes latents of {expected}")
+        samples = _passed(f"{file}: the generator fails", loaded["generator"], torch.zeros(1, dim))
+    for role in ("discriminator", "ratio", "energy"):
         if role not in loaded:
             continue
-        try:
-            images = loaded["generator"](torch.zeros(1, dim))
-            logits = loaded[role](images)
-        except Exception as error:  # a part of the wrong sort fails in its own words
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{file}: generator and {role} do not fit each other: {reason}") from None
-        if images.shape != (1, *shape):
-            raise CheckpointError(f"{file}: data.shape is {list(shape)}, but the generator makes {list(images.shape[1:])}")
-        if logits.shape != (1,):
-            raise CheckpointError(f"{file}: the {role} gives {list(logits.shape[1:])} an image, where one number is needed")
+        together = (
+            f"generator and {role} do not fit each other" if "generator" in loaded else f"the {role} does not fit the data"
+        )
+        scores = _passed(f"{file}: {together}", loaded[role], samples)
+        if samples.shape != (1, *shape):
+            raise CheckpointError(f"{file}: data.shape is {list(shape)}, but the generator makes {list(samples.shape[1:])}")
+        if scores.shape != (1,):
+            raise CheckpointError(f"{file}: the {role} gives {list(scores.shape[1:])} a sample, where one number is needed")
+
+
+def _passed(problem: str, network: nn.Module, given: Tensor) -> Tensor:
+    try:
+        return network(given)
+    except Exception as error:  # a part of the wrong sort fails in its own words
+        raise CheckpointError(f"{problem}: {' '.join(str(error).split())[:200]}") from None
 
 
 def _read_tensors(folder: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
@@ -274,6 +327,18 @@ def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= MAX_NUMBER
+
+
+def _are_knots(knots: Any) -> bool:
+    if not isinstance(knots, list) or not 2 <= len(knots) <= MAX_KNOTS:
+        return False
+    if not all(isinstance(knot, list) and len(knot) == 2 and all(map(_is_number, knot)) for knot in knots):
+        return False
+    return all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(knots))
 
 
 def _sha256(content: bytes) -> str:

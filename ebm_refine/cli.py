@@ -3,13 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ebm_refine.density_ratio import RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
 
+BUDGET = Parameter("budget", "float", None, 1.0, 100_000.0, unit="gradient evaluations an image")
 IMAGE_SIZE = Parameter("image_size", "int", None, 4, 1024, unit="pixels")
 
 
@@ -44,9 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(refine)
     refine.add_argument("--seed", default="0")
     refine.add_argument("--num-images", default="64")
-    refine.add_argument("--ratio", default="auto", help="auto, raw, calibrated or refitted")
+    refine.add_argument("--ratio", default="auto", help=f"auto, {', '.join(RATIOS)}")
     refine.add_argument("--out", required=True, help="folder for the five files")
-    refine.add_argument("--device", default="cpu")
+    _add_device(refine)
     refine.set_defaults(run=_refine)
 
     evaluate = commands.add_parser("evaluate", help="measure methods against real images; resumable")
@@ -57,11 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seeds", default="0", help="comma-separated")
     evaluate.add_argument("--ratios", help="comma-separated; without it all that the model has")
     evaluate.add_argument("--sweep", help="lists of values, as in eps=0.1/0.01,n-steps=10/20")
+    evaluate.add_argument("--budget", help="gradient evaluations an image, in place of --n-steps: equal for every method")
+    evaluate.add_argument("--controls", action="store_true", help="also mala at beta 0, and the prior truncated")
     evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
     evaluate.add_argument("--fid", action="store_true", help="Inception-v3 FID too; downloads weights and reference images")
     evaluate.add_argument("--data", help="reference images for --fid: a folder or a Hub data set; else the model's own")
     evaluate.add_argument("--out", required=True)
-    evaluate.add_argument("--device", default="cpu")
+    _add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     train = commands.add_parser("train", help="train a model from its recipe; resumable")
@@ -76,9 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
 
-    bring = commands.add_parser("import", help="convert a public DCGAN .pth pair to a checkpoint folder")
-    bring.add_argument("generator", help=".pth or .pt file; the only one where it holds both networks")
+    bring = commands.add_parser("import", help="convert a public .pth pair, or an energy, to a checkpoint folder")
+    bring.add_argument("generator", help=".pth or .pt file, of an energy .ckpt too; the only one where it holds both networks")
     bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
+    bring.add_argument("--kind", default="pair", choices=("pair", "energy"), help="what the files hold")
     bring.add_argument("--dataset", required=True, help="what it was trained on: cifar10, celeba, mnist, …")
     bring.add_argument("--image-size", help="side in pixels, where the file leaves it open")
     bring.add_argument("--title")
@@ -103,6 +109,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further option of the method")
 
 
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 (exact) or bf16 (of inner convolutions)")
+
+
 def _models(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import list_models
 
@@ -115,22 +126,28 @@ def _models(chosen: argparse.Namespace) -> int:
 def _refine(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
     from ebm_refine.files import writable_folder
+    from ebm_refine.kinds import is_points
     from ebm_refine.metrics.features import features_for
+    from ebm_refine.metrics.points import compare_points
     from ebm_refine.metrics.report import compare
     from ebm_refine.pipeline import RefineResult, stream
 
     checkpoint = load(chosen.model)
     stages = stream(
         checkpoint, chosen.method, num_images=_number(chosen.num_images), seed=_number(chosen.seed), ratio=chosen.ratio,
-        device=_device(chosen.device), **_settings(chosen),
+        device=chosen.device, precision=chosen.precision, **_settings(chosen),
     )  # fmt: skip
     writable_folder(chosen.out)
     result: Any = None
     for stage in _with_bar(stages):
         result = stage
     assert isinstance(result, RefineResult)
+    dataset = checkpoint.config["data"]["dataset"]
     try:
-        metrics = compare(result.before, result.after, features_for(checkpoint.config["data"]["dataset"]))
+        if is_points(checkpoint.config):
+            metrics = compare_points(result.before, result.after, dataset)
+        else:
+            metrics = compare(result.before, result.after, features_for(dataset))
     except InputError as error:  # no extractor for this data: the run is still worth its files
         metrics = {"note": str(error)}
     result.save(chosen.out, metrics)
@@ -140,21 +157,25 @@ def _refine(chosen: argparse.Namespace) -> int:
 
 def _evaluate(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
-    from ebm_refine.evaluation import evaluate, plan, table
+    from ebm_refine.evaluation import controls, evaluate, plan
+    from ebm_refine.sharding import this_process
+    from ebm_refine.tables import table
 
     checkpoint = load(chosen.model)
-    jobs = plan(
-        checkpoint,
-        chosen.methods.split(","),
-        _number(chosen.num_images),
-        [_number(seed) for seed in chosen.seeds.split(",")],
-        chosen.ratios.split(",") if chosen.ratios else None,
-        _sweep(chosen.sweep),
-        _settings(chosen),
-    )
-    device = _device(chosen.device)
+    num_images, seeds = _number(chosen.num_images), [_number(seed) for seed in chosen.seeds.split(",")]
+    budget = None if chosen.budget is None else BUDGET.parse_text(chosen.budget)
+    ratios = chosen.ratios.split(",") if chosen.ratios else None
+    sweep, given = _sweep(chosen.sweep), _settings(chosen)
+    jobs: list[Any] = [*plan(checkpoint, chosen.methods.split(","), num_images, seeds, ratios, sweep, given, budget)]
+    if chosen.controls:
+        jobs += controls(checkpoint, num_images, seeds, budget)
+    share = this_process()
+    device = _device(share.device or chosen.device)
     fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
-    print(table(evaluate(checkpoint, jobs, chosen.out, chosen.split, device, lambda line: print(line, flush=True), fid)))
+    progress = partial(print, flush=True)
+    results = evaluate(checkpoint, jobs, chosen.out, chosen.split, device, progress, fid, share, precision=chosen.precision)
+    if share.index == 0:
+        print(table(results))
     return 0
 
 
@@ -170,11 +191,13 @@ def _fid(dataset: str, data: str | None, device: str) -> Any:
 
 
 def _train(chosen: argparse.Namespace) -> int:
+    from ebm_refine.catalogue import load
     from ebm_refine.training.recipes import train
 
+    model = None if chosen.model is None else load(chosen.model)
     steps = None if chosen.steps is None else _number(chosen.steps)
     folder = train(
-        chosen.recipe, data=chosen.data, model=chosen.model, steps=steps, seed=_number(chosen.seed),
+        chosen.recipe, data=chosen.data, model=model, steps=steps, seed=_number(chosen.seed),
         device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
     )  # fmt: skip
     print(f"wrote {folder}")
@@ -182,12 +205,16 @@ def _train(chosen: argparse.Namespace) -> int:
 
 
 def _import(chosen: argparse.Namespace) -> int:
-    from ebm_refine.importing import import_pair
+    from ebm_refine.importing import import_energy, import_pair
 
-    checkpoint = import_pair(
-        chosen.generator, chosen.discriminator, chosen.out, dataset=chosen.dataset, title=chosen.title, source=chosen.source,
-        image_size=None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size), license=chosen.license,
-    )  # fmt: skip
+    told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
+    size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
+    if chosen.kind == "energy" and chosen.discriminator:
+        raise InputError(f"an energy is one file; got a second one, {chosen.discriminator!r}")
+    if chosen.kind == "energy":
+        checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, **told)
+    else:
+        checkpoint = import_pair(chosen.generator, chosen.discriminator, chosen.out, image_size=size, **told)
     for role, part in checkpoint.config["parts"].items():
         print(f"{role}: {part['architecture']} {part['arguments']}")
     print(f"wrote {checkpoint.folder}, images {'x'.join(map(str, checkpoint.config['data']['shape']))}")
@@ -237,11 +264,9 @@ def _sweep(text: str | None) -> dict[str, Sequence[float]]:
 
 
 def _device(name: str) -> str:
-    import torch
+    from ebm_refine.devices import check_device
 
-    if name == "cpu" or (name.partition(":")[0] == "cuda" and torch.cuda.is_available()):
-        return name
-    raise InputError(f"device must be one of cpu{', cuda' if torch.cuda.is_available() else ''} on this machine; got {name!r}")
+    return check_device(name)
 
 
 def _with_bar(stages: Any) -> Any:

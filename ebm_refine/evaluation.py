@@ -1,32 +1,64 @@
-"""One resumable list of jobs behind every table and sweep: (method, ratio, settings, seed) -> distances of base and refined.
+"""One resumable list of jobs behind every table and sweep: (method, ratio, settings, seed) -> measures of base and refined.
 
-Each finished job is a JSON file in `OUT/jobs`; a run that is started again does only what is missing, then writes
-`results.json` and `table.md`. Base (the generator alone) is measured in every job on the same seeds, so differences are paired.
+Each finished job is a JSON file in `OUT/jobs`, so a run that is started again does only what is missing, and several processes
+share one list; then `results.json` and `table.md` are written. Base (the generator alone) is measured in every job on the same
+seeds, so differences are paired.
 """
 
 import hashlib
 import itertools
 import json
-import math
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.density_ratio import available_ratios
+from ebm_refine.devices import check_device, dtype_for
 from ebm_refine.errors import InputError
 from ebm_refine.files import replacing, writable_folder
-from ebm_refine.metrics.features import FeatureExtractor, features_for
-from ebm_refine.metrics.manifold import SHARES
-from ebm_refine.metrics.report import compare
+from ebm_refine.kinds import is_points, law_of
+from ebm_refine.metrics.yardstick import Yardstick, image_yardstick, point_yardstick
 from ebm_refine.pipeline import Frame, RefineResult, stream
+from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import Settings, resolve
+from ebm_refine.sharding import Share
+from ebm_refine.tables import main_distance, summarise, table
+from ebm_refine.targets import target_of
+from ebm_refine.timing import ess_per_second, timed
+from ebm_refine.truncation import THRESHOLD, Truncation, truncated
 
 SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
+THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
+TELL_EVERY, LOOK_EVERY = 20.0, 1.0
+
+Job = Settings | Truncation
+
+
+class StoppedError(Exception):
+    """The evaluation was asked to stop between two of its jobs."""
+
+
+class _Place(NamedTuple):
+    """Where a job is computed, and in what: arguments of `refine`."""
+
+    device: str
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return dtype_for(self.precision, self.device)
+
+
+class _Sampled(NamedTuple):
+    before: Tensor
+    after: Tensor
+    diagnostics: dict[str, Any]
+    ess_per_second: float | None = None
 
 
 def plan(
@@ -37,10 +69,12 @@ def plan(
     ratios: Sequence[str] | None = None,
     sweep: dict[str, Sequence[float]] | None = None,
     given: dict[str, Any] | None = None,
+    budget: float | None = None,
 ) -> list[Settings]:
     """The checked settings of every job: methods x ratios (None: all that the model has) x sweep values x seeds.
 
-    `given` are further arguments of `refine` that all jobs share. Raises InputError at the first setting out of range.
+    `given` are further arguments of `refine` that all jobs share. `budget`: each method makes as many steps as cost at most so
+    many gradient evaluations an image (`samplers.cost`). Raises InputError at the first setting out of range.
     """
     sweep = {name.replace("-", "_"): values for name, values in (sweep or {}).items()}
     for name in sweep:
@@ -48,221 +82,181 @@ def plan(
             raise InputError(f"sweep must be over one of {', '.join(SWEEPABLE)}; got {name!r}")
     if not methods or not seeds:
         raise InputError("evaluate needs at least one method and one seed")
+    if budget is not None and ("n_steps" in sweep or (given or {}).get("n_steps") is not None):
+        raise InputError("give either a budget or n_steps: the budget says how many steps each method makes")
     jobs = []
-    for method, ratio in itertools.product(methods, ratios or available_ratios(checkpoint.config)):
+    for method, ratio in itertools.product(methods, ratios or available_ratios(checkpoint.config) or ("auto",)):
         for values in itertools.product(*sweep.values()):
             swept = dict(zip(sweep, values, strict=True))
             for seed in seeds:
                 arguments: dict[str, Any] = {**(given or {}), **swept, "num_images": num_images, "seed": seed}
                 job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
+                if budget is not None:
+                    arguments["n_steps"] = steps_within(job.method, job.values, budget)
+                    job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
                 if job not in jobs:  # a method that ignores a swept value would otherwise be run once for each
                     jobs.append(job)
     return jobs
 
 
+def controls(
+    checkpoint: Checkpoint,
+    num_images: int,
+    seeds: Sequence[int],
+    budget: float | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> list[Job]:
+    """Jobs that show what is owed to no ratio: `mala` at beta = 0, which must reproduce base, and the prior truncated.
+
+    Raises InputError for a model without a generator and a ratio.
+    """
+    if law_of(checkpoint.config) != "pair":
+        raise InputError(f"the controls are for a pair of generator and ratio, which {checkpoint.name!r} is not")
+    jobs: list[Job] = [*plan(checkpoint, ["mala"], num_images, seeds, ["auto"], given={"beta": 0.0}, budget=budget)]
+    if checkpoint.config["prior"]["name"] == "normal":
+        jobs += [
+            Truncation(checkpoint.name, num_images, seed, THRESHOLD.parse(threshold))
+            for threshold in thresholds
+            for seed in seeds
+        ]
+    return jobs
+
+
 def evaluate(
     checkpoint: Checkpoint,
-    jobs: Sequence[Settings],
+    jobs: Sequence[Job],
     out: str | Path,
     split: str = "test",
     device: str = "cpu",
     progress: Callable[[str], None] = print,
     fid: Callable[[Tensor], float] | None = None,
+    share: Share | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    precision: str = "auto",
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
-    `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test). Raises InputError
-    where no extractor is embedded for the model's data, where there are too few images, or where `out` cannot be written.
-    `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other distances.
+    `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
+    their own law. `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other
+    distances. `share` (None: everything) are the jobs that fall to this process; it waits for those of the others, and the
+    first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where nothing can measure
+    the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or `precision` (as of
+    `refine`) that this machine lacks; what is done is kept.
     """
-    extractor = features_for(checkpoint.config["data"]["dataset"])
-    if split not in extractor.references:
-        raise InputError(f"split must be one of {', '.join(extractor.references)}; got {split!r}")
-    least = 10 * extractor.num_features
-    if any(job.num_images < least for job in jobs):
+    share = share or Share()
+    place = _Place(check_device(device), precision)
+    yardstick = _yardstick(checkpoint, split)
+    if not jobs:
+        raise InputError("evaluate needs at least one job")
+    if any(job.num_images < yardstick.least for job in jobs):
         raise InputError(
-            f"num_images must be at least {least} to evaluate: ten times the {extractor.num_features} features; "
+            f"num_images must be at least {yardstick.least} to evaluate {checkpoint.name!r}; "
             f"got {min(job.num_images for job in jobs)}"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
-    finished = []
-    for position, job in enumerate(jobs):
-        file = folder / f"{_key(job, checkpoint, extractor, split)}{'-fid' if fid else ''}.json"
+    files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
+    for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
         if not file.exists():
-            label = f"[{position + 1}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
-            record, result = _run(checkpoint, job, extractor, split, device, label, progress)
-            if fid:
-                record["fid"] = {"before": fid(result.before), "after": fid(result.after)}
+            if stopping():
+                raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
+            label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
+            record = _run(checkpoint, job, yardstick, place, label, progress, fid)
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(record, indent=1))
-        finished.append(json.loads(file.read_text()))
+    _wait_for(files, progress)
+    finished = [json.loads(file.read_text()) for file in files]
     results = {
         "model": checkpoint.name,
         "weights": checkpoint.hashes,
-        **extractor.describe(),
-        "reference": {"split": split, "images": extractor.references[split].images},
+        **yardstick.description,
         "num_images": jobs[0].num_images,
         "seeds": sorted({job.seed for job in jobs}),
         "rows": summarise(finished),
         "manifold": finished[0].get("manifold"),
-        "floors": extractor.floors,
+        "floors": yardstick.floors(jobs[0].num_images),
     }
-    for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
-        with replacing(Path(out) / name) as temporary:
-            temporary.write_text(text)
+    if share.index == 0:
+        for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
+            with replacing(Path(out) / name) as temporary:
+                temporary.write_text(text)
     return results
 
 
-def summarise(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for base and one for each setting: means over seeds, paired differences, and whether they pass the spread.
-
-    "Beyond spread": every seed improves, and the mean gain exceeds three standard errors of the paired differences.
-    """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        setting = {name: value for name, value in record["settings"].items() if name != "seed"}
-        groups.setdefault(json.dumps(setting, sort_keys=True), []).append(record)
-    by_seed = {record["settings"]["seed"]: record for record in records}
-    rows = [{"method": "base", "seeds": len(by_seed), **_distances(list(by_seed.values()), "before")}]
-    for group in groups.values():
-        settings = {name: value for name, value in group[0]["settings"].items() if name not in ("seed", "model", "num_images")}
-        rows.append(
-            {
-                **settings,
-                "seeds": len(group),
-                **_distances(group, "after"),
-                "frechet_gain": _gain([r["frechet_distance"]["before"] - r["frechet_distance"]["after"] for r in group]),
-                "kernel_gain": _gain([-r["kernel_distance"]["difference"]["value"] for r in group]),
-                **{
-                    name: statistics.fmean(r["diagnostics"][name] for r in group)
-                    for name in (
-                        "mean_ratio_before",
-                        "mean_ratio_after",
-                        "forwards_per_image",
-                        "gradients_per_image",
-                        "accepted_share",
-                    )
-                },
-                "nonfinite_proposals": sum(r["diagnostics"]["nonfinite_proposals"] for r in group),
-                "budget_exhausted": sum(r["diagnostics"].get("budget_exhausted", 0) for r in group),
-                "exceedances": sum(r["diagnostics"].get("exceedances", 0) for r in group),
-                "seconds": statistics.fmean(r["seconds"] for r in group),
-            }
-        )
-    return rows
-
-
-def table(results: dict[str, Any]) -> str:
-    """The results as a Markdown table, with everything that must stand beside the numbers."""
-    floor = results["floors"].get(str(results["num_images"]))
-    lines = [
-        f"`{results['model']}`: {results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), "
-        f"N = {results['num_images']}, seeds {', '.join(map(str, results['seeds']))}, reference: "
-        f"{results['reference']['images']} {results['reference']['split']} images. Mean ± sd over seeds; of distances lower is "
-        f"better, of precision and recall{_neighbourhood(results)} higher.",
-        "",
-        "| method | ratio | setting | Fréchet distance | gain ± s.e. | kernel distance × 1000 | precision | recall | "
-        "beyond spread | mean r | fwd + grad an image | fallbacks |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in results["rows"]:
-        distances = f"{_pm(row['frechet_distance'])} | {{gain}} | {_pm(row['kernel_distance'], 1000)} | "
-        distances += " | ".join(_pm(row[name]) if name in row else "–" for name in ("precision", "recall"))
-        if row["method"] == "base":
-            lines.append(f"| base | – | – | {distances.format(gain='–')} | – | – | 0 | – |")
-            continue
-        setting = ", ".join(
-            f"{name} {value:g}" for name in ("eps", "n_steps", "temperature") if (value := row.get(name)) is not None
-        )
-        setting += "".join(f", {name} {value}" for name, value in row["options"].items() if value is not None)
-        gain = f"{row['frechet_gain']['mean']:+.2f} ± {row['frechet_gain']['error']:.2f}"
-        beyond = "yes" if row["frechet_gain"]["beyond_spread"] and row["kernel_gain"]["beyond_spread"] else "no"
-        lines.append(
-            f"| {row['method']} | {row['ratio']} | {setting} | {distances.format(gain=gain)} | {beyond} | "
-            f"{row['mean_ratio_after']:+.2f} | {row['forwards_per_image']:.0f} + {row['gradients_per_image']:.0f} | "
-            f"{row['budget_exhausted']} |"
-        )
-    if floor:
-        lines.append(
-            f"| real images | – | floor at this N | {floor['frechet_mean']:.2f} | – | {1000 * floor['kernel_mean']:.2f} "
-            "| – | – | – | – | – | – |"
-        )
-    if all("fid" in row for row in results["rows"]):
-        fids = "; ".join(f"{row['method']} {row.get('ratio', '')} {_pm(row['fid'])}" for row in results["rows"])
-        lines += ["", f"FID (Inception-v3, no antialiasing), against the train split: {fids}."]
-    lines += ["", "Mean r is what the samplers raise by construction: it is not evidence of better images.", ""]
-    return "\n".join(lines)
+def _yardstick(checkpoint: Checkpoint, split: str) -> Yardstick:
+    dataset = checkpoint.config["data"]["dataset"]
+    return point_yardstick(dataset) if is_points(checkpoint.config) else image_yardstick(dataset, split)
 
 
 def _run(
     checkpoint: Checkpoint,
-    job: Settings,
-    extractor: FeatureExtractor,
-    split: str,
-    device: str,
+    job: Job,
+    yardstick: Yardstick,
+    place: _Place,
     label: str,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Any], RefineResult]:
+    fid: Callable[[Tensor], float] | None,
+) -> dict[str, Any]:
+    started = time.monotonic()
+    if isinstance(job, Truncation):
+        sampled = _truncated(checkpoint, job, place)
+    else:
+        sampled = _refined(checkpoint, job, place, label, progress)
+    seconds = time.monotonic() - started
+    measures = yardstick.measure(sampled.before, sampled.after)
+    if fid:
+        measures["fid"] = {"before": fid(sampled.before), "after": fid(sampled.after)}
+    distance = measures[main_distance(measures)]
+    progress(f"{label}: distance {distance['before']:.4g} before, {distance['after']:.4g} after, {seconds:.0f} s")
+    return {
+        "settings": job.as_dict(),
+        "diagnostics": sampled.diagnostics,
+        **measures,
+        "seconds": seconds,
+        "ess_per_second": sampled.ess_per_second,
+    }
+
+
+def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, progress: Callable[[str], None]) -> _Sampled:
     started = told = time.monotonic()
+    step_seconds: list[float] = []
     result: Any = None
-    for item in _stream(checkpoint, job, device):
+    for item, seconds in timed(_stream(checkpoint, job, place)):
         if isinstance(item, RefineResult):
             result = item
-        elif time.monotonic() - told > 20:
+            continue
+        if item.step:
+            step_seconds.append(seconds)
+        if time.monotonic() - told > TELL_EVERY:
             told = time.monotonic()
             progress(f"{label}: step {item.step}/{item.n_steps}, {told - started:.0f} s")
-    seconds = time.monotonic() - started
-    report = compare(result.before, result.after, extractor, split)
-    gain = report["frechet_distance"]["before"] - report["frechet_distance"]["after"]
-    progress(f"{label}: Fréchet {report['frechet_distance']['after']:.3f}, gain {gain:+.3f}, {seconds:.0f} s")
-    record = {
-        "settings": job.as_dict(),
-        "diagnostics": result.diagnostics,
-        "kernel_distance": report["kernel_distance"],
-        "frechet_distance": report["frechet_distance"],
-        **{name: report[name] for name in ("manifold", *SHARES) if name in report},
-        "seconds": seconds,
-    }
-    return record, result
+    return _Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
 
 
-def _stream(checkpoint: Checkpoint, job: Settings, device: str) -> Iterator[Frame | RefineResult]:
+def _stream(checkpoint: Checkpoint, job: Settings, place: _Place) -> Iterator[Frame | RefineResult]:
     arguments = job.as_dict()
     arguments.pop("model")
-    return stream(checkpoint, **arguments, device=device)
+    return stream(checkpoint, **arguments, **place._asdict())
 
 
-def _key(job: Settings, checkpoint: Checkpoint, extractor: FeatureExtractor, split: str) -> str:
-    """A job's file name: it changes with anything that its numbers depend on."""
-    content = json.dumps([job.as_dict(), checkpoint.hashes, checkpoint.config.get("calibration"), extractor.sha256, split])
+def _truncated(checkpoint: Checkpoint, job: Truncation, place: _Place) -> _Sampled:
+    target = target_of(checkpoint, available_ratios(checkpoint.config)[0], device=place.device, dtype=place.dtype)
+    latents = target.init(job.seed, torch.arange(job.num_images, device=place.device))
+    return _Sampled(target.decode(latents), target.decode(truncated(latents, job.threshold)), {})
+
+
+def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:
+    """Return once every file is there: those of other processes may take a while longer."""
+    told = False
+    while missing := sum(not file.exists() for file in files):
+        if not told:
+            progress(f"this process is done; waiting for {missing} jobs of others")
+            told = True
+        time.sleep(LOOK_EVERY)
+
+
+def _key(job: Job, checkpoint: Checkpoint, yardstick: Yardstick, place: _Place) -> str:
+    """A job's file name: it changes with anything that its numbers depend on, beyond what the last bits of a device do."""
+    ratios = [checkpoint.config.get(name) for name in ("calibration", "isotonic", "critic_slope", "tables")]
+    content = json.dumps([job.as_dict(), checkpoint.hashes, ratios, yardstick.fingerprint])
+    content += "" if place.dtype == torch.float32 else str(place.dtype)
     return hashlib.sha256(content.encode()).hexdigest()[:20]
-
-
-def _distances(records: Sequence[dict[str, Any]], which: str) -> dict[str, Any]:
-    distances = {
-        "frechet_distance": _spread([record["frechet_distance"][which] for record in records]),
-        "kernel_distance": _spread([record["kernel_distance"][which]["value"] for record in records]),
-    }
-    for name in (*SHARES, "fid"):
-        if all(name in record for record in records):
-            distances[name] = _spread([record[name][which] for record in records])
-    return distances
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else math.nan}
-
-
-def _gain(differences: Sequence[float]) -> dict[str, Any]:
-    mean = statistics.fmean(differences)
-    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
-    return {"mean": mean, "error": error, "beyond_spread": min(differences) > 0 and mean > 3 * error}
-
-
-def _neighbourhood(results: dict[str, Any]) -> str:
-    manifold = results.get("manifold")
-    return f" ({manifold['num_images']} features a side, k = {manifold['neighbours']})" if manifold else ""
-
-
-def _pm(spread: dict[str, float], factor: float = 1.0) -> str:
-    return f"{factor * spread['mean']:.2f} ± {factor * spread['sd']:.2f}"

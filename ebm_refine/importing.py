@@ -1,9 +1,9 @@
-"""Foreign weights become a checkpoint folder: public DCGAN pairs in PyTorch files, read without running any code from them.
+"""Foreign weights become a checkpoint folder: public pairs and energies in PyTorch files, read without running code from them.
 
 A state dict names tensors, not operations. What it cannot tell (activations, strides, paddings) is taken as in the DCGAN
 family: ReLU after the generator's batch norms, tanh last, LeakyReLU(0.2) in the discriminator, stride 2 and padding 1 with
-4x4 kernels. A final sigmoid has no weights, so leaving it out, as our logit does, needs nothing. Where shapes or positions
-contradict this, the file is refused rather than guessed at.
+4x4 kernels; in pairs of perceptrons the same activations; in energies SiLU. A final sigmoid has no weights, so leaving it out,
+as our logit does, needs nothing. Where shapes or positions contradict this, the file is refused rather than guessed at.
 """
 
 import hashlib
@@ -21,9 +21,17 @@ from ebm_refine.checkpoints import LFS_POINTER, Checkpoint, Part, load_checkpoin
 from ebm_refine.errors import CheckpointError
 from ebm_refine.networks import build
 from ebm_refine.networks.foreign import read_discriminator, read_generator
+from ebm_refine.networks.foreign_plain import is_perceptron, read_energy, read_perceptron
 
-ROLE_NAMES = {"generator": ("g", "gen", "generator"), "discriminator": ("d", "dis", "disc", "discriminator")}
+ROLE_NAMES = {
+    "generator": ("g", "gen", "generator"),
+    "discriminator": ("d", "dis", "disc", "discriminator"),
+    "energy": ("e", "ebm", "energy"),
+}
 ASSUMED = "generator: ReLU, tanh; discriminator: LeakyReLU(0.2), sigmoid left out; 4x4 kernels with stride 2 and padding 1"
+ASSUMED_PERCEPTRON = "generator: ReLU, tanh; discriminator: LeakyReLU(0.2), sigmoid left out"
+ASSUMED_ENERGY = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the output is minus the energy"
+ASSUMED_LOGITS = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the outputs are a classifier's logits"
 
 
 def import_pair(
@@ -37,7 +45,9 @@ def import_pair(
     source: str | None = None,
     license: str | None = None,
 ) -> Checkpoint:
-    """Turn a public DCGAN pair (`.pth`, `.pt`: state dicts, bare or wrapped) into a checkpoint folder, and load it from there.
+    """Turn a public pair (`.pth`, `.pt`: state dicts, bare or wrapped) into a checkpoint folder, and load it from there.
+
+    Read are DCGANs and pairs of perceptrons, as of MNIST (64-256-256-784 and 784-256-256-1).
 
     discriminator_file: None where one file holds both. dataset: what the pair was trained on ("cifar10", …). image_size:
     where given, the pair must make images of that size; give it where the layers might be padded in an unusual way, as no
@@ -48,6 +58,10 @@ def import_pair(
     """
     files = {"generator": Path(generator_file), "discriminator": Path(discriminator_file or generator_file)}
     states = {role: state_dict_of(read_weights(file), role, file) for role, file in files.items()}
+    told = {"dataset": dataset, "title": title, "source": source, "license": license}
+    if is_perceptron(states["generator"]) and is_perceptron(states["discriminator"]):
+        parts, shape, latent = _perceptrons(states, files, image_size)
+        return _saved(Path(out_folder), "pair", "perceptrons", files, parts, shape, latent, ASSUMED_PERCEPTRON, told)
     generator, arguments, size = read_generator(states["generator"], files["generator"])
     channels = arguments["channels"]
     if image_size is not None and image_size != size:
@@ -63,18 +77,72 @@ def import_pair(
         "generator": _part("dcgan-generator", arguments, generator, files["generator"]),
         "discriminator": _part("dcgan-discriminator", described, discriminator, files["discriminator"]),
     }
+    shape = (channels, size, size)
+    return _saved(Path(out_folder), "pair", "DCGAN", files, parts, shape, arguments["latent"], ASSUMED, told)
+
+
+def import_energy(
+    energy_file: str | Path,
+    out_folder: str | Path,
+    *,
+    dataset: str,
+    title: str | None = None,
+    image_size: int | None = None,
+    source: str | None = None,
+    license: str | None = None,
+) -> Checkpoint:
+    """Turn a public energy (`.ckpt`, `.pth`, `.pt`) of the common shape into a checkpoint folder, and load it from there.
+
+    The file is a state dict or a Lightning checkpoint, of a 5x5 and several 3x3 convolutions of stride 2 and two linear
+    layers. Its one output is minus the energy; several outputs are a classifier's logits. For the rest see `import_pair`.
+    """
+    file = Path(energy_file)
+    state, arguments = read_energy(state_dict_of(read_weights(file), "energy", file), file, image_size)
+    shape = (arguments["channels"], arguments["side"], arguments["side"])
+    parts = {"energy": _part("energy-cnn", arguments, state, file)}
+    assumed = ASSUMED_LOGITS if arguments["classes"] else ASSUMED_ENERGY
+    told = {"dataset": dataset, "title": title, "source": source, "license": license}
+    return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, None, assumed, told)
+
+
+def _perceptrons(
+    states: dict[str, dict[str, Tensor]], files: dict[str, Path], image_size: int | None
+) -> tuple[dict[str, Part], tuple[int, ...], int]:
+    """The parts of a pair of perceptrons, the shape of its images and the dimension of its latents."""
+    read = {role: read_perceptron(states[role], role, files[role]) for role in files}
+    (_, generator), (_, discriminator) = read["generator"], read["discriminator"]
+    shape = generator["shape"]
+    if discriminator["shape"] != shape:
+        reads, makes = ("x".join(map(str, one["shape"])) for one in (discriminator, generator))
+        raise CheckpointError(f"{files['discriminator']} reads images of {reads}, but the generator makes {makes}")
+    if image_size not in (None, shape[-1]):
+        raise CheckpointError(f"{files['generator']} makes images of {shape[-1]}x{shape[-1]}, not of {image_size}x{image_size}")
+    parts = {role: _part(f"mlp-{role}", arguments, state, files[role]) for role, (state, arguments) in read.items()}
+    return parts, tuple(shape), generator["latent"]
+
+
+def _saved(
+    folder: Path,
+    kind: str,
+    family: str,
+    files: dict[str, Path],
+    parts: dict[str, Part],
+    shape: tuple[int, ...],
+    latent: int | None,
+    assumed: str,
+    told: dict[str, str | None],
+) -> Checkpoint:
+    """Write the checkpoint folder with everything that is known of where it comes from, and load it from there."""
     hashes = {f"{role}_sha256": hashlib.sha256(file.read_bytes()).hexdigest() for role, file in files.items()}
     names = {f"{role}_file": file.name for role, file in files.items()}
-    told = {key: value for key, value in {"source": source, "license": license}.items() if value}
+    origin = {key: told[key] for key in ("source", "license") if told[key]}
     config = {
-        "kind": "pair",
-        "title": title or f"Imported DCGAN, {dataset}",
-        "prior": {"name": "normal", "dim": arguments["latent"]},
-        "data": {"shape": [channels, size, size], "range": [-1, 1], "dataset": dataset},
-        "discriminator_output": "logit",
-        "training": {"recipe": "import", **names, **hashes, "assumed": ASSUMED, **told},
+        "kind": kind,
+        "title": told["title"] or f"Imported {family}, {told['dataset']}",
+        **({} if latent is None else {"prior": {"name": "normal", "dim": latent}, "discriminator_output": "logit"}),
+        "data": {"shape": list(shape), "range": [-1, 1], "dataset": told["dataset"]},
+        "training": {"recipe": "import", **names, **hashes, "assumed": assumed, **origin},
     }
-    folder = Path(out_folder)
     save_checkpoint(folder, config, parts, model_card(config), dtype=torch.float32)
     return load_checkpoint(folder)
 

@@ -11,29 +11,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
 from ebm_refine.catalogue import load
 from ebm_refine.checkpoints import Checkpoint
+from ebm_refine.devices import check_device, dtype_for
 from ebm_refine.files import replacing, writable_folder
+from ebm_refine.kinds import is_points
 from ebm_refine.metrics import diagnostics as chains
+from ebm_refine.metrics.stein import stein_discrepancy
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.driver import run
+from ebm_refine.samplers.graphs import captured
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.settings import Settings, resolve
-from ebm_refine.targets import LatentTarget
+from ebm_refine.targets import EnergyTarget, LatentTarget, real_ratios, target_of
 
 FRAME_CHAINS = 64
+# A point is two numbers, so frames of points hold more of them.
+FRAME_POINTS = 1000
 # Convergence is shown from this many recorded steps and chains, of methods whose steps come to rest in a law.
 DIAGNOSED_STEPS, DIAGNOSED_CHAINS = 20, 4
+# Chains whose ends are set against the law by its score: enough of them to say something, few enough to wait for.
+STEIN_CHAINS = (16, 1000)
 
 
 class Frame(NamedTuple):
     """The run after `step` of `n_steps` transitions.
 
-    `positions` (K, d…), `energy` and `ratio` (K,) float32 of the first K <= 64 chains, on the CPU; `mean_energy` and
-    `accepted` (a share) are over all of them. `keep` marks the thinned frames that the result records (at most 60).
+    `positions` (K, d…), `energy` and `ratio` (K,) float32 of the first K chains, on the CPU: up to 64, of points up to 1,000.
+    `ratio` is NaN at beta = 0 and where the model has none. `mean_energy`, `accepted` (a share) and `gradient_norm`, the mean
+    length of the energy's gradient and NaN for methods that use none, are over all of them. `keep` marks the thinned frames
+    that the result records (at most 60). `proposals` (K, d…) are the positions that the last transition offered, `taken` (K,)
+    bool whether they were accepted; None of methods that do not take or reject.
     """
 
     step: int
@@ -43,15 +55,26 @@ class Frame(NamedTuple):
     ratio: Tensor
     mean_energy: float
     accepted: float
+    gradient_norm: float
     keep: bool
+    proposals: Tensor | None = None
+    taken: Tensor | None = None
+
+
+class Passes(NamedTuple):
+    """Positions evaluated: forward passes, those of gradients among them, and gradients."""
+
+    forwards: int
+    gradients: int
 
 
 @dataclass(frozen=True)
 class RefineResult:
-    """What a run gave. Images are uint8 (N, C, H, W); energies and log ratios float32 (N,); all on the CPU.
+    """What a run gave, all on the CPU: images uint8 (N, C, H, W) or points float32 (N, d); energies, log ratios float32 (N,).
 
-    `ratio_*` are r itself, not beta * r. `positions` (N, d…) are the final positions; `frames` the thinned frames;
-    `energy_trace` (frames, N) the energy at `trace_steps`; `diagnostics` plain numbers; `settings` repeats the run.
+    `ratio_*` are r itself, not beta * r; None for a model with an energy of its own. `positions` (N, d…) are the final
+    positions; `frames` the thinned frames; `energy_trace` (frames, N) the energy at `trace_steps`; `diagnostics` plain numbers;
+    `settings` repeats the run.
     """
 
     before: Tensor
@@ -69,8 +92,9 @@ class RefineResult:
     checkpoint: Checkpoint
 
     def decode(self, positions: Tensor) -> Tensor:
-        """Images (K, C, H, W) uint8 of positions, such as those of a frame."""
-        return decode(self.checkpoint, self.settings.ratio, positions)
+        """Images (K, C, H, W) uint8, or points (K, d) float32, of positions such as those of a frame."""
+        precision = "fp32" if self.diagnostics["precision"] == "fp32" else "auto"
+        return decode(self.checkpoint, self.settings.ratio, positions, precision=precision)
 
     def save(self, folder: str | Path, metrics: dict[str, Any] | None = None) -> Path:
         """Write before.png, after.png, samples.npz, settings.json and metrics.json; the same run gives the same bytes.
@@ -78,8 +102,8 @@ class RefineResult:
         `metrics` are what `metrics.json` holds beside the diagnostics. Raises InputError where `folder` cannot be written.
         """
         folder = writable_folder(folder)
-        render.save_png(render.grid(self.before), folder / "before.png")
-        render.save_png(render.grid(self.after), folder / "after.png")
+        for name, samples in (("before", self.before), ("after", self.after)):
+            render.save_png(picture(self.checkpoint.config, samples), folder / f"{name}.png")
         arrays: dict[str, Any] = {
             "before": self.before,
             "after": self.after,
@@ -100,22 +124,30 @@ class RefineResult:
         return folder
 
 
-def decode(checkpoint: Checkpoint, ratio: str, positions: Tensor, device: str = "cpu") -> Tensor:
-    """Images (K, C, H, W) uint8, on the CPU, of positions such as those of a frame. `device` is the run's own."""
-    return LatentTarget.of(checkpoint, ratio, device=device).decode(positions.to(device))
+def decode(checkpoint: Checkpoint, ratio: str, positions: Tensor, device: str = "cpu", precision: str = "auto") -> Tensor:
+    """Images uint8 or points float32, on the CPU, of positions such as those of a frame; device and precision as of the run."""
+    dtype = dtype_for(precision, device)
+    return target_of(checkpoint, ratio, device=device, dtype=dtype).decode(positions.to(device))
+
+
+def picture(config: dict[str, Any], samples: Tensor) -> Image.Image:
+    """A grid of a model's images, or a scatter plot of its points; `config` is the model's."""
+    return render.scatter(samples, config["data"]["range"]) if is_points(config) else render.grid(samples)
 
 
 def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
-           options: dict[str, Any] | None = None, device: str = "cpu") -> RefineResult:  # fmt: skip
+           options: dict[str, Any] | None = None, device: str = "cpu", precision: str = "auto") -> RefineResult:  # fmt: skip
     """Sample a model's energy and give the images before and after.
 
     model: an embedded name, a folder, a Hub id or a loaded checkpoint. method, eps, n_steps, temperature: None means the
-    checkpoint's default for that method. options: the method's further parameters by name. Raises InputError, one sentence,
-    for anything out of range. See `ebm_refine.samplers` for the methods and their papers.
+    checkpoint's default for that method. options: the method's further parameters by name. device: "cpu", "cuda" or "cuda:1".
+    precision: "fp32" computes the networks in float32; "auto" takes bfloat16 for inner convolutions where the device has it
+    natively, and "bf16" insists on that. Raises InputError, one sentence, for anything out of range. See `ebm_refine.samplers`
+    for the methods and their papers.
     """
-    stages = stream(model, method, eps, n_steps, num_images, seed, ratio=ratio, beta=beta, temperature=temperature,
-                    options=options, device=device)  # fmt: skip
+    stages = _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, device, precision,
+                          every_step=False)  # fmt: skip
     (last,) = deque(stages, maxlen=1)
     assert isinstance(last, RefineResult)
     return last
@@ -123,53 +155,72 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
 
 def stream(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
-           options: dict[str, Any] | None = None, device: str = "cpu") -> Iterator[Frame | RefineResult]:  # fmt: skip
+           options: dict[str, Any] | None = None, device: str = "cpu",
+           precision: str = "auto") -> Iterator[Frame | RefineResult]:  # fmt: skip
     """Like `refine`, but yields a Frame after every transition and the RefineResult last. Close it to stop.
 
     Settings are checked at the call, before the first frame is asked for.
     """
+    return _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, device, precision,
+                        every_step=True)  # fmt: skip
+
+
+def _checked_run(model: Any, method: Any, eps: Any, n_steps: Any, num_images: Any, seed: Any, ratio: Any, beta: Any,
+                 temperature: Any, options: Any, device: str, precision: str,
+                 every_step: bool) -> Generator[Frame | RefineResult, None, None]:  # fmt: skip
+    """The checked run. Without `every_step` it yields the frames that are kept only: each one waits for the device."""
     checkpoint = model if isinstance(model, Checkpoint) else load(model)
     settings = resolve(checkpoint.name, checkpoint.config, method=method, eps=eps, n_steps=n_steps, num_images=num_images,
                        seed=seed, ratio=ratio, beta=beta, temperature=temperature, options=options)  # fmt: skip
-    return _run(checkpoint, settings, device)
+    return _run(checkpoint, settings, check_device(device), dtype_for(precision, device), every_step)
 
 
-def _run(checkpoint: Checkpoint, settings: Settings, device: str) -> Generator[Frame | RefineResult, None, None]:
-    target = LatentTarget.of(checkpoint, settings.ratio, settings.beta, device)
+def _run(
+    checkpoint: Checkpoint, settings: Settings, device: str, dtype: torch.dtype, every_step: bool
+) -> Generator[Frame | RefineResult, None, None]:
+    target: Any = target_of(checkpoint, settings.ratio, settings.beta, device, dtype)
     index = torch.arange(settings.num_images, device=device)
     start = target.init(settings.seed, index)
-    plain = LatentTarget.of(checkpoint, settings.ratio, 1.0, device)
-    kernel = METHODS[settings.method].build(target, settings.values, Pilot(target, settings.seed, device))
+    pilot = Pilot(target, settings.seed, device, real_ratios(checkpoint, settings.ratio, settings.beta))
+    kernel = captured(METHODS[settings.method].build(target, settings.values, pilot), target)
+    learning = Passes(target.forwards, target.gradients)
     frames: list[Frame] = []
     trace: list[Tensor] = []
-    accepted = nonfinite = transitions = 0
+    accepted, nonfinite = torch.zeros(2, dtype=torch.int64, device=device)
+    transitions = 0
     for raw in run(kernel, start, settings.seed, index, settings.n_steps):
-        accepted += int(raw.accepted.sum())
-        nonfinite += int(raw.nonfinite.sum())
+        accepted = accepted + raw.accepted.sum()
+        nonfinite = nonfinite + raw.nonfinite.sum()
         transitions += len(start) if raw.step else 0
+        if not (every_step or raw.keep):
+            continue
         frame = _frame(raw, settings, target)
         if raw.keep:
             frames.append(frame)
             trace.append(raw.state.energy.cpu())
         yield frame
+    # Counted before anything is evaluated for the report alone.
+    chain = Passes(target.forwards - learning.forwards, target.gradients - learning.gradients)
     position = raw.state.position
     summary = kernel.summary(raw.state)
     energy_before, energy_after = target.energy(start).cpu(), target.energy(position).cpu()
-    ratio_before, ratio_after = plain.log_ratio(start).cpu(), plain.log_ratio(position).cpu()
+    ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype) for one in (start, position))
     diagnostics = {
         "steps": raw.step,
-        "accepted_share": accepted / max(transitions, 1),
-        "nonfinite_proposals": nonfinite,
-        "forwards_per_image": target.forwards / settings.num_images,
-        "gradients_per_image": target.gradients / settings.num_images,
+        "precision": "fp32" if dtype == torch.float32 else "bf16",
+        "accepted_share": int(accepted) / max(transitions, 1),
+        "nonfinite_proposals": int(nonfinite),
+        "forwards_per_image": chain.forwards / settings.num_images,
+        "gradients_per_image": chain.gradients / settings.num_images,
+        **{f"pilot_{name}": count for name, count in learning._asdict().items() if count},
         "mean_energy_before": float(energy_before.mean()),
         "mean_energy_after": float(energy_after.mean()),
-        "mean_ratio_before": float(ratio_before.mean()),
-        "mean_ratio_after": float(ratio_after.mean()),
-        "ratio_warning": "the sampler raises r by construction: a higher mean ratio is not evidence of better images",
+        **_ratio_diagnostics(ratio_before, ratio_after),
         "mean_move": float((position - start).flatten(1).norm(dim=1).mean()),
+        **_gradient_norms(frames),
         **summary,
-        **_convergence(settings.method, torch.stack(trace)),
+        **_convergence(settings.method, torch.stack(trace), [frame.step for frame in frames]),
+        **({} if "coupling" in summary else _stein(target, raw.state, settings.values.get("temperature", 1.0))),
     }
     if settings.ignored:
         diagnostics["ignored"] = f"method {settings.method} does not use {', '.join(settings.ignored)}"
@@ -190,22 +241,61 @@ def _run(checkpoint: Checkpoint, settings: Settings, device: str) -> Generator[F
     )
 
 
-def _convergence(method: str, trace: Tensor) -> dict[str, float]:
-    """Split R-hat and ESS of the energies `trace` (frames, N): of the later half, as the earlier one is warm-up.
+def _convergence(method: str, trace: Tensor, steps: list[int]) -> dict[str, float]:
+    """Split R-hat and ESS of the energies `trace` (frames, N) at `steps`: of the later half, as the earlier one is warm-up.
 
     Empty for a method without a stationary law, for small runs, and without the extra `diagnostics`; only finite numbers.
     """
-    steps, count = trace.shape
-    if not METHODS[method].stationary or steps < DIAGNOSED_STEPS or count < DIAGNOSED_CHAINS or not chains.available():
+    recorded, count = trace.shape
+    if not METHODS[method].stationary or recorded < DIAGNOSED_STEPS or count < DIAGNOSED_CHAINS or not chains.available():
         return {}
-    later = trace[steps // 2 :]
+    later = trace[recorded // 2 :]
     found = {f"energy_{name}": value for name, value in chains.convergence(later)._asdict().items() if math.isfinite(value)}
-    return {**found, "energy_draws": later.numel()} if found else {}
+    return {**found, "energy_draws": later.numel(), "energy_from_step": steps[recorded // 2]} if found else {}
 
 
-def _frame(raw: Any, settings: Settings, target: LatentTarget) -> Frame:
-    position, energy = raw.state.position[:FRAME_CHAINS], raw.state.energy[:FRAME_CHAINS]
-    ratio = (target.prior_energy(position) - energy) / settings.beta if settings.beta else torch.full_like(energy, math.nan)
+def _gradient_norms(frames: list[Frame]) -> dict[str, float]:
+    norms = {"gradient_norm_before": frames[0].gradient_norm, "gradient_norm_after": frames[-1].gradient_norm}
+    return {name: norm for name, norm in norms.items() if math.isfinite(norm)}
+
+
+def _stein(target: LatentTarget | EnergyTarget, state: Any, temperature: float) -> dict[str, float]:
+    """How far the chains' ends are from the law exp(-E / T), by its score; empty for few chains and at T = 0."""
+    least, most = STEIN_CHAINS
+    position = state.position[:most]
+    if len(position) < least or not temperature:
+        return {}
+    grad = state.grad[:most] if hasattr(state, "grad") else target.energy_and_grad(position)[1]
+    found = stein_discrepancy(position.flatten(1), -grad.flatten(1) / temperature)
+    if not math.isfinite(found.value):
+        return {}
+    return {"stein_discrepancy": found.value, "stein_null_sd": found.null_sd, "stein_chains": len(position)}
+
+
+def _ratio(checkpoint: Checkpoint, settings: Settings, position: Tensor, device: str, dtype: torch.dtype) -> Tensor | None:
+    """r itself (N,) at the positions, or None for a model that has none."""
+    plain = target_of(checkpoint, settings.ratio, 1.0, device, dtype)
+    return plain.log_ratio(position).cpu() if isinstance(plain, LatentTarget) else None
+
+
+def _ratio_diagnostics(before: Tensor | None, after: Tensor | None) -> dict[str, Any]:
+    if before is None or after is None:
+        return {
+            "energy_warning": "the sampler lowers the energy by construction: a lower mean is not evidence of better samples"
+        }
+    return {
+        "mean_ratio_before": float(before.mean()),
+        "mean_ratio_after": float(after.mean()),
+        "ratio_warning": "the sampler raises r by construction: a higher mean ratio is not evidence of better images",
+    }
+
+
+def _frame(raw: Any, settings: Settings, target: LatentTarget | EnergyTarget) -> Frame:
+    shown = FRAME_POINTS if target.points else FRAME_CHAINS
+    position, energy = raw.state.position[:shown], raw.state.energy[:shown]
+    ratio = torch.full_like(energy, math.nan)
+    if isinstance(target, LatentTarget) and settings.beta:
+        ratio = (target.prior_energy(position) - energy) / settings.beta
     return Frame(
         step=raw.step,
         n_steps=settings.n_steps,
@@ -214,7 +304,10 @@ def _frame(raw: Any, settings: Settings, target: LatentTarget) -> Frame:
         ratio=ratio.cpu(),
         mean_energy=float(raw.state.energy.mean()),
         accepted=float(raw.accepted.float().mean()),
+        gradient_norm=float(raw.state.grad.flatten(1).norm(dim=1).mean()) if hasattr(raw.state, "grad") else math.nan,
         keep=raw.keep,
+        proposals=None if raw.proposal is None else raw.proposal[:shown].cpu(),
+        taken=None if raw.proposal is None else raw.accepted[:shown].cpu(),
     )
 
 

@@ -1,35 +1,93 @@
-"""Frozen networks made cheaper to run, without changing what they compute: batch norms folded, channels-last.
+"""Frozen networks made cheaper to run, without changing what they compute: what sampling needs of them, and nothing else.
 
-Weights stay float32; results differ from the unfolded network's by rounding only. `benchmarks/speed.py` sets the pipeline's
-step, which runs prepared networks in chunks, beside the bare one.
+Batch norms are folded into the convolutions before them; the first transposed convolution of a latent, which has one place
+only, becomes a matrix product; weights lie channels-last. In float32, results differ from the original's by rounding only.
+In bfloat16 the inner convolutions compute in it, while whatever a network takes in and gives out stays float32.
+`benchmarks/speed.py` sets the pipeline's step beside the bare networks, `benchmarks/precision.py` the laws of the two formats.
 """
 
 import copy
+from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+# Below eight rows (four without AVX-512) MKL takes another kernel, whose sums round differently; eight cost it hardly more.
+_ROWS = 8
 
-def prepare(network: nn.Module) -> nn.Module:
-    """A copy of `network` for inference: in eval mode, frozen, every batch norm behind a convolution folded into it.
 
-    The original is left alone. A batch norm is folded where it directly follows a (transposed) convolution in a Sequential.
+def prepare(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of `network` for inference: in eval mode, frozen, float32 in and out, cheaper to run; the original is left alone.
+
+    A batch norm is folded where it directly follows a (transposed) convolution in a Sequential. `dtype` float32 or bfloat16 is
+    that of the convolutions between the network's first layer and its last.
     """
     prepared = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(prepared.modules()):
         if isinstance(module, nn.Sequential):
             _fold(module)
+            _shorten_stem(module)
     prepared.requires_grad_(False)
-    return prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype != torch.float32:
+        _narrow(prepared, dtype)
+    return prepared
+
+
+class Stem(nn.Module):
+    """A transposed convolution without padding; of latents of one place, (B, C, 1, 1), it is a matrix product."""
+
+    def __init__(self, layer: nn.ConvTranspose2d):
+        super().__init__()
+        rows = layer.weight.permute(2, 3, 1, 0)  # (height, width, out, in): what comes out lies channels-last
+        self.places, self.stride = rows.shape[:3], layer.stride
+        self.weight = nn.Parameter(rows.flatten(0, 2).contiguous())
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.repeat(rows.shape[0] * rows.shape[1]))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        if latents.shape[2:] != (1, 1):
+            weight = self.weight.unflatten(0, self.places).permute(3, 2, 0, 1)
+            return F.conv_transpose2d(latents, weight, None if self.bias is None else self.bias[: weight.shape[1]], self.stride)
+        rows = latents.flatten(1)
+        padded = F.pad(rows, (0, 0, 0, max(_ROWS - len(rows), 0)))
+        return F.linear(padded, self.weight, self.bias)[: len(rows)].unflatten(1, self.places).permute(0, 3, 1, 2)
 
 
 def _fold(layers: nn.Sequential) -> None:
     before: nn.Module | None = None
     name_before = ""
     for name, layer in list(layers.named_children()):
-        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, _CONVOLUTIONS):
             transposed = isinstance(before, nn.ConvTranspose2d)
             setattr(layers, name_before, fuse_conv_bn_eval(before, layer, transpose=transposed))
             setattr(layers, name, nn.Identity())
         before, name_before = layer, name
+
+
+def _shorten_stem(layers: nn.Sequential) -> None:
+    name, first = next(layers.named_children(), ("", None))
+    if not isinstance(first, nn.ConvTranspose2d) or first.groups != 1 or first.dilation != (1, 1):
+        return
+    if first.padding == first.output_padding == (0, 0):
+        setattr(layers, name, Stem(first))
+
+
+def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
+    """The inner convolutions to `dtype`, and every layer's input to the type of its weights.
+
+    The first and the last layer are a few percent of the work, and rounding there is most of what would change: positions
+    and images are their inputs, images and energies what they give.
+    """
+    weighted = [layer for layer in network.modules() if isinstance(getattr(layer, "weight", None), Tensor)]
+    for layer in weighted[1:-1]:
+        if isinstance(layer, _CONVOLUTIONS):
+            layer.to(dtype)
+    for layer in weighted:
+        layer.register_forward_pre_hook(_take_in_own_type)
+
+
+def _take_in_own_type(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].to(layer.weight.dtype), *inputs[1:])

@@ -28,11 +28,19 @@ class Stream(IntEnum):
 
 
 class Draws(NamedTuple):
-    """The randomness of one transition: `index` (B,) int64 are the sample numbers i, `step` the transition's number."""
+    """The randomness of one transition: `index` (B,) int64 are the sample numbers i, `step` the transition's number.
+
+    In a step that is recorded once and replayed (`samplers.graphs`), `step` is an int64 scalar on the device instead.
+    """
 
     seed: int
     index: Tensor  # type: ignore[assignment]  # the field's word; nobody looks for an item's place here
     step: int
+
+    @property
+    def first(self) -> bool:
+        """Whether this is transition 1; that is never a replayed one."""
+        return isinstance(self.step, int) and self.step == 1
 
     def normal(self, shape: tuple[int, ...], stream: Stream = Stream.NOISE, block: int = 0) -> Tensor:
         """(B, *shape) float32, standard normal. `block` numbers several draws of one stream within one step."""
@@ -50,31 +58,30 @@ class Draws(NamedTuple):
         return (((words >> 8).double() + 0.5) * 2.0**-24).clamp(max=1 - 2.0**-24).float().reshape(-1, *shape)
 
 
-def philox(seed: int, index: Tensor, stream: int, step: int, lanes: int, block: int = 0) -> Tensor:
+def philox(seed: int, index: Tensor, stream: int, step: int | Tensor, lanes: int, block: int = 0) -> Tensor:
     """(B, 4 * lanes) int64 holding 32-bit words of Philox4x32-10; word w of lane l is in column w * lanes + l.
 
-    seed in [0, 2**64), index (B,) int64 in [0, 2**32); block b uses lanes b * lanes … (b + 1) * lanes - 1.
+    seed in [0, 2**64), index (B,) int64 in [0, 2**32), step a number or an int64 scalar on the same device; block b uses lanes
+    b * lanes … (b + 1) * lanes - 1.
     """
-    lane = torch.arange(block * lanes, (block + 1) * lanes, device=index.device, dtype=torch.int64)
-    shape = (len(index), lanes)
-    counter = [
-        index[:, None].expand(shape),
-        torch.full(shape, int(stream), device=index.device, dtype=torch.int64),
-        torch.full(shape, step, device=index.device, dtype=torch.int64),
-        lane[None, :].expand(shape),
-    ]
-    key = [seed & _LOW, (seed >> 32) & _LOW]
-    for _ in range(10):
+    device = index.device
+    lane = torch.arange(block * lanes, (block + 1) * lanes, device=device).expand(len(index), lanes)
+    # Words 0 and 2 of the counter, which are multiplied, and words 1 and 3, which are not: half as many operations so.
+    turned = torch.stack([index[:, None].expand_as(lane), _filled(step, lane)])
+    still = torch.stack([_filled(int(stream), lane), lane])
+    rows, rounds = torch.arange(2, device=device)[:, None, None], torch.arange(10, device=device)
+    multiply = _MULTIPLY[0] + rows * (_MULTIPLY[1] - _MULTIPLY[0])
+    start = (seed & _LOW) + rows * ((seed >> 32) - (seed & _LOW))
+    keys = (start + rounds[:, None, None, None] * (_WEYL[0] + rows * (_WEYL[1] - _WEYL[0]))) & _LOW
+    for key in keys.unbind():
         # An int64 product wraps, but its 64 bits are those of the unsigned product: the shift and mask recover both halves.
-        product0, product1 = counter[0] * _MULTIPLY[0], counter[2] * _MULTIPLY[1]
-        counter = [
-            ((product1 >> 32) & _LOW) ^ counter[1] ^ key[0],
-            product1 & _LOW,
-            ((product0 >> 32) & _LOW) ^ counter[3] ^ key[1],
-            product0 & _LOW,
-        ]
-        key = [(key[0] + _WEYL[0]) & _LOW, (key[1] + _WEYL[1]) & _LOW]
-    return torch.cat(counter, dim=1)
+        product = (turned * multiply).flip(0)
+        turned, still = ((product >> 32) & _LOW) ^ still ^ key, product & _LOW
+    return torch.stack([turned, still], dim=1).movedim(2, 0).flatten(1)
+
+
+def _filled(value: int | Tensor, like: Tensor) -> Tensor:
+    return value.expand_as(like) if isinstance(value, Tensor) else torch.full_like(like, value)
 
 
 def _lanes(size: int) -> int:

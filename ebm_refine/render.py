@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from ebm_refine.files import replacing
 
 CAPTION_HEIGHT = 14
 ANIMATIONS = ("webp", "gif")
+# Scatter plots: side and radius of a dot in pixels; colours of ground, dots and the marked dot.
+PLOT_SIDE, DOT = 360, 2.0
+PAPER, INK, MARK = (250, 250, 248), (38, 84, 124), (214, 73, 51)
 
 
 class Layout(NamedTuple):
@@ -39,11 +41,31 @@ def columns_for(count: int) -> int:
 
 def grid(images: Tensor, columns: int | None = None, scale: int = 1, limit: int = 256) -> Image.Image:
     """A grid of uint8 images (N, C, H, W), the first `limit` of them, enlarged `scale` times by repeating pixels."""
+    from torchvision.utils import make_grid  # a second of start-up, so that the page comes first
+
     images = images[:limit]
     picture = make_grid(images, nrow=columns or columns_for(len(images)), padding=1, pad_value=0)
     if scale > 1:
         picture = picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     return Image.fromarray(picture.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+
+
+def scatter(points: Tensor, bounds: Sequence[float], side: int = PLOT_SIDE, mark: int | None = None) -> Image.Image:
+    """Points (N, 2) in a square from bounds[0] to bounds[1] in both coordinates, the second upwards; others are not seen.
+
+    `mark` is the number of a point to be drawn larger, above the others.
+    """
+    low, high = bounds
+    picture = Image.new("RGB", (side, side), PAPER)
+    draw = ImageDraw.Draw(picture)
+    places = (points.double() - low) / (high - low) * (side - 1)
+    radius = DOT if len(points) < 1000 else DOT / 2
+    for x, y in places[places.isfinite().all(1)].tolist():
+        draw.ellipse((x - radius, side - 1 - y - radius, x + radius, side - 1 - y + radius), fill=INK)
+    if mark is not None and bool(places[mark].isfinite().all()):
+        x, y = places[mark].tolist()
+        draw.ellipse((x - 3 * DOT, side - 1 - y - 3 * DOT, x + 3 * DOT, side - 1 - y + 3 * DOT), fill=MARK)
+    return picture
 
 
 def grid_layout(images: Tensor, scale: int = 1) -> Layout:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ebm_refine.density_ratio import RATIOS, available_ratios
 from ebm_refine.errors import InputError
+from ebm_refine.kinds import law_of
 from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.samplers import METHODS, Method
 
@@ -93,7 +94,12 @@ def resolve(
     common = {row.name: row for row in COMMON}
     present = available_ratios(config)
     ratio = common["ratio"].parse("auto" if ratio is None else ratio)
-    if ratio == "auto":
+    beta = common["beta"].parse(beta)
+    if law_of(config) != "pair":
+        if ratio != "auto" or beta != 1.0:
+            given_instead = f"ratio {ratio!r}" if ratio != "auto" else f"beta {beta:g}"
+            raise InputError(f"model {model!r} has no log ratio: ratio must be auto and beta 1; got {given_instead}")
+    elif ratio == "auto":
         ratio = config.get("defaults", {}).get("ratio", present[-1] if present else "raw")
     elif ratio not in present:
         raise InputError(f"ratio must be one of auto, {', '.join(present)} for model {model!r}; got {ratio!r}")
@@ -103,7 +109,7 @@ def resolve(
         num_images=common["num_images"].parse(num_images),
         seed=common["seed"].parse(seed),
         ratio=ratio,
-        beta=common["beta"].parse(beta),
+        beta=beta,
         values=values,
         ignored=ignored,
     )
@@ -111,7 +117,7 @@ def resolve(
 
 def method_for(model: str, config: dict[str, Any], method: str | None) -> Method:
     """The method's row; None is the model's default. Raises InputError for an unknown or an incompatible one."""
-    fitting = methods_of(config["kind"])
+    fitting = methods_of(config)
     if not fitting:
         raise InputError(f"model {model!r} is of kind {config['kind']!r} and cannot be refined")
     if method is None:
@@ -123,6 +129,7 @@ def method_for(model: str, config: dict[str, Any], method: str | None) -> Method
     return METHODS[method]
 
 
-def methods_of(kind: str) -> tuple[str, ...]:
-    """The names of the methods that work on models of `kind`."""
-    return tuple(name for name, method in METHODS.items() if kind in method.kinds)
+def methods_of(config: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the methods that work on a model with this config."""
+    law = law_of(config)
+    return tuple(name for name, method in METHODS.items() if law in method.laws)

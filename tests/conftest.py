@@ -9,6 +9,8 @@ from ebm_refine import catalogue
 from ebm_refine.checkpoints import Part, load_checkpoint, save_checkpoint
 from ebm_refine.metrics import features
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.networks.energy_cnn import EnergyCNN
+from ebm_refine.networks.mlp import MLPGenerator
 from ebm_refine.networks.resnet import ResNetClassifier
 
 torch.set_num_threads(1)
@@ -82,3 +84,32 @@ def tiny_models(tmp_path: Path, monkeypatch) -> Path:
     features.features_for.cache_clear()
     yield folder
     features.features_for.cache_clear()
+
+
+def save_tiny_energies(folder: Path) -> Path:
+    """Random energies of digits: `tiny-ebm`, `tiny-jem` with labels, and `tiny-gan-ebm`, whose chains begin at G(z)."""
+    shape = {"shape": [1, 28, 28], "range": [-1, 1], "dataset": "mnist"}
+    defaults = {"method": "short-run", "short-run": {"n_steps": 20}}
+    for seed, (name, title, arguments) in enumerate(
+        [
+            ("tiny-ebm", "a tiny energy", {}),
+            ("tiny-jem", "a tiny joint energy", {"classes": 10}),
+            ("tiny-gan-ebm", "a tiny pair", {}),
+        ]
+    ):
+        torch.manual_seed(seed)
+        arguments = {"widths": [4, 4, 4, 4], **arguments}
+        energy = EnergyCNN(**arguments)
+        with torch.no_grad():
+            for parameter in energy.parameters():
+                parameter.mul_(3.0)  # so that energies differ from image to image
+        parts = {"energy": Part("energy-cnn", arguments, energy)}
+        config = {"kind": "energy", "title": title, "data": shape, "defaults": defaults, "training": {}}
+        if name == "tiny-gan-ebm":
+            generator = {"latent": 4, "widths": [8]}
+            parts["generator"] = Part("mlp-generator", generator, MLPGenerator(**generator))
+            config |= {"kind": "joint", "prior": {"name": "normal", "dim": 4}}
+        kept = torch.randint(0, 256, (2, 4, 3, 1, 28, 28), dtype=torch.uint8)
+        tables = {"story": {"epoch-003": kept[0], "epoch-030": kept[1]}} if "classes" in arguments else {}
+        save_checkpoint(folder / name, config, parts, "", tables)
+    return folder

@@ -40,6 +40,20 @@ def posterior(build: Callable[[Any], Kernel], n_steps: int, temperature: float =
     return gaussian_scores(position, mean, temperature * precision.inverse())
 
 
+WIDTHS = torch.tensor([0.25, 1.0, 4.0])
+
+
+def unequal_widths(build: Callable[[Any], Kernel], n_steps: int, count: int = CHAINS) -> dict[str, float]:
+    """C3's example, on which others' faults were measured: N(0, diag(0.25, 1, 4)), the chains started from it.
+
+    A correct kernel leaves its law as it is, after any number of steps.
+    """
+    target = toys.quadratic(torch.diag(1 / WIDTHS - 1), torch.zeros(3))
+    index = torch.arange(count)
+    *_, frame = run(build(target), target.init(0, index) * WIDTHS.sqrt(), 0, index, n_steps)
+    return gaussian_scores(frame.state.position, torch.zeros(3), torch.diag(WIDTHS).double())
+
+
 def langevin_variance(module: ModuleType = langevin, law: ModuleType = targets, temperature: float = 0.7) -> dict[str, float]:
     """D1, D2: on N(0, 1 / lambda) the stationary variance is (T / lambda) / (1 - eps * lambda / 4), not T / lambda."""
     precision, eps = 4.0, 0.2

@@ -1,10 +1,12 @@
 """The HTTP interface: its schema, right answers, every kind of bad input in one sentence, stopping, queueing, hostile calls."""
 
+import ctypes
 import io
 import json
 import math
 import os
 import random
+import statistics
 import time
 import zipfile
 from pathlib import Path
@@ -127,7 +129,7 @@ NUMBER_EPS = "eps must be a number from 1e-09 to 10; got "
         (["tiny", None, None, 1, 300], "num_images must be a whole number from 1 to 256 here; got 300"),
         (["tiny", None, None, 1, 2, -1], "seed must be a whole number from 0 to 4294967295; got -1"),
         (["tiny", None, None, 1, 2, 2**70], f"seed must be a whole number from 0 to 4294967295; got {2**70}"),
-        (["tiny", None, None, 1, 2, 0, "best"], "ratio must be one of auto, raw, calibrated, refitted; got 'best'"),
+        (["tiny", None, None, 1, 2, 0, "best"], "ratio must be one of auto, raw, calibrated, isotonic, refitted; got 'best'"),
         (["tiny", None, None, 1, 2, 0, "auto", [1]], "options must be an object of names and values; got [1]"),
         (["tiny", None, None, 1, 2, 0, "auto", {"beta": "1"}], "beta must be a number from 0 to 100; got '1'"),
         ([None], "model must be one of tiny; got None"),
@@ -174,7 +176,9 @@ def test_direct_calls_do_not_pass_by_the_queue(address):
 
 def test_private_events_cannot_be_called(address, client):
     named = json.loads(SCHEMA.read_text())["named_endpoints"]
-    assert set(named) == {"/refine", "/models", "/status"}
+    ours = {"/refine", "/models", "/status"}
+    energies, laboratory = {"/energy_sample", "/energy_question"}, {"/toy_sample", "/toy_landscape", "/toy_experiments"}
+    assert set(named) == ours | energies | laboratory
     assert client.view_api(return_format="dict", print_info=False)["unnamed_endpoints"] == {}
 
 
@@ -216,7 +220,7 @@ def waiting(address: str) -> int:
     return httpx.post(f"{address}gradio_api/run/status", json={"data": []}).json()["data"][0]["queue"]["waiting"]
 
 
-def test_a_full_queue_says_so_and_status_still_answers(client, address, monkeypatch):
+def test_a_full_queue_says_so_and_status_still_answers(client, address):
     running = client.submit(**LONG, api_name="/refine")
     assert seconds_until(lambda: workers() == 1, 20) < 20
     assert client.predict(api_name="/status")["ready"]  # not behind the run
@@ -230,10 +234,7 @@ def test_a_full_queue_says_so_and_status_still_answers(client, address, monkeypa
     finally:
         for job in jobs[::-1]:
             job.cancel()
-        # Gradio may still start a waiting call whose client has gone; what is left over then ends at the time limit.
-        monkeypatch.setattr(limits, "MAX_SECONDS", 0.5)
-    # Only so that the next test finds the lane free: how fast cancelled calls leave Gradio's queue is not asserted here.
-    seconds_until(lambda: workers() == 0 and waiting(address) == 0, 60)
+    assert seconds_until(lambda: workers() == 0 and waiting(address) == 0, 30) < 30
 
 
 def test_a_mistake_of_ours_is_one_sentence_without_details(address, monkeypatch):
@@ -302,6 +303,9 @@ def bodies(draw) -> tuple[str, Any]:
 
 
 def resident_mebibytes() -> float:
+    """What the process holds, without the freed pages that glibc keeps for every thread."""
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -327,12 +331,25 @@ def test_hostile_calls(address):
             assert "Traceback" not in sentence
             assert "<" not in sentence
             seen.append("refused")
-        memory.append(resident_mebibytes())
+        if len(seen) % 50 == 0:
+            memory.append(resident_mebibytes())
 
     attack()
     assert len(seen) >= 500
     assert seen.count("answered") >= 25  # the generator is not all junk
     assert seen.count("refused") >= 200
     assert call(address, {"data": ["tiny", None, None, 1, 2, 0, "auto", None]})["data"]
-    assert workers() == 0
-    assert memory[-1] - memory[len(memory) // 2] < 30
+    assert seconds_until(lambda: workers() == 0, 5) < 5
+    print("MEM", [round(m) for m in memory])
+    # Calls of many sizes leave gaps of many sizes, which is worth tens of megabytes more or less; a leak of 0.2 a call is not.
+    assert statistics.median(memory[-3:]) - statistics.median(memory[4:7]) < 50
+
+
+def test_memory_is_flat(address):
+    """The same call over and over: past the 64 visitors whose state is kept, nothing may be left behind."""
+    memory = []
+    for calls in (70, 50, 50):
+        for _ in range(calls):
+            assert call(address, {"data": ["tiny", "langevin", 0.01, 2, 4, 0, "auto", None]})["data"]
+        memory.append(resident_mebibytes())
+    assert memory[2] - memory[1] < 5

@@ -14,7 +14,7 @@ from ebm_refine import catalogue
 from ebm_refine.checkpoints import Part, load_checkpoint, read_config, save_checkpoint
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.networks import build
-from ebm_refine.targets import LatentTarget
+from ebm_refine.targets import target_of
 
 CONFIG = {
     "kind": "pair",
@@ -96,7 +96,7 @@ def test_networks_come_back_as_saved(tmp_path):
         assert loaded.hashes[role] == hashlib.sha256((tmp_path / "pair" / f"{role}.safetensors").read_bytes()).hexdigest()
         given = latents if role == "generator" else parts["generator"].network(latents)
         torch.testing.assert_close(network(given), part.network(given), rtol=0, atol=0)
-    assert LatentTarget.of(loaded, "calibrated").energy(latents).shape == (4,)
+    assert target_of(loaded, "calibrated").energy(latents).shape == (4,)
 
 
 def test_half_precision_is_stored_and_float32_returned(folder):

@@ -2,12 +2,23 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
+from scipy import stats
+from zscores import LIMIT, mean_score
 
-from ebm_refine import evaluation, load
+from ebm_refine import evaluation, load, tables
 from ebm_refine.cli import main
 from ebm_refine.errors import InputError
+from ebm_refine.metrics import features
+from ebm_refine.metrics.report import compare
+from ebm_refine.sharding import Share, this_process
+from ebm_refine.truncation import truncated
 
 
 def record(seed: int, before: float, after: float, method: str = "langevin") -> dict:
@@ -26,36 +37,39 @@ def record(seed: int, before: float, after: float, method: str = "langevin") -> 
 
 
 def test_beyond_spread_needs_every_seed_and_three_standard_errors():
-    base, clear = evaluation.summarise([record(0, 10, 8), record(1, 10.2, 8.1), record(2, 9.9, 7.9)])
+    base, clear = tables.summarise([record(0, 10, 8), record(1, 10.2, 8.1), record(2, 9.9, 7.9)])
     assert base["frechet_distance"]["mean"] == pytest.approx((10 + 10.2 + 9.9) / 3)
     assert clear["frechet_gain"]["mean"] == pytest.approx((2 + 2.1 + 2) / 3)
     assert clear["frechet_gain"]["error"] == pytest.approx(math.sqrt(3 * (0.1 / 3) ** 2 * 2 / 2 / 3), rel=1e-6)
     assert clear["frechet_gain"]["beyond_spread"]
     assert clear["kernel_gain"]["beyond_spread"]
-    one_worse = evaluation.summarise([record(0, 10, 8), record(1, 10, 8), record(2, 10, 10.01)])[1]
+    one_worse = tables.summarise([record(0, 10, 8), record(1, 10, 8), record(2, 10, 10.01)])[1]
     assert not one_worse["frechet_gain"]["beyond_spread"]
-    scattered = evaluation.summarise([record(0, 10, 9.9), record(1, 10, 6), record(2, 10, 9.5)])[1]
+    scattered = tables.summarise([record(0, 10, 9.9), record(1, 10, 6), record(2, 10, 9.5)])[1]
     assert not scattered["frechet_gain"]["beyond_spread"]
-    single = evaluation.summarise([record(0, 10, 8)])[1]
+    single = tables.summarise([record(0, 10, 8)])[1]
     assert not single["frechet_gain"]["beyond_spread"]  # one seed has no spread to be beyond
 
 
 def test_overlap_is_averaged_over_seeds_and_stands_in_the_table():
-    rows = evaluation.summarise([record(0, 10, 8), record(1, 30, 12)])
+    rows = tables.summarise([record(0, 10, 8), record(1, 30, 12)])
     for name in ("precision", "recall", "density", "coverage"):
         assert [row[name]["mean"] for row in rows] == pytest.approx([0.2, 0.1])
         assert rows[0][name]["sd"] == pytest.approx(0.2 / math.sqrt(2))
     results = {"rows": rows, "manifold": {"num_images": 9, "neighbours": 5}, "model": "m", "title": "t", "extractor": "e",
                "sha256": "0", "num_images": 9, "seeds": [0, 1], "reference": {"split": "test", "images": 9},
                "floors": {"9": {"frechet_mean": 1.0, "kernel_mean": 0.0}}}  # fmt: skip
-    table = evaluation.table(results)
-    assert "precision and recall (9 features a side, k = 5) higher" in table
+    table = tables.table(results)
+    assert "precision, recall, density and coverage (9 features a side, k = 5) higher" in table
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
-    assert {len(line) for line in lines} == {12}
+    assert {len(line) for line in lines} == {15}
     assert [line[6] for line in lines] == ["precision", "---", "0.20 ± 0.14", "0.10 ± 0.03", "–"]
+    # Absolute gains, their error and their percentage; base 20, gains 2 and 18.
+    assert [line[4] for line in lines] == ["gain ± s.e.", "---", "–", "+10.00 ± 8.00 (+50.0%)", "–"]
+    assert [line[12] for line in lines] == ["evaluations an image", "---", "0", "2.5", "–"]  # 2 gradients and half of 1 forward
     without = record(2, 10, 8)
     del without["recall"]
-    assert "recall" not in evaluation.summarise([record(0, 10, 8), without])[0]  # a mean is over every seed or not at all
+    assert "recall" not in tables.summarise([record(0, 10, 8), without])[0]  # a mean is over every seed or not at all
 
 
 def test_plan_covers_methods_ratios_sweep_and_seeds_once(tiny_models):
@@ -106,7 +120,147 @@ def test_fid_is_taken_beside_the_other_distances_when_asked_for(tiny_models, tmp
     assert results["rows"][0]["fid"]["mean"] == 2.0  # calls 1 and 3 were the starts
     assert results["rows"][1]["fid"]["mean"] == 3.0
     assert "FID (Inception-v3" in (tmp_path / "table.md").read_text()
-    assert "FID" not in evaluation.table(evaluation.evaluate(checkpoint, jobs, tmp_path, **quiet))
+    assert "FID" not in tables.table(evaluation.evaluate(checkpoint, jobs, tmp_path, **quiet))
+
+
+def test_a_budget_gives_every_method_its_steps(tiny_models):
+    """20 gradient evaluations: the start and 19 steps of Langevin; half a one for each proposal; 9 forwards a step of i-SIR."""
+    jobs = evaluation.plan(load("tiny"), ["langevin", "rejection", "i-sir"], 50, [0], ["raw"], budget=20.0)
+    assert [job.n_steps for job in jobs] == [19, 40, 4]
+    for wrong in ({"given": {"n_steps": 3}}, {"sweep": {"n-steps": [3]}}):
+        with pytest.raises(InputError, match="either a budget or n_steps"):
+            evaluation.plan(load("tiny"), ["langevin"], 50, [0], budget=20.0, **wrong)
+    with pytest.raises(InputError, match="does not pay for one step of 'tempering', which needs 6"):
+        evaluation.plan(load("tiny"), ["tempering"], 50, [0], budget=5.0)
+
+
+def test_a_run_spends_no_more_than_its_budget(tiny_models, tmp_path):
+    jobs = evaluation.plan(load("tiny"), ["mala", "rejection", "ex2mcmc"], 40, [0], ["raw"], budget=12.0)
+    results = evaluation.evaluate(load("tiny"), jobs, tmp_path, progress=lambda line: None)
+    spent = [tables.evaluations_per_image(row) for row in results["rows"]]
+    assert spent[:2] == [0, 12]
+    assert 0 < spent[2] <= 12  # rejection stops at its first acceptance
+    assert 5 < spent[3] <= 12
+
+
+def test_controls_reproduce_base_and_narrow_the_prior(tiny_models, tmp_path):
+    checkpoint = load("tiny")
+    jobs = evaluation.controls(checkpoint, 40, [0, 1], budget=6.0, thresholds=(0.5, 10.0))
+    results = evaluation.evaluate(checkpoint, jobs, tmp_path, progress=lambda line: None)
+    base, still, narrow, wide = results["rows"]
+    assert (still["method"], still["beta"], still["n_steps"]) == ("mala", 0.0, 5)
+    assert [row["options"]["threshold"] for row in (narrow, wide)] == [0.5, 10.0]
+    # All but the whole prior is left: the same images to the last bit or so.
+    assert wide["frechet_distance"]["mean"] == pytest.approx(base["frechet_distance"]["mean"], rel=1e-3)
+    assert narrow["frechet_distance"]["mean"] != pytest.approx(base["frechet_distance"]["mean"], rel=1e-2)
+    text = (tmp_path / "table.md").read_text()
+    assert "| truncation | – | threshold 0.5 |" in text
+    assert "beta 0 |" in text
+
+
+def test_truncation_is_the_normal_law_cut_off():
+    """Mean 0 and the truncated normal's variance, |z| < 4.5; monotone, and in the limits the identity and the bounds."""
+    normal = torch.randn(50_000, 2, generator=torch.Generator().manual_seed(0))
+    for threshold in (0.5, 2.0):
+        cut = truncated(normal, threshold)
+        assert float(cut.abs().max()) <= threshold
+        variance = stats.truncnorm(-threshold, threshold).var()
+        assert abs(mean_score(cut.flatten(), 0.0)) < LIMIT
+        assert abs(mean_score(cut.flatten().square(), variance)) < LIMIT
+        assert (cut[normal[:, 0].argsort(), 0].diff() >= 0).all()
+    assert torch.allclose(truncated(normal, 10.0), normal, atol=1e-4)
+    far = truncated(torch.tensor([[-40.0, 40.0]]), 1.0)
+    assert far.tolist() == [[-1.0, 1.0]]
+    for wrong in (0.0, math.nan, 11.0):
+        with pytest.raises(InputError, match="threshold must be"):
+            truncated(normal, wrong)
+
+
+def test_lower_beyond_spread_is_marked_and_base_comes_first():
+    worse = [record(seed, 10 + seed, 11 + seed) for seed in range(3)]
+    for one in worse:
+        one["precision"] = {"before": 0.9, "after": 0.8 + one["settings"]["seed"] / 1000}
+    better = [record(seed, 10 + seed, 9 + seed, "mala") for seed in range(3)]
+    rows = tables.summarise([*worse, *better])
+    assert rows[1]["precision_gain"]["worse_beyond_spread"]
+    assert not rows[2]["recall_gain"]["beyond_spread"]  # a tenth lower in every seed, as its distances are
+    assert rows[2]["recall_gain"]["worse_beyond_spread"]
+    assert [row["method"] for row in tables.ranked(rows)] == ["base", "mala", "langevin"]
+    away = [record(0, 10, math.inf, "dot")]
+    assert tables.ranked(tables.summarise([*away, *better]))[-1]["method"] == "dot"
+
+
+def test_classes_of_the_extractor_count_as_modes(tiny_models):
+    """Present is a class with a tenth of an equal share: at 1,000 images and ten classes, ten of them."""
+    extractor = features.features_for("cifar10")
+    images = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = extractor.classes(extractor(images)).bincount(minlength=10)
+    modes = compare(images, images[:1].expand(1000, -1, -1, -1), extractor)["modes"]
+    assert modes == {"before": int((found >= 10).sum()), "after": 1, "of": 10}
+
+
+def test_shares_are_disjoint_and_whole():
+    jobs = list(range(11))
+    parts = [Share(index, 3).of(jobs) for index in range(3)]
+    assert sorted(job for part in parts for job in part) == jobs
+    assert Share().of(jobs) == jobs
+
+
+def test_two_processes_of_accelerate_share_one_list(tiny_models, tmp_path):
+    """No job is lost or run twice, each process has run some, and the results are those of one process."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys, torch\n"
+        "from pathlib import Path\n"
+        "torch.set_num_threads(1)\n"
+        "from ebm_refine import catalogue, evaluation\n"
+        "catalogue.EMBEDDED = Path(sys.argv[1])\n"
+        "run = evaluation._run\n"
+        "def noted(checkpoint, job, *rest):\n"
+        "    with open(Path(sys.argv[2]) / ('ran-' + os.environ['RANK']), 'a') as log:\n"
+        "        log.write(f'{job.method} {job.ratio} {job.seed}\\n')\n"
+        "    return run(checkpoint, job, *rest)\n"
+        "evaluation._run = noted\n"
+        "from ebm_refine.cli import main\n"
+        "sys.exit(main(sys.argv[3:]))\n"
+    )
+    command = ["evaluate", "--model", "tiny", "--methods", "langevin,rejection", "--num-images", "40", "--n-steps", "2",
+               "--seeds", "0,1", "--out"]  # fmt: skip
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
+    done = subprocess.run(
+        [*launch, str(program), str(tiny_models), str(tmp_path), *command, str(tmp_path / "shared")],
+        # No GPU: two processes would want two of them.
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parts = [(tmp_path / f"ran-{rank}").read_text().splitlines() for rank in range(2)]
+    every = [
+        f"{job.method} {job.ratio} {job.seed}" for job in evaluation.plan(load("tiny"), ["langevin", "rejection"], 40, [0, 1])
+    ]
+    assert parts == [every[0::2], every[1::2]]
+    assert len(list((tmp_path / "shared" / "jobs").glob("*.json"))) == len(every) == 8
+    assert done.stdout.count("| base |") == 1  # one process speaks for all
+
+    assert main([*command, str(tmp_path / "alone")]) == 0
+    shared, alone = (json.loads((tmp_path / name / "results.json").read_text())["rows"] for name in ("shared", "alone"))
+    for one, other in zip(shared, alone, strict=True):
+        assert {"settings": one["method"], **one["kernel_distance"]} == {
+            "settings": other["method"],
+            **other["kernel_distance"],
+        }
+        # The root of a product of covariances is not the same to the last bit in every process.
+        assert one["frechet_distance"]["mean"] == pytest.approx(other["frechet_distance"]["mean"], abs=2e-3)
+
+
+def test_without_accelerate_a_shared_start_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"pip install 'ebm-refine\[shard\]'"):
+        this_process()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert this_process() == Share(0, 1, None)
 
 
 def test_evaluate_refuses_what_cannot_be_measured(tiny_models, tmp_path, capsys):
@@ -117,4 +271,5 @@ def test_evaluate_refuses_what_cannot_be_measured(tiny_models, tmp_path, capsys)
     assert "num_images must be at least 40" in failing("--num-images", "39")
     assert "split must be one of" in failing("--num-images", "40", "--split", "train")
     assert "--sweep takes" in failing("--sweep", "eps")
+    assert "budget must be a number from 1 to 100000" in failing("--budget", "0")
     assert "seed must be" in failing("--seeds", "0,x")

@@ -177,6 +177,29 @@ def test_mala_detailed_balance(temperature: float) -> None:
     torch.testing.assert_close(log_flux(x, y), log_flux(y, x), rtol=0, atol=1e-11)
 
 
+def test_mala_accepts_as_rep_gan_does() -> None:
+    """D10: the ratio of REP-GAN (Wang et al. 2021), with D itself and the proposal's densities in place of our squares."""
+    target, tau = posterior(torch.float64), 0.7
+    old = evaluated(target, Draws(5, INDEX, 1).normal((3,)).double())
+    noise = Draws(5, INDEX, 2).normal((3,)).double()
+    new = evaluated(target, mala.propose(old, tau, 1.0, noise))
+
+    def log_proposal(here: State, there: State) -> Tensor:
+        """log q(there | here): a Gaussian about z + tau / 2 grad log p_t(z)."""
+        law = torch.distributions.Normal(here.position - tau / 2 * here.grad, math.sqrt(tau))
+        return law.log_prob(there.position).sum(dim=1)
+
+    prior = torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 1.0)
+    odds = [1 / torch.sigmoid(target.log_ratio(state.position)) - 1 for state in (old, new)]
+    expected = (
+        (prior.log_prob(new.position) - prior.log_prob(old.position)).sum(dim=1)
+        + log_proposal(new, old)
+        - log_proposal(old, new)
+        + (odds[0] / odds[1]).log()
+    )
+    torch.testing.assert_close(mala.log_acceptance(old, new, tau, 1.0, noise), expected, rtol=1e-9, atol=1e-9)
+
+
 def test_hmc_is_reversible_and_of_second_order() -> None:
     """D7: with the momentum turned round a trajectory leads back; its energy error falls as h^2."""
     target = posterior(torch.float64)

@@ -10,17 +10,20 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ebm_refine"
 
 # room -> the rooms it may import from; a room may always import from itself and from the leaves below.
-LEAVES = {"errors", "parameters", "files", "cancellation"}
+LEAVES = {"errors", "parameters", "files", "cancellation", "kinds"}
 ALLOWED: dict[str, set[str]] = {
     "cancellation": set(),
     "errors": set(),
     "files": set(),
+    "kinds": set(),
     "parameters": set(),
     "random": set(),
     "networks": set(),
+    "points": {"networks"},
     "samplers": {"random"},
     "density_ratio": {"networks"},
     "settings": {"samplers", "density_ratio"},
+    "devices": set(),
     "preparation": set(),
     "checkpoints": {"networks", "preparation"},
     "hub": {"checkpoints", "card"},
@@ -28,13 +31,67 @@ ALLOWED: dict[str, set[str]] = {
     "space": {"settings"},
     "catalogue": {"checkpoints", "settings", "hub"},
     "importing": {"checkpoints", "networks", "card"},
-    "targets": {"checkpoints", "density_ratio", "random"},
-    "metrics": {"checkpoints", "catalogue"},
-    "pipeline": {"catalogue", "checkpoints", "metrics", "render", "samplers", "settings", "targets"},
-    "evaluation": {"checkpoints", "density_ratio", "metrics", "pipeline", "settings"},
+    "targets": {"checkpoints", "density_ratio", "devices", "networks", "random"},
+    "metrics": {"checkpoints", "catalogue", "points"},
+    "pipeline": {"catalogue", "checkpoints", "devices", "metrics", "render", "samplers", "settings", "targets"},
+    "evaluation": {
+        "checkpoints",
+        "density_ratio",
+        "devices",
+        "kinds",
+        "metrics",
+        "pipeline",
+        "samplers",
+        "settings",
+        "sharding",
+        "tables",
+        "targets",
+        "timing",
+        "truncation",
+    },
+    "sharding": set(),
+    "tables": {"metrics", "samplers"},
+    "timing": set(),
+    "truncation": set(),
     "render": set(),
-    "training": {"networks", "samplers", "metrics", "checkpoints", "card", "density_ratio", "random", "targets"},
-    "ui": {"settings", "pipeline", "evaluation", "render", "catalogue", "metrics", "samplers", "space", "checkpoints"},
+    "questions": {"random", "samplers"},
+    "answers": {"checkpoints", "questions", "random", "samplers", "settings", "targets"},
+    "training": {
+        "networks",
+        "samplers",
+        "metrics",
+        "checkpoints",
+        "card",
+        "density_ratio",
+        "points",
+        "questions",
+        "random",
+        "targets",
+    },
+    "landscape": {"checkpoints", "targets"},
+    "plane": set(),
+    "experiments": {"points"},
+    "ui": {
+        "answers",
+        "catalogue",
+        "checkpoints",
+        "evaluation",
+        "experiments",
+        "landscape",
+        "metrics",
+        "pipeline",
+        "plane",
+        "points",
+        "questions",
+        "render",
+        "samplers",
+        "settings",
+        "space",
+        "tables",
+        "targets",
+        "timing",
+        "training",
+    },
 }
 EVERYTHING = {"cli", "__init__", "__main__"}
 
@@ -62,6 +119,15 @@ def test_imports_run_one_way(file: Path):
     assert room in ALLOWED, f"{room} is a new room: say in ALLOWED what it may import"
     forbidden = imported_rooms(file) - ALLOWED[room] - LEAVES - {room}
     assert not forbidden, f"{file.name} must not import {forbidden}"
+
+
+def test_of_the_app_only_the_laboratory_imports_training_and_only_once_it_is_asked():
+    importing = {file.name for file in (PACKAGE / "ui").glob("*.py") if "training" in imported_rooms(file)}
+    assert importing == {"laboratory_training.py"}
+    module = ast.parse((PACKAGE / "ui" / "laboratory_training.py").read_text())
+    eager = [node.module for node in module.body if isinstance(node, ast.ImportFrom) and node.module]
+    assert eager
+    assert not any(name.startswith("ebm_refine.training") for name in eager)
 
 
 def test_imports_check_sees_a_forbidden_one(tmp_path: Path):

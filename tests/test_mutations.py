@@ -54,7 +54,7 @@ def test_mutation_of_langevin(fault: str) -> None:
 
 @pytest.mark.parametrize("oracle", [oracles.langevin_variance, oracles.langevin_posterior])
 def test_mutation_dropped_prior(oracle: Callable[..., dict[str, float]]) -> None:
-    broken = mutant(targets, "energy = self.prior_energy(part) - self.beta", "energy = -self.beta")
+    broken = mutant(targets, "return self.prior_energy(position) - self.beta", "return -self.beta")
     assert_caught(oracle(law=broken))
 
 
@@ -71,6 +71,18 @@ EXACT: dict[str, tuple[ModuleType, str, str, Callable[[ModuleType], dict[str, fl
         "return choose(accepted, proposal, state), Info",
         "return choose(accepted, proposal, state)._replace(grad=state.grad), Info",
         lambda broken: oracles.posterior(lambda target: broken.mala(target, 0.8), 50),
+    ),
+    "mala, gradients of rejected proposals add up": (
+        mala,
+        "return choose(accepted, proposal, state), Info",
+        "return choose(accepted, proposal, state._replace(grad=state.grad + proposal.grad)), Info",
+        lambda broken: oracles.unequal_widths(lambda target: broken.mala(target, 0.5), 60),
+    ),
+    "hmc, gradient kept from a rejected proposal": (
+        hmc,
+        "kept = choose(accepted, proposal, here)",
+        "kept = choose(accepted, proposal, here)._replace(grad=proposal.grad)",
+        lambda broken: oracles.unequal_widths(lambda target: broken.hmc(target, 0.6, 1), 30),
     ),
     "mala, temperature in the noise alone": (
         mala,

@@ -81,6 +81,12 @@ def test_oracle_exact_posterior(score: Score, monkeypatch: pytest.MonkeyPatch, n
     score(f"D3 {name}", oracles.posterior(*EXACT[name], count=count))
 
 
+def test_oracle_unequal_widths_stay_as_they_are(score: Score) -> None:
+    score("C3 mala", oracles.unequal_widths(lambda target: mala.mala(target, 0.5), 60))
+    score("C3 hmc", oracles.unequal_widths(lambda target: hmc.hmc(target, 0.6, leapfrog=1), 30))
+    score("C3 ex2mcmc", oracles.unequal_widths(lambda target: ex2mcmc.ex2mcmc(target, 0.5, particles=3, local_moves=2), 20))
+
+
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
 def test_oracle_temperature(score: Score, temperature: float) -> None:
     score(f"D2 mala, T = {temperature}", oracles.posterior(lambda target: mala.mala(target, 0.6, temperature), 60, temperature))

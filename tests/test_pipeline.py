@@ -51,7 +51,7 @@ def test_saved_arrays_and_settings_repeat_the_run(tiny_pair, tmp_path):
 
 
 def test_energies_and_ratios_are_of_the_positions(tiny_pair):
-    result = ebm_refine.refine(tiny_pair, eps=0.1, n_steps=3, num_images=4, ratio="calibrated", beta=2.0)
+    result = ebm_refine.refine(tiny_pair, eps=0.1, n_steps=3, num_images=4, ratio="calibrated", beta=2.0, precision="fp32")
     z = result.positions
     networks = result.checkpoint.networks
     with torch.no_grad():
@@ -108,9 +108,20 @@ def test_stream_checks_at_the_call_and_can_be_closed(tiny_pair):
 
 def test_a_step_costs_one_forward_and_one_backward(tiny_pair):
     diagnostics = ebm_refine.refine(tiny_pair, n_steps=10, num_images=3).diagnostics
-    # the start and ten steps; then both ends' energies once more for the report
+    # the start and ten steps; what the report evaluates is not counted
     assert diagnostics["gradients_per_image"] == 11
-    assert diagnostics["forwards_per_image"] == 13
+    assert diagnostics["forwards_per_image"] == 11
+    assert "pilot_forwards" not in diagnostics
+
+
+def test_a_pilot_is_counted_apart(tiny_pair):
+    """A tuned step costs a start and 40 steps of 16 chains, a bound 2,048 forward passes: neither is any image's."""
+    tuned = ebm_refine.refine(tiny_pair, "mala", n_steps=10, num_images=3).diagnostics
+    assert (tuned["pilot_forwards"], tuned["pilot_gradients"]) == (16 * 41, 16 * 41)
+    assert (tuned["forwards_per_image"], tuned["gradients_per_image"]) == (11, 11)
+    bounded = ebm_refine.refine(tiny_pair, "rejection", n_steps=1, num_images=3).diagnostics
+    assert bounded["pilot_forwards"] == 2048
+    assert bounded["forwards_per_image"] == 1
 
 
 def test_an_ignored_eps_is_said(tiny_pair):

@@ -148,20 +148,29 @@ def test_discriminator_alone_falls_below_chance_and_keeps_its_best_state(tmp_pat
 
 
 def test_a_resumed_discriminator_phase_equals_an_uninterrupted_one(tmp_path):
-    def run(folder: Path, steps: int) -> dict:
+    def run(folder: Path, cut: bool = False) -> dict:
         generator, discriminator = fresh_pair()
         add_spectral_norm(discriminator)
-        recipe = RECIPE._replace(alone_steps=steps)
+        recipe = RECIPE._replace(alone_steps=40)
         phase = Run(folder, resume=True)
+        if cut:
+            save = phase.save
+
+            def save_and_die(state):
+                save(state)
+                raise KeyboardInterrupt
+
+            phase.save = save_and_die
         measured = train_discriminator_alone(generator, discriminator, recipe, pixels(), pixels(16, 1), phase, 0, "cpu")
         return {**phase.load(), "measured": measured, "baked": discriminator.state_dict()}
 
-    whole = run(tmp_path / "whole", 40)
-    run(tmp_path / "cut", 20)
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", cut=True)
     torch.manual_seed(99)
-    assert_same(whole, run(tmp_path / "cut", 40))
+    assert_same(whole, run(tmp_path / "cut"))
     assert whole["measured"]["alone_steps"] == 40
-    assert_same(whole["measured"], run(tmp_path / "cut", 40)["measured"])  # nothing left to do
+    assert_same(whole["measured"], run(tmp_path / "cut")["measured"])  # nothing left to do
 
 
 def test_baking_changes_nothing_but_the_parametrisation():

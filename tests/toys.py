@@ -168,7 +168,8 @@ class Holed:
 
     def __init__(self, target: Any, edge: float):
         self.target, self.edge, self.shape = target, edge, target.shape
-        self.init, self.prior, self.prior_energy = target.init, target.prior, target.prior_energy
+        self.init, self.start, self.bounds = target.init, target.start, target.bounds
+        self.prior, self.prior_energy = target.prior, target.prior_energy
 
     def _holes(self, position: Tensor, values: Tensor) -> Tensor:
         where = position[:, 0].reshape(-1, *[1] * (values.dim() - 1))

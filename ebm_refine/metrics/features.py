@@ -57,6 +57,11 @@ class FeatureExtractor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return torch.cat([self._padded(part) for part in images.split(CHUNK)]) if len(images) else torch.empty(0)
 
+    @torch.no_grad()
+    def classes(self, features: Tensor) -> Tensor:
+        """Which class (B,) int64 the extractor's own head gives to each row of `features` (B, d)."""
+        return self.network.head(features).argmax(dim=1)
+
     def _padded(self, part: Tensor) -> Tensor:
         cancellation.check()
         count = len(part)

@@ -9,6 +9,8 @@ from ebm_refine.metrics.features import FeatureExtractor, Reference
 from ebm_refine.metrics.manifold import NEIGHBOURS, SHARES, overlap, squared_radii
 
 MANIFOLD_IMAGES = 1000
+# A class counts as a mode that was found where it has this share of what would be its part among equals.
+PRESENT = 0.1
 
 
 def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: str = "test") -> dict[str, Any]:
@@ -16,7 +18,7 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
 
     Gives `kernel_distance` of both and of `difference` (after - before; negative is better), each with error and 95 % interval;
     `frechet_distance` of both only at ten times the feature dimension or more; `precision`, `recall`, `density`, `coverage` of
-    both only from 1,000 images; what they were measured with; the floors.
+    both, and the `modes` found, classes of the extractor, only from 1,000 images; what they were measured with; the floors.
     """
     reference = extractor.references[split]
     features_before, features_after = extractor(before), extractor(after)
@@ -42,6 +44,7 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         )
     if len(before) >= MANIFOLD_IMAGES:
         report.update(_manifold(features_before, features_after, reference))
+        report["modes"] = _modes({"before": features_before, "after": features_after}, extractor)
     return report
 
 
@@ -53,6 +56,16 @@ def _manifold(before: Tensor, after: Tensor, reference: Reference) -> dict[str, 
     measured = {which: overlap(real, side[:count], real_radii=radii) for which, side in (("before", before), ("after", after))}
     shares = {name: {which: getattr(measured[which], name) for which in measured} for name in SHARES}
     return {"manifold": {"num_images": count, "neighbours": NEIGHBOURS}, **shares}
+
+
+def _modes(sides: dict[str, Tensor], extractor: FeatureExtractor) -> dict[str, int]:
+    """How many classes each side holds, "of" how many, by the extractor's own eyes."""
+    number = extractor.network.head.out_features
+    found = {
+        name: int((extractor.classes(features).bincount(minlength=number) >= PRESENT * len(features) / number).sum())
+        for name, features in sides.items()
+    }
+    return {**found, "of": number}
 
 
 def floors_at(extractor: FeatureExtractor, count: int) -> dict[str, Any]:

@@ -5,11 +5,22 @@ from typing import Any
 from torch import nn
 
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.networks.energy_cnn import EnergyCNN
+from ebm_refine.networks.mixture import MixtureGenerator, MixtureLogRatio
+from ebm_refine.networks.mlp import MLPDiscriminator, MLPGenerator
+from ebm_refine.networks.ratio import RatioHead, RatioNetwork
 from ebm_refine.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
+    "energy-cnn": EnergyCNN,
+    "mixture-generator": MixtureGenerator,
+    "mixture-log-ratio": MixtureLogRatio,
+    "mlp-generator": MLPGenerator,
+    "mlp-discriminator": MLPDiscriminator,
+    "ratio-network": RatioNetwork,
+    "ratio-head": RatioHead,
     "resnet-classifier": ResNetClassifier,
 }
 

@@ -15,11 +15,12 @@ LAST_STRIDES = {4: (2, 1), 3: (1, 1), 1: (1, 0)}
 
 
 class DCGANGenerator(nn.Module):
-    """Latents (B, latent), float -> images (B, channels, S, S) in [-1, 1], S = 4 * 2**len(widths).
+    """Latents (B, latent), float -> images (B, channels, S, S) in [-1, 1], S = stem_side * 2**len(widths).
 
-    `stem` is the first layer: "transposed" (a 4x4 transposed convolution of the latent, the PyTorch example) or "linear".
-    `last_kernel` is 4 (the last layer doubles the size), or 3 or 1 (it does not, as in some public 32x32 models: then S is
-    half of that). `bias` gives every layer one; the original has none.
+    `stem` is the first layer: "transposed" (a transposed convolution of the latent, the PyTorch example) or "linear"; it makes
+    maps of `stem_side` squared, 4 as in the paper, or 7 for images of 28x28. `last_kernel` is 4 (the last layer doubles the
+    size), or 3 or 1 (it does not, as in some public 32x32 models: then S is half of that). `bias` gives every layer one; the
+    original has none.
     """
 
     def __init__(
@@ -30,13 +31,14 @@ class DCGANGenerator(nn.Module):
         stem: str = "transposed",
         last_kernel: int = 4,
         bias: bool = False,
+        stem_side: int = 4,
     ):
         super().__init__()
         self.latent = latent
         if stem == "transposed":
-            layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=bias)]
+            layers: list[nn.Module] = [nn.ConvTranspose2d(latent, widths[0], stem_side, 1, 0, bias=bias)]
         elif stem == "linear":
-            layers = [LinearStem(latent, widths[0], bias)]
+            layers = [LinearStem(latent, widths[0], bias, stem_side)]
         else:
             raise ValueError(f"stem must be 'transposed' or 'linear', got {stem!r}")
         layers += [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
@@ -53,22 +55,23 @@ class DCGANGenerator(nn.Module):
 
 
 class LinearStem(nn.Module):
-    """Latents (B, latent, 1, 1) -> (B, width, 4, 4) through one linear layer."""
+    """Latents (B, latent, 1, 1) -> (B, width, side, side) through one linear layer."""
 
-    def __init__(self, latent: int, width: int, bias: bool = False):
+    def __init__(self, latent: int, width: int, bias: bool = False, side: int = 4):
         super().__init__()
-        self.linear = nn.Linear(latent, width * 16, bias=bias)
-        self.width = width
+        self.linear = nn.Linear(latent, width * side**2, bias=bias)
+        self.width, self.side = width, side
 
     def forward(self, latents: Tensor) -> Tensor:
-        return self.linear(latents.flatten(1)).view(-1, self.width, 4, 4)
+        return self.linear(latents.flatten(1)).view(-1, self.width, self.side, self.side)
 
 
 class DCGANDiscriminator(nn.Module):
-    """Images (B, channels, S, S) in [-1, 1] -> logits (B,), S = 4 * 2**len(widths).
+    """Images (B, channels, S, S) in [-1, 1] -> logits (B,), S = head_kernel * 2**len(widths), or more.
 
     `norm` is "none" (spectral norms are applied in training and baked before saving) or "batch" (public checkpoints; there
-    the first convolution has no norm). `head_kernel` is 4, or smaller where a public model averages over positions.
+    the first convolution has no norm). `head_kernel` is 4, 7 for images of 28x28, or smaller where a public model averages over
+    positions.
     """
 
     def __init__(

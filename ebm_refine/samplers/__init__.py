@@ -19,16 +19,18 @@ from ebm_refine.samplers import langevin as _langevin
 from ebm_refine.samplers import mala as _mala
 from ebm_refine.samplers import mh_gan as _mh_gan
 from ebm_refine.samplers import rejection as _rejection
+from ebm_refine.samplers import short_run as _short_run
 from ebm_refine.samplers import smc as _smc
 from ebm_refine.samplers import tempering as _tempering
 from ebm_refine.samplers import underdamped as _underdamped
-from ebm_refine.samplers.base import Kernel, Target
+from ebm_refine.samplers.base import Energy, Kernel, Target
 from ebm_refine.samplers.pilot import Pilot
 
 
 class Method(NamedTuple):
     """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows.
 
+    `laws` are those that it samples (`ebm_refine.kinds`): methods that need a prior or a log ratio sample pairs alone.
     `published` are the values that the method's paper or its code used, as far as it used any. `stationary`: its steps come to
     rest in a law, so that convergence diagnostics mean something.
     """
@@ -37,8 +39,8 @@ class Method(NamedTuple):
     title: str
     summary: str
     parameters: tuple[Parameter, ...]
-    kinds: tuple[str, ...]
-    build: Callable[[Target, dict[str, Any], Pilot], Kernel]
+    laws: tuple[str, ...]
+    build: Callable[[Any, dict[str, Any], Pilot], Kernel]
     published: Mapping[str, Any]
     stationary: bool
 
@@ -48,7 +50,7 @@ class Method(NamedTuple):
         return frozenset(parameter.name for parameter in self.parameters)
 
 
-def _build_langevin(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+def _build_langevin(target: Energy, values: dict[str, Any], pilot: Pilot) -> Kernel:
     return _langevin.langevin(target, values["eps"], values["temperature"])
 
 
@@ -62,12 +64,12 @@ def _build_rejection(target: Target, values: dict[str, Any], pilot: Pilot) -> Ke
     return _rejection.rejection(target, log_bound, gamma, delta)
 
 
-def _build_mala(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+def _build_mala(target: Energy, values: dict[str, Any], pilot: Pilot) -> Kernel:
     eps = _mala_eps(target, values, pilot, _mala.ACCEPTANCE)
     return _mala.mala(target, eps, values["temperature"])
 
 
-def _build_hmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+def _build_hmc(target: Energy, values: dict[str, Any], pilot: Pilot) -> Kernel:
     def kernel(eps: float) -> Kernel:
         return _hmc.hmc(target, eps, values["leapfrog"], values["temperature"])
 
@@ -75,12 +77,17 @@ def _build_hmc(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
     return kernel(pilot.tuned_eps(kernel, _hmc.ACCEPTANCE, values["leapfrog"]) if eps is None else eps)
 
 
-def _build_underdamped(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
+def _build_underdamped(target: Energy, values: dict[str, Any], pilot: Pilot) -> Kernel:
     return _underdamped.underdamped(target, values["eps"], values["friction"], values["temperature"])
 
 
+def _build_short_run(target: Energy, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _short_run.short_run(target, values["eps"], values["temperature"], values["clip"])
+
+
 def _build_mh_gan(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
-    return _mh_gan.mh_gan(target, values["start_ratio"])
+    start = values["start_ratio"]
+    return _mh_gan.mh_gan(target, pilot.real_ratios if start is None else start)
 
 
 def _build_i_sir(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
@@ -115,15 +122,20 @@ def _build_dg_flow(target: Target, values: dict[str, Any], pilot: Pilot) -> Kern
     return _dg_flow.dg_flow(target, values["eps"], values["divergence"], values["gamma"])
 
 
-def _mala_eps(target: Target, values: dict[str, Any], pilot: Pilot, acceptance: float) -> float:
+def _mala_eps(target: Energy, values: dict[str, Any], pilot: Pilot, acceptance: float) -> float:
     """The given step, or the one at which MALA accepts a share `acceptance` of its proposals in the pilot."""
     if values["eps"] is not None:
         return values["eps"]
     return pilot.tuned_eps(lambda eps: _mala.mala(target, eps, values.get("temperature", 1.0)), acceptance)
 
 
-def _row(name: str, title: str, summary: str, module: Any, build: Callable[..., Kernel], stationary: bool = True) -> Method:
-    return Method(name, title, summary, module.PARAMETERS, ("pair",), build, module.PUBLISHED, stationary)
+# The gradient of an energy is all that these need; all others need a prior to draw from, or a ratio to weigh by.
+GRADIENT_LAWS = ("pair", "energy", "joint")
+
+
+def _row(name: str, title: str, summary: str, module: Any, build: Callable[..., Kernel], laws: tuple[str, ...] = ("pair",),
+         stationary: bool = True) -> Method:  # fmt: skip
+    return Method(name, title, summary, module.PARAMETERS, laws, build, module.PUBLISHED, stationary)
 
 
 METHODS: dict[str, Method] = {
@@ -135,6 +147,16 @@ METHODS: dict[str, Method] = {
             "Noisy gradient steps on the latent energy; moves every image a little at a time.",
             _langevin,
             _build_langevin,
+            GRADIENT_LAWS,
+        ),
+        _row(
+            "short-run",
+            "Short run (the recipe's own)",
+            "A few large clipped steps down the energy with hardly any noise, as when it was trained; far colder than exp(-E).",
+            _short_run,
+            _build_short_run,
+            ("energy", "joint"),
+            stationary=False,
         ),
         _row(
             "rejection",
@@ -150,6 +172,7 @@ METHODS: dict[str, Method] = {
             "Langevin steps, each accepted or rejected so that no step size biases the result.",
             _mala,
             _build_mala,
+            GRADIENT_LAWS,
         ),
         _row(
             "hmc",
@@ -157,6 +180,7 @@ METHODS: dict[str, Method] = {
             "Several gradient steps with momentum, accepted together; goes further than Langevin for each decision.",
             _hmc,
             _build_hmc,
+            GRADIENT_LAWS,
         ),
         _row(
             "underdamped",
@@ -164,6 +188,7 @@ METHODS: dict[str, Method] = {
             "Langevin with a velocity and friction, so that a chain keeps its direction for a while.",
             _underdamped,
             _build_underdamped,
+            GRADIENT_LAWS,
         ),
         _row(
             "mh-gan",

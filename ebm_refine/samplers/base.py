@@ -6,26 +6,34 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ebm_refine.random import Draws
+from ebm_refine.random import Draws, Stream
 
 S = TypeVar("S", bound=tuple[Tensor, ...])
 
 
-class Target(Protocol):
-    """A law to sample: density proportional to exp(-energy). Positions are (B, d…) float32; all results are (B,) float32.
-
-    For a latent target, energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020).
-    """
+class Energy(Protocol):
+    """A law to sample: density proportional to exp(-energy). Positions are (B, d…) float32; all results are (B,) float32."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape d… of one position."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Where the data lie, in every coordinate; infinite for latents."""
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        """Positions at which chains begin."""
 
     def energy(self, position: Tensor) -> Tensor:
         """Negative log density up to a constant. No graph is kept."""
 
     def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Energy and its gradient (B, d…) by one forward and one backward pass. No graph is kept."""
+
+
+class Target(Energy, Protocol):
+    """A law with a prior: energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020)."""
 
     def log_ratio(self, position: Tensor) -> Tensor:
         """beta times the log density ratio r: what rejection and importance methods weight by. No graph is kept."""
@@ -46,10 +54,14 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a transition did: `accepted` (B,) bool; `nonfinite` (B,) bool, a proposal thrown away for NaN or infinity."""
+    """What a transition did: `accepted` (B,) bool; `nonfinite` (B,) bool, a proposal thrown away for NaN or infinity.
+
+    `proposal` (B, d…), of methods that take or reject one position a chain: which it was, NaN where none was made.
+    """
 
     accepted: Tensor
     nonfinite: Tensor
+    proposal: Tensor | None = None
 
 
 class Kernel(NamedTuple):
@@ -57,13 +69,15 @@ class Kernel(NamedTuple):
 
     `init(position) -> state`; `step(state, draws) -> (state, info)`. States are NamedTuples that have at least `position` and
     `energy`. `finished(state)` is true once further steps change nothing; `summary(state)` is what the method says of its end:
-    plain numbers by name and, under "advice", a sentence where a setting does not work.
+    plain numbers by name and, under "advice", a sentence where a setting does not work. `capturable`: from transition 2 on a
+    step is one fixed list of operations on the device, in which the random numbers alone are new, so it can be replayed.
     """
 
     init: Callable[[Tensor], Any]
     step: Callable[[Any, Draws], tuple[Any, Info]]
     finished: Callable[[Any], bool] = lambda state: False
     summary: Callable[[Any], Mapping[str, float | str]] = lambda state: {}
+    capturable: bool = False
 
 
 def per_chain(mask: Tensor, like: Tensor) -> Tensor:
@@ -81,7 +95,7 @@ def is_finite(state: State) -> Tensor:
     return state.energy.isfinite() & state.grad.flatten(1).isfinite().all(dim=1)
 
 
-def evaluated(target: Target, position: Tensor) -> State:
+def evaluated(target: Energy, position: Tensor) -> State:
     """One forward and one backward pass at `position`."""
     return State(position, *target.energy_and_grad(position))
 

@@ -56,4 +56,4 @@ def dg_flow(target: Target, eps: float, divergence: str = "KL", gamma: float = 0
         finite = is_finite(proposal)
         return choose(finite, proposal, state), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps), capturable=True)

@@ -67,7 +67,7 @@ def dot(target: Target, eps: float, slope: float, constraint: str = "none", delt
         finite = is_finite(proposal)
         return DotState(*choose(finite, proposal, here), state.start), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: {"k_eff": slope, **divergence_report(state.position, eps)})
+    return Kernel(init, step, summary=lambda state: {"k_eff": slope, **divergence_report(state.position, eps)}, capturable=True)
 
 
 def norm(position: Tensor) -> Tensor:

@@ -13,13 +13,17 @@ MAX_FRAMES = 60
 
 
 class Frame(NamedTuple):
-    """The chains after `step` transitions. `keep` marks the thinned frames, at most MAX_FRAMES of a run, ends included."""
+    """The chains after `step` transitions. `keep` marks the thinned frames, at most MAX_FRAMES of a run, ends included.
+
+    `accepted`, `nonfinite` and `proposal` are the last transition's (`samplers.base.Info`).
+    """
 
     step: int
     state: Any
     accepted: Tensor
     nonfinite: Tensor
     keep: bool
+    proposal: Tensor | None = None
 
 
 def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int) -> Iterator[Frame]:
@@ -35,7 +39,7 @@ def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int
     for step in range(1, n_steps + 1):
         state, info = kernel.step(state, Draws(seed, index, step))
         finished = kernel.finished(state)
-        yield Frame(step, state, info.accepted, info.nonfinite, step in kept or finished)
+        yield Frame(step, state, info.accepted, info.nonfinite, step in kept or finished, info.proposal)
         if finished:
             return
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.random import Draws
-from ebm_refine.samplers.base import Info, Kernel, State, Target, acceptance_report, choose, evaluated, is_finite
+from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
 from ebm_refine.samplers.mala import MalaState
 
 PARAMETERS = (
@@ -30,7 +30,7 @@ PUBLISHED: dict[str, float] = {}
 ACCEPTANCE = 0.651
 
 
-def hmc(target: Target, eps: float, leapfrog: int = 5, temperature: float = 1.0) -> Kernel:
+def hmc(target: Energy, eps: float, leapfrog: int = 5, temperature: float = 1.0) -> Kernel:
     """`leapfrog` forward and backward passes a transition; exact at any eps."""
 
     def init(position: Tensor) -> MalaState:
@@ -45,12 +45,12 @@ def hmc(target: Target, eps: float, leapfrog: int = 5, temperature: float = 1.0)
         finite = is_finite(proposal)
         accepted = finite & (draws.uniform().log() < -change / temperature)
         kept = choose(accepted, proposal, here)
-        return MalaState(*kept, state.accepted + accepted, state.proposals + 1), Info(accepted, ~finite)
+        return MalaState(*kept, state.accepted + accepted, state.proposals + 1), Info(accepted, ~finite, proposal.position)
 
-    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
+    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps), capturable=True)
 
 
-def trajectory(target: Target, state: State, momentum: Tensor, h: float, leapfrog: int) -> tuple[State, Tensor]:
+def trajectory(target: Energy, state: State, momentum: Tensor, h: float, leapfrog: int) -> tuple[State, Tensor]:
     """The state and momentum (B, d…) after `leapfrog` steps. Reversible: with -momentum it leads back."""
     for _ in range(leapfrog):
         momentum = momentum - (h / 2) * state.grad

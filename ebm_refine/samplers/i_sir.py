@@ -73,7 +73,7 @@ def i_sir(target: Target, particles: int = 10) -> Kernel:
         counts = (state.moved + chosen.moved, state.steps + 1, chosen.effective)
         return IsirState(chosen.position, chosen.energy, *counts), Info(chosen.moved, chosen.nonfinite)
 
-    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps, state.effective))
+    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps, state.effective), capturable=True)
 
 
 def prior_proposal(target: Target) -> Proposal:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.random import Draws
-from ebm_refine.samplers.base import Info, Kernel, State, Target, choose, divergence_report, evaluated, is_finite
+from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, divergence_report, evaluated, is_finite
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="step size: drift eps/2, noise sqrt(eps * temperature)"),
@@ -24,7 +24,7 @@ PARAMETERS = (
 PUBLISHED = {"eps": 0.01, "n_steps": 1000, "temperature": 1.0}
 
 
-def langevin(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
+def langevin(target: Energy, eps: float, temperature: float = 1.0) -> Kernel:
     """One forward and one backward pass a step. A proposal that is not finite is not taken; the chain stays."""
     noise_scale = math.sqrt(eps * temperature)
 
@@ -38,4 +38,4 @@ def langevin(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
         kept = choose(finite, proposal, state)
         return kept, Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps), capturable=True)

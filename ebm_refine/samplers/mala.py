@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.random import Draws
-from ebm_refine.samplers.base import Info, Kernel, State, Target, acceptance_report, choose, evaluated, is_finite
+from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
 
 PARAMETERS = (
     Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="step size; none: tuned in a pilot to accept 57.4 %"),
@@ -40,7 +40,7 @@ class MalaState(NamedTuple):
     proposals: Tensor
 
 
-def mala(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
+def mala(target: Energy, eps: float, temperature: float = 1.0) -> Kernel:
     """One forward and one backward pass a step; exact at any eps."""
 
     def init(position: Tensor) -> MalaState:
@@ -52,15 +52,15 @@ def mala(target: Target, eps: float, temperature: float = 1.0) -> Kernel:
         kept, info = move(target, here, eps, temperature, draws.normal(here.position.shape[1:]), draws.uniform())
         return MalaState(*kept, state.accepted + info.accepted, state.proposals + 1), info
 
-    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
+    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps), capturable=True)
 
 
-def move(target: Target, state: State, eps: float, temperature: float, noise: Tensor, uniform: Tensor) -> tuple[State, Info]:
+def move(target: Energy, state: State, eps: float, temperature: float, noise: Tensor, uniform: Tensor) -> tuple[State, Info]:
     """One transition with the given noise (B, d…) and uniforms (B,)."""
     proposal = evaluated(target, propose(state, eps, temperature, noise))
     finite = is_finite(proposal)
     accepted = finite & (uniform.log() < log_acceptance(state, proposal, eps, temperature, noise))
-    return choose(accepted, proposal, state), Info(accepted, ~finite)
+    return choose(accepted, proposal, state), Info(accepted, ~finite, proposal.position)
 
 
 def propose(state: State, eps: float, temperature: float, noise: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ replaces z with probability
 
 Published: K = 640 proposals, the chain begun at a held-out real image, whose score is the `start_ratio` here; where that chain
 accepted nothing, it is run again from the first fake. Both are run at once on the same proposals, which costs nothing more: as
-long as the first has accepted nothing, the second is what is shown. Without a `start_ratio` there is only the second.
+long as the first has accepted nothing, the second is what is shown. Without a real score there is only the second.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from ebm_refine.samplers.base import Info, Kernel, Target, choose
 PARAMETERS = (
     Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),
     Parameter(
-        "start_ratio", "float", None, -1000.0, 1000.0, help="beta * r of a held-out real image; none: start at the first fake"
+        "start_ratio", "float", None, -1000.0, 1000.0, help="beta * r of a real image; none: one that the model stores, if any"
     ),
 )
 PUBLISHED = {"n_steps": 640}
@@ -67,7 +67,7 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
             real, takes = real & ~left, takes | left
         counts = (real, state.accepted + takes, state.proposals + 1)
         proposal = MhState(position, target.prior_energy(position) - ratio, ratio, *counts)
-        return choose(takes, proposal, MhState(*state[:3], *counts)), Info(takes, ~finite)
+        return choose(takes, proposal, MhState(*state[:3], *counts)), Info(takes, ~finite, position)
 
     def summary(state: MhState) -> dict[str, float | str]:
         rate = int(state.accepted.sum()) / max(int(state.proposals.sum()), 1)

@@ -22,15 +22,18 @@ FIRST_CHAIN = 2**31
 
 
 class Pilot:
-    """The pilot of one run. Each answer is computed when it is first asked for; a method that asks nothing costs nothing."""
+    """The pilot of one run. Each answer is computed when it is first asked for; a method that asks nothing costs nothing.
 
-    def __init__(self, target: Target, seed: int, device: torch.device | str = "cpu"):
-        self.target, self.seed, self.device = target, seed, device
+    `real_ratios` (R,) are beta * r of held-out real images, or None where the model stores none.
+    """
+
+    def __init__(self, target: Target, seed: int, device: torch.device | str = "cpu", real_ratios: Tensor | None = None):
+        self.target, self.seed, self.device, self.real_ratios = target, seed, device, real_ratios
         self.ratios: Callable[[], Tensor] = cache(self._ratios)  # finite log ratios (up to 2048,) of fresh samples
 
     def positions(self, count: int) -> Tensor:
-        """Positions (count, *shape) from a standard normal prior, of the pilot stream alone."""
-        return Draws(self.seed, torch.arange(count, device=self.device), 0).normal(self.target.shape, Stream.PILOT)
+        """Positions (count, *shape) at which chains begin, of the pilot stream alone."""
+        return self.target.start(Draws(self.seed, torch.arange(count, device=self.device), 0), Stream.PILOT)
 
     def _ratios(self) -> Tensor:
         ratios = self.target.log_ratio(self.positions(PILOT_SIZE))
@@ -50,7 +53,7 @@ class Pilot:
     def tuned_eps(self, kernel_of: Callable[[float], Kernel], acceptance: float, gradients: int = 1) -> float:
         """A step size at which the kernel accepts a share `acceptance` of its proposals, in [1e-9, 10].
 
-        16 chains run 40 transitions from the prior while log eps follows the share accepted (Andrieu and Thoms 2008, "A
+        16 chains run 40 transitions from their start while log eps follows the share accepted (Andrieu and Thoms 2008, "A
         tutorial on adaptive MCMC"); the answer is the mean of log eps over the second half. A kernel of many
         `gradients` a transition gets fewer of them, 20 at least.
         """

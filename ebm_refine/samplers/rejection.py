@@ -67,9 +67,9 @@ def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float
         accepted, nonfinite = torch.zeros_like(state.done), torch.zeros_like(state.done)
         still_open = (~state.done).nonzero().squeeze(1)
         if len(still_open) == 0:
-            return state, Info(accepted, nonfinite)
+            return state, Info(accepted, nonfinite, torch.full_like(state.position, torch.nan))
         mine = Draws(draws.seed, draws.index[still_open], draws.step)
-        if draws.step == 1:
+        if draws.first:
             proposal, ratio = state.position[still_open], state.ratio[still_open]
         else:
             proposal = target.prior(mine)
@@ -93,7 +93,11 @@ def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float
                 state.proposals.index_add(0, still_open, torch.ones_like(still_open)),
                 state.exceeded.index_add(0, still_open, (ratio > log_bound).long()),
             ),
-            Info(accepted.index_copy(0, still_open, keep), nonfinite.index_copy(0, still_open, ~finite)),
+            Info(
+                accepted.index_copy(0, still_open, keep),
+                nonfinite.index_copy(0, still_open, ~finite),
+                torch.full_like(state.position, torch.nan).index_copy(0, still_open, proposal),
+            ),
         )
 
     def summary(state: RejectionState) -> dict[str, float | str]:

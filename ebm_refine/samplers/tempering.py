@@ -44,6 +44,11 @@ class TemperingState(NamedTuple):
     swapped: Tensor
     swaps: Tensor
 
+    @property
+    def grad(self) -> Tensor:
+        """(B, d…) of the energy at the replica at b = 1."""
+        return self.parts.prior_grad[:, 0] - self.parts.ratio_grad[:, 0]
+
 
 def tempering(target: Target, eps: float, ladder: Sequence[float]) -> Kernel:
     """`ladder` descends; a rung at 0 is drawn afresh from the prior at every step."""

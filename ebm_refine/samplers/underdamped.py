@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.random import Draws
-from ebm_refine.samplers.base import Info, Kernel, State, Target, choose, divergence_report, evaluated, is_finite, per_chain
+from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, divergence_report, evaluated, is_finite, per_chain
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="h = sqrt(eps)"),
@@ -38,7 +38,7 @@ class UnderdampedState(NamedTuple):
     velocity: Tensor
 
 
-def underdamped(target: Target, eps: float, friction: float = 2.0, temperature: float = 1.0) -> Kernel:
+def underdamped(target: Energy, eps: float, friction: float = 2.0, temperature: float = 1.0) -> Kernel:
     """One forward and one backward pass a step. A proposal that is not finite is not taken; the chain turns round."""
     h = math.sqrt(eps)
     kept_share = math.exp(-friction * h)
@@ -50,7 +50,7 @@ def underdamped(target: Target, eps: float, friction: float = 2.0, temperature: 
     def step(state: UnderdampedState, draws: Draws) -> tuple[UnderdampedState, Info]:
         shape = state.position.shape[1:]
         # The start of a chain has no velocity: transition 1 draws it from its own law.
-        velocity = math.sqrt(temperature) * draws.normal(shape, block=1) if draws.step == 1 else state.velocity
+        velocity = math.sqrt(temperature) * draws.normal(shape, block=1) if draws.first else state.velocity
         kick = (h / 2) * state.grad
         velocity = kept_share * (velocity - kick) + refreshed * draws.normal(shape) - kick
         proposal = evaluated(target, state.position + h * velocity)
@@ -59,4 +59,4 @@ def underdamped(target: Target, eps: float, friction: float = 2.0, temperature: 
         turned = torch.where(per_chain(finite, velocity), velocity, -state.velocity)
         return UnderdampedState(*kept, turned), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps), capturable=True)

@@ -8,14 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def augment(images: Tensor, shift: float = 0.125, brightness: float = 0.0) -> Tensor:
+def augment(images: Tensor, shift: float = 0.125, brightness: float = 0.0, mirror: bool = True) -> Tensor:
     """Mirror with probability one half, shift by up to `shift` of the side (zeros enter), add up to +-`brightness` to all.
 
     images (B, C, H, W) in [-1, 1] -> same shape; each image gets its own draw. Differentiable in `images`.
     """
     count, _, height, width = images.shape
-    flipped = torch.rand(count, 1, 1, 1, device=images.device) < 0.5
-    images = torch.where(flipped, images.flip(3), images)
+    if mirror:
+        flipped = torch.rand(count, 1, 1, 1, device=images.device) < 0.5
+        images = torch.where(flipped, images.flip(3), images)
     if brightness:
         images = images + brightness * (2 * torch.rand(count, 1, 1, 1, device=images.device) - 1)
     reach = round(shift * height)

@@ -87,11 +87,12 @@ def train_classifier(
 
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Images, device: str = "cpu") -> float:
-    """The share of `images` whose most probable class is their label."""
+    """The share of `images` whose most probable class is their label; an energy is asked for its `logits`."""
     network.eval()
+    logits = getattr(network, "logits", network)
     right = 0
     for pixels, labels in zip(images.pixels.split(500), labelled(images).split(500), strict=True):
-        right += int((network(to_unit(pixels).to(device)).argmax(1).cpu() == labels).sum())
+        right += int((logits(to_unit(pixels).to(device)).argmax(1).cpu() == labels).sum())
     return right / len(images.pixels)
 
 

@@ -1,16 +1,51 @@
-"""Turn a trained classifier into a features checkpoint: references of held-out real images, and real-versus-real floors."""
+"""From a classifier recipe to a features checkpoint, with references of held-out real images and real-versus-real floors."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ebm_refine.card import model_card
+from ebm_refine.checkpoints import Part, load_checkpoint, save_checkpoint
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance, mean_kernel_of_others
-from ebm_refine.metrics.features import Reference
+from ebm_refine.metrics.features import FeatureExtractor, Reference
+from ebm_refine.networks.resnet import ResNetClassifier
+from ebm_refine.training.classifier import ClassifierRecipe, accuracy, train_classifier
+from ebm_refine.training.data import load_images
+from ebm_refine.training.job import Job, record
+from ebm_refine.training.run import place
 
 STORED = 5000
 FLOOR_SIZES = (64, 256, 1000, 2000, 5000)
 FLOOR_DRAWS = 10
+
+
+def feature_extractor(
+    job: Job, *, name: str, title: str, dataset: str, shape: list[int], arguments: dict[str, Any], recipe: ClassifierRecipe
+) -> None:
+    """Train a residual classifier on the training images and save it with its references; `recipe.epochs` is the length."""
+    train_set, holdout, test = (load_images(dataset, job.data, split) for split in ("train", "holdout", "test"))
+    network = ResNetClassifier(**arguments)
+    measured = train_classifier(network, recipe, train_set, holdout, job.run, job.seed, job.device)
+    place(network, "cpu", torch.contiguous_format)
+    measured["test_accuracy"] = accuracy(network, test)
+    config = {
+        "kind": "features",
+        "title": title,
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        "accuracy": measured,
+        "training": record(name, job, recipe.epochs, "epochs", train_set.pixels),
+    }
+    part = {"features": Part("resnet-classifier", arguments, network)}
+    # The references are what the stored half-precision weights make of the images, so the checkpoint is read back first.
+    save_checkpoint(job.folder, config, part, "")
+    extractor = FeatureExtractor(load_checkpoint(job.folder))
+    measured["test_accuracy_stored"] = accuracy(extractor.network, test)
+    on_holdout = extractor(holdout.pixels)
+    tables = {"reference-test": reference_table(extractor(test.pixels)), "reference-holdout": reference_table(on_holdout)}
+    save_checkpoint(job.folder, config, part, "", tables)
+    config["floors"] = floors(on_holdout, FeatureExtractor(load_checkpoint(job.folder)).references["test"])
+    save_checkpoint(job.folder, config, part, model_card({**config, "name": name}), tables)
 
 
 def reference_table(features: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ for the generator beside it (DESIGN.md, "Words and mathematics").
 import copy
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,22 @@ from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import to_unit
 from ebm_refine.training.run import Run, epoch_order, place
+from ebm_refine.training.stopping import Stopping, train_to_lowest
 
 SPECTRAL_GAIN = 2.5
+
+
+class Schedule(Protocol):
+    """What the loop reads of a recipe."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def average_decay(self) -> float: ...
+    @property
+    def measure_every(self) -> int: ...
 
 
 class GANRecipe(NamedTuple):
@@ -40,10 +54,11 @@ class GANRecipe(NamedTuple):
     beta1: float = 0.5
     average_decay: float = 0.999
     shift: float = 0.125
+    mirror: bool = True
     measure_every: int = 1000
     alone_steps: int = 6000
     alone_every: int = 500
-    alone_patience: int = 3
+    alone_patience: int = 10
 
 
 def train_gan(
@@ -67,16 +82,54 @@ def train_gan(
         place(network, device)
         network.train()
     add_spectral_norm(discriminator)
-    average = copy.deepcopy(generator).eval().requires_grad_(False)
     adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
-    parts: dict[str, Any] = {
-        "generator": generator,
-        "discriminator": discriminator,
-        "average": average,
-        "adam_g": adam_g,
-        "adam_d": adam_d,
-    }
+
+    def update(step: int) -> dict[str, Tensor]:
+        real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
+        falling = falling_rate(step, recipe.steps, recipe.falling_share)
+        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
+        latents = torch.randn(recipe.batch_size, generator.latent).to(device)
+        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+            fake = generator(latents)
+            both = augment(torch.cat([real, fake.detach()]), recipe.shift, mirror=recipe.mirror)
+            on_real, on_fake = discriminator(both).float().chunk(2)
+            loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        adam_d.zero_grad(set_to_none=True)
+        loss_d.backward()
+        adam_d.step()
+
+        # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
+        discriminator.requires_grad_(False)
+        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+            loss_g = F.softplus(-discriminator(augment(fake, recipe.shift, mirror=recipe.mirror)).float()).mean()
+        adam_g.zero_grad(set_to_none=True)
+        loss_g.backward()
+        adam_g.step()
+        discriminator.requires_grad_(True)
+        return {"loss_d": loss_d, "loss_g": loss_g, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
+
+    parts = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
+    return train_to_best(parts, update, recipe, run, device, distance)
+
+
+def train_to_best(
+    parts: dict[str, Any],
+    update: Callable[[int], dict[str, Tensor]],
+    recipe: Schedule,
+    run: Run,
+    device: str,
+    distance: Callable[[DCGANGenerator], float],
+) -> dict[str, Any]:
+    """The loop around a GAN's updates: average, measure, draw, save; and go on where a run was cut.
+
+    parts: "generator", "discriminator" and whatever else the updates change, with its state. `update(step)` does one of them
+    and gives scalars to log. Returns the state dicts of all networks at the averaged generator's lowest `distance`, that one
+    as "generator", with {"step", "distance"}. A resumed run equals an uninterrupted one to the bit.
+    """
+    generator = parts["generator"]
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    parts = {**parts, "average": average}
     best: dict[str, Any] | None = None
     step = 0
     if (state := run.load()) is not None:
@@ -85,36 +138,10 @@ def train_gan(
         torch.set_rng_state(state["rng"])
         step, best = state["step"], state["best"]
 
-    per_epoch = len(train) // recipe.batch_size
-    order = torch.empty(0)
     started, first = time.monotonic(), step
     with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
         while step < recipe.steps:
-            epoch, batch = divmod(step, per_epoch)
-            if batch == 0 or len(order) == 0:
-                order = epoch_order(len(train), seed, epoch)
-            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            real = to_unit(train[chosen]).to(device)
-            falling = min(1.0, (recipe.steps - step) / (recipe.falling_share * recipe.steps))
-            adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
-            latents = torch.randn(recipe.batch_size, generator.latent).to(device)
-            with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
-                fake = generator(latents)
-                both = augment(torch.cat([real, fake.detach()]), recipe.shift)
-                on_real, on_fake = discriminator(both).float().chunk(2)
-                loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
-            adam_d.zero_grad(set_to_none=True)
-            loss_d.backward()
-            adam_d.step()
-
-            # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
-            discriminator.requires_grad_(False)
-            with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
-                loss_g = F.softplus(-discriminator(augment(fake, recipe.shift)).float()).mean()
-            adam_g.zero_grad(set_to_none=True)
-            loss_g.backward()
-            adam_g.step()
-            discriminator.requires_grad_(True)
+            told = update(step)
             step += 1
             bar.update()
             update_average(average, generator, min(recipe.average_decay, (1 + step) / (10 + step)))
@@ -123,18 +150,19 @@ def train_gan(
                 measured = distance(average)
                 if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
                     best = {
+                        **{
+                            name: copy.deepcopy(part.state_dict())
+                            for name, part in parts.items()
+                            if isinstance(part, nn.Module)
+                        },
                         "generator": copy.deepcopy(average.state_dict()),
-                        "discriminator": copy.deepcopy(discriminator.state_dict()),
                         "step": step,
                         "distance": measured,
                     }
                 run.log(
                     phase="gan",
                     step=step,
-                    loss_d=float(loss_d.detach()),
-                    loss_g=float(loss_g.detach()),
-                    logit_real=float(on_real.detach().mean()),
-                    logit_fake=float(on_fake.detach().mean()),
+                    **{name: float(value.detach()) for name, value in told.items()},
                     holdout_distance=measured,
                     images_per_second=round((step - first) * recipe.batch_size / (time.monotonic() - started), 1),
                 )
@@ -143,6 +171,18 @@ def train_gan(
                 run.save({**state, "rng": torch.get_rng_state(), "step": step, "best": best})
     assert best is not None
     return best
+
+
+def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor:
+    """The rows of the batch numbered `batch` since the beginning: whole batches of epochs, each in an order of its own."""
+    epoch, place_in_epoch = divmod(batch, len(train) // batch_size)
+    chosen = epoch_order(len(train), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
+    return train[chosen]
+
+
+def falling_rate(step: int, steps: int, share: float) -> float:
+    """1, and over the last `share` of the steps linearly down to 0."""
+    return min(1.0, (steps - step) / (share * steps))
 
 
 def train_discriminator_alone(
@@ -157,50 +197,39 @@ def train_discriminator_alone(
 ) -> dict[str, float]:
     """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling, or `alone_steps` are done.
 
-    D is changed in place to its best state, its spectral norms baked. Returns {"alone_step", "alone_steps",
-    "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own; it is resumed from its last measurement.
+    Its spectral norms are baked first: a bound on its slope steadies the game, but a ratio has the slope that it has. Its rate
+    falls linearly to zero, as what it follows no longer moves. D is changed in place to its best state. Returns
+    {"alone_step", "alone_steps", "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own.
     """
     torch.manual_seed(seed + 1)
     generator.eval().requires_grad_(False)
-    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d / 2, betas=(recipe.beta1, 0.999))
-    best: dict[str, Any] = {"step": 0, "entropy": float("inf")}
-    first = 0
-    if (state := run.load()) is not None:
-        discriminator.load_state_dict(state["discriminator"])
-        adam.load_state_dict(state["adam"])
-        torch.set_rng_state(state["rng"])
-        first, best = state["step"], state["best"]
+    bake_spectral_norm(discriminator)
+    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
 
-    for step in tqdm(range(first, recipe.alone_steps + 1), desc="D alone", mininterval=10):
-        if step % recipe.alone_every == 0 and (step > first or state is None):
-            entropy = mean_cross_entropy(generator, discriminator, holdout, seed, device)
-            on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
-            run.log(step=step, holdout_cross_entropy=entropy, train_cross_entropy=on_train)
-            if entropy < best["entropy"]:
-                weights = copy.deepcopy(discriminator.state_dict())
-                best = {"step": step, "entropy": entropy, "train_entropy": on_train, "discriminator": weights}
-            current = {"discriminator": discriminator.state_dict(), "adam": adam.state_dict(), "rng": torch.get_rng_state()}
-            run.save({**current, "step": step, "best": best})
-        if step == recipe.alone_steps or step - best["step"] >= recipe.alone_patience * recipe.alone_every:
-            break
+    def update(step: int) -> None:
         discriminator.train()
+        adam.param_groups[0]["lr"] = recipe.rate_d * (1 - step / recipe.alone_steps)
         chosen = torch.randint(len(train), (recipe.batch_size,))
         with torch.no_grad():
             fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
-        both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift)
+        both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
         on_real, on_fake = discriminator(both).chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-    discriminator.load_state_dict(best["discriminator"])
-    bake_spectral_norm(discriminator)
-    return {
-        "alone_step": best["step"],
-        "alone_steps": step,
-        "holdout_cross_entropy": best["entropy"],
-        "train_cross_entropy": best["train_entropy"],
-    }
+
+    def measure() -> dict[str, float]:
+        on_holdout = mean_cross_entropy(generator, discriminator, holdout, seed, device)
+        on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
+        return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
+
+    stopping = Stopping(recipe.alone_steps, recipe.alone_every, recipe.alone_patience)
+    parts = {"discriminator": discriminator, "adam": adam}
+    best = train_to_lowest(parts, "discriminator", update, measure, stopping, run, "D alone")
+    discriminator.load_state_dict(best["weights"])
+    discriminator.eval()
+    return {"alone_step": best["step"], "alone_steps": best["steps_run"], **best["measured"]}
 
 
 @torch.no_grad()

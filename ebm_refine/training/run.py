@@ -1,6 +1,7 @@
 """What every training run shares: a folder with a resumable state, a log, and files that are never half-written."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def place(network: nn.Module, device: str, memory_format: torch.memory_format = 
     network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 
+@lru_cache(maxsize=1)
 def epoch_order(size: int, seed: int, epoch: int) -> torch.Tensor:
     """The permutation of `size` examples in `epoch`: a function of (seed, epoch), so that a run resumes mid-epoch."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))

@@ -29,7 +29,7 @@ def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ra
     progress: dict[str, Any] = {"step": 0}
     with told():
         arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}
-        with closing(run(model, arguments | _split(options))) as news:
+        with closing(run(model, arguments | split_options(options))) as news:
             for item in news:
                 if isinstance(item, Finished):
                     record = item.record
@@ -116,7 +116,7 @@ def _input(name: str, schema: dict[str, Any], description: str, default: Any = N
     return Api(default, {**schema, "description": description}, label=name)
 
 
-def _split(options: Any) -> dict[str, Any]:
+def split_options(options: Any) -> dict[str, Any]:
     """`beta` and `temperature` have no place of their own in the call, so they travel among the options."""
     if options is not None and not isinstance(options, dict):
         raise InputError(f"options must be an object of names and values; got {shorten(options)}")

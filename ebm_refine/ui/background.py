@@ -43,6 +43,9 @@ def in_background(work: Callable[[], Generator[T, None, None]]) -> Generator[T |
                 end = _End(error)
         news.put(end)
 
+    # Gradio knows a generator from its first item on; one whose call is cancelled before lies around unclosed until the garbage
+    # collector finds it. So the first item comes before the thread, and such a generator has nothing running.
+    yield None
     # In the caller's context, so that a Space knows whose quota a borrowed GPU is charged to.
     Thread(target=copy_context().run, args=(run,), name="refine", daemon=True).start()
     try:

@@ -6,7 +6,9 @@ import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.ui import snippets
+from ebm_refine.ui.asking import energy_models
 from ebm_refine.ui.controls import Controls
+from ebm_refine.ui.energy_api import QUESTIONS
 from ebm_refine.ui.running import checked
 
 TITLE = "API"
@@ -32,7 +34,7 @@ def build(demo: gr.Blocks, controls: Controls) -> None:
         except InputError as error:
             said = f"# {error}"
             return said, said, said, said
-        address = str(request.request.base_url) if request.request else ""
+        address = _address(request)
         space = os.environ.get("SPACE_ID")
         return (
             snippets.for_client(settings, space or address),
@@ -47,3 +49,22 @@ def build(demo: gr.Blocks, controls: Controls) -> None:
         triggers, written, controls.inputs, outputs, preprocess=False, queue=False, show_progress="hidden",
         trigger_mode="always_last", api_visibility="private",
     )  # fmt: skip
+    if energy_models():
+        _energies(demo, next(iter(energy_models())))
+
+
+def _energies(demo: gr.Blocks, model: str) -> None:
+    gr.Markdown(
+        "Energies have two calls of their own: `/energy_sample` draws chains, `/energy_question` asks about images: "
+        f"{', '.join(f'`{name}`' for name in QUESTIONS)}, each with options of its own."
+    )
+    code = gr.Code(label="Python client, energies", language="python", interactive=False, elem_id="snippet-energies")
+
+    def written(request: gr.Request):
+        return snippets.for_energies(model, os.environ.get("SPACE_ID") or _address(request))
+
+    demo.load(written, None, code, queue=False, show_progress="hidden", api_visibility="private")
+
+
+def _address(request: gr.Request) -> str:
+    return str(request.request.base_url) if request.request else ""

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
-from ebm_refine.settings import COMMON, MAIN, Settings, available_ratios, methods_of
+from ebm_refine.settings import COMMON, MAIN, Settings, available_ratios
 from ebm_refine.ui import limits
 from ebm_refine.ui.running import model_named, refinable_models
 
@@ -67,13 +68,18 @@ class Controls:
         rows = {row.name: row for row in method.parameters}
         updates: dict[Any, Any] = {
             self.model: settings.model,
-            self.method: gr.update(choices=_method_choices(info.kind), value=settings.method),
+            self.method: gr.update(choices=_method_choices(info), value=settings.method),
             self.summary: method.summary,
             self.n_steps: gr.update(
                 value=settings.n_steps, maximum=_steps_shown(rows["n_steps"], settings.n_steps), info=rows["n_steps"].help
             ),
-            self.ratio: gr.update(choices=["auto", *available_ratios(info.config)], value=settings.ratio),
-            self.beta: settings.beta,
+            self.ratio: gr.update(
+                choices=["auto", *available_ratios(info.config)],
+                value=settings.ratio,
+                visible=_has_ratio(info),
+                info=_ratio_help(info),
+            ),
+            self.beta: gr.update(value=settings.beta, visible=_has_ratio(info)),
         }
         numbers = {"eps": self.eps, "temperature": self.temperature}
         for name, component in numbers.items():
@@ -96,42 +102,57 @@ class Controls:
         return updates
 
 
-def build(settings: Settings, presets: gr.Dropdown | None = None) -> Controls:
-    """Lay the controls out, showing `settings`, inside the current column."""
-    models, method = refinable_models(), METHODS[settings.method]
-    info, rows = models[settings.model], {row.name: row for row in METHODS[settings.method].parameters}
+@dataclass(frozen=True)
+class Scope:
+    """Which models a tab offers, how many samples it allows and how it calls them; `prefix` keeps its elements' ids apart."""
+
+    models: dict[str, ModelInfo]
+    noun: str = "Images"
+    most: int = limits.MAX_IMAGES
+    work: int = limits.MAX_WORK
+    prefix: str = ""
+
+
+def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope | None = None) -> Controls:
+    """Lay the controls out, showing `settings`, inside the current column. Without a scope they offer all models."""
+    scope, method = scope or Scope(refinable_models()), METHODS[settings.method]
+    info, rows = scope.models[settings.model], {row.name: row for row in METHODS[settings.method].parameters}
     steps = rows["n_steps"]
     with gr.Group():
         model = gr.Dropdown(
-            [(one.config.get("title", name), name) for name, one in models.items()], value=settings.model, label="Model"
-        )
+            [(one.config.get("title", name), name) for name, one in scope.models.items()],
+            value=settings.model, label="Model", elem_id=f"{scope.prefix}model",
+        )  # fmt: skip
         if presets is not None:
             presets.render()
-        method_control = gr.Dropdown(_method_choices(info.kind), value=settings.method, label="Method")
+        method_control = gr.Dropdown(_method_choices(info), value=settings.method, label="Method")
     summary = gr.Markdown(method.summary, elem_classes="note")
     with gr.Group():
-        eps, eps_slider = _eps(rows.get("eps"), settings.values.get("eps"))
+        eps, eps_slider = _eps(rows.get("eps"), settings.values.get("eps"), scope.prefix)
         n_steps = gr.Slider(
             steps.low, _steps_shown(steps, settings.n_steps), value=settings.n_steps, step=1, label="N, the number of steps",
-            info=steps.help, elem_id="n-steps",
+            info=steps.help, elem_id=f"{scope.prefix}n-steps",
         )  # fmt: skip
         num_images = gr.Slider(
-            1, limits.MAX_IMAGES, value=settings.num_images, step=1, label="Images",
-            info=f"images x N may be at most {limits.MAX_WORK} here", elem_id="num-images",
+            1, scope.most, value=settings.num_images, step=1, label=scope.noun,
+            info=f"{scope.noun.lower()} x N may be at most {scope.work:,} here", elem_id=f"{scope.prefix}num-images",
         )  # fmt: skip
         with gr.Row(equal_height=True, elem_classes="seed-row"):
-            seed = gr.Number(settings.seed, label="Seed", precision=0, min_width=120, scale=3, elem_id="seed")
+            seed = gr.Number(settings.seed, label="Seed", precision=0, min_width=120, scale=3, elem_id=f"{scope.prefix}seed")
             dice = gr.Button("New seed", min_width=90, scale=1)
         ratio = gr.Radio(
-            ["auto", *available_ratios(info.config)], value=settings.ratio, label="Log ratio r", info=_COMMON["ratio"].help
-        )
+            ["auto", *available_ratios(info.config)], value=settings.ratio, label="Log ratio r", info=_ratio_help(info),
+            visible=_has_ratio(info),
+        )  # fmt: skip
     options: dict[tuple[str, str], Any] = {}
     groups: dict[str, gr.Group] = {}
     with gr.Accordion("Advanced", open=False):
-        beta = gr.Number(settings.beta, label="beta", info=_info(_COMMON["beta"]), elem_id="beta")
+        beta = gr.Number(
+            settings.beta, label="beta", info=_info(_COMMON["beta"]), elem_id=f"{scope.prefix}beta", visible=_has_ratio(info)
+        )  # fmt: skip
         temperature = gr.Number(
-            settings.values.get("temperature"), label="temperature", visible="temperature" in rows, elem_id="temperature",
-            info="samples exp(-E/T); 0 is gradient descent",
+            settings.values.get("temperature"), label="temperature", visible="temperature" in rows,
+            elem_id=f"{scope.prefix}temperature", info="samples exp(-E/T); 0 is gradient descent",
         )  # fmt: skip
         for name, one in METHODS.items():
             own = [row for row in one.parameters if row.name not in MAIN]
@@ -144,15 +165,16 @@ def build(settings: Settings, presets: gr.Dropdown | None = None) -> Controls:
     )
 
 
-def _eps(row: Parameter | None, value: float | None) -> tuple[gr.Number, gr.Slider]:
+def _eps(row: Parameter | None, value: float | None, prefix: str) -> tuple[gr.Number, gr.Slider]:
     """A slider over log10(eps) and the exact number, each moving the other in the browser; the number is what is used."""
     low, high = (math.log10(row.low), math.log10(row.high)) if row else (-9.0, 1.0)
     with gr.Row(equal_height=True, elem_classes="eps-row"):
         slider = gr.Slider(
             low, high, value=math.log10(value) if value else low, step=0.05, label="eps, the step size", scale=3, min_width=170,
-            info=row.help if row else "", visible=row is not None, elem_classes="log-slider", elem_id="eps-slider",
+            info=row.help if row else "", visible=row is not None, elem_classes="log-slider",
+            elem_id=f"{prefix}eps-slider",
         )  # fmt: skip
-        number = gr.Number(value, label="exact eps", scale=1, min_width=96, visible=row is not None, elem_id="eps")
+        number = gr.Number(value, label="exact eps", scale=1, min_width=96, visible=row is not None, elem_id=f"{prefix}eps")
     slider.input(None, slider, number, js=_LOG_TO_VALUE, show_progress="hidden", api_visibility="private")
     number.input(None, number, slider, js=_VALUE_TO_LOG, show_progress="hidden", api_visibility="private")
     return number, slider
@@ -168,8 +190,19 @@ def _control(row: Parameter, value: Any) -> Component:
     return gr.Number(value, label=label, info=_info(row), placeholder="let the method decide" if row.default is None else None)
 
 
-def _method_choices(kind: str) -> list[tuple[str, str]]:
-    return [(METHODS[name].title, name) for name in methods_of(kind)]
+def _method_choices(info: ModelInfo) -> list[tuple[str, str]]:
+    return [(METHODS[name].title, name) for name in info.methods]
+
+
+def _has_ratio(info: ModelInfo) -> bool:
+    return bool(available_ratios(info.config))
+
+
+def _ratio_help(info: ModelInfo) -> str:
+    """What the ratios are; a critic's raw score is none, and says so."""
+    if info.config.get("discriminator_output") != "critic":
+        return _COMMON["ratio"].help
+    return f"{_COMMON['ratio'].help}; raw is a critic's score, whose scale only beta sets"
 
 
 def _steps_shown(row: Parameter, value: int) -> int:

@@ -5,19 +5,31 @@ from ebm_refine.settings import Settings
 
 MAX_IMAGES = 256
 MAX_WORK = 40_000
+# A point costs next to nothing: what bounds such a run is its time, which is the same as for images.
+MAX_POINTS = 1000
+MAX_POINT_WORK = 10_000_000
 MAX_SECONDS = 120
 MAX_WAITING = 16
 
 
 def check(settings: Settings) -> Settings:
     """Give the settings back if they fit. Raises InputError, one sentence that says how large they may be."""
+    return _bounded(settings, MAX_IMAGES, MAX_WORK)
+
+
+def check_points(settings: Settings) -> Settings:
+    """The same for a model of points."""
+    return _bounded(settings, MAX_POINTS, MAX_POINT_WORK)
+
+
+def _bounded(settings: Settings, most: int, work: int) -> Settings:
     images, steps = settings.num_images, settings.n_steps
-    if images > MAX_IMAGES:
-        raise InputError(f"num_images must be a whole number from 1 to {MAX_IMAGES} here; got {images}")
-    if images * steps > MAX_WORK:
+    if images > most:
+        raise InputError(f"num_images must be a whole number from 1 to {most} here; got {images}")
+    if images * steps > work:
         raise InputError(
-            f"num_images x n_steps must be at most {MAX_WORK} here; got {images} x {steps} = {images * steps}, "
-            f"so with {images} images n_steps may be at most {MAX_WORK // images}"
+            f"num_images x n_steps must be at most {work} here; got {images} x {steps} = {images * steps}, "
+            f"so with {images} images n_steps may be at most {work // images}"
         )
     return settings
 
@@ -30,6 +42,7 @@ def as_dict() -> dict[str, int]:
     """The limits as `/status` tells them."""
     return {
         "num_images": MAX_IMAGES,
+        "num_points": MAX_POINTS,
         "num_images_times_n_steps": MAX_WORK,
         "seconds": MAX_SECONDS,
         "waiting": MAX_WAITING,

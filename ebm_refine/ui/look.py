@@ -31,18 +31,22 @@ CSS = """
 .pixel label[data-testid="block-label"] { position: static; display: inline-flex; background: none; border: 0; box-shadow: none;
   color: var(--body-text-color); font-weight: 600; }
 .clickable img { cursor: pointer; }
+/* Long names end before the arrow. */
+.gradio-container input[role="listbox"] { text-overflow: ellipsis; padding-right: 1.4rem; }
 
-#film, #divider { max-width: 600px; margin: 0 auto; width: 100%; }
+#film, #divider, .film { max-width: 600px; margin: 0 auto; width: 100%; }
+.sketch-one { max-width: 300px; margin: 0 auto; width: 100%; }
+.sketch-row { max-width: 900px; }
 #tile-film { max-width: 300px; }
 
 /* The slider holds log10(eps); its number would mislead, the exact one stands beside. */
 .log-slider input[type="number"], .log-slider .min_value, .log-slider .max_value,
 .log-slider .tab-like-container, .log-slider .reset-button { display: none !important; }
 
-#status { min-height: 1.6rem; font-variant-numeric: tabular-nums; }
-#status .bar { height: 4px; border-radius: 2px; margin-top: 0.35rem; overflow: hidden;
+.run-status, #status { min-height: 1.6rem; font-variant-numeric: tabular-nums; }
+:is(.run-status, #status) .bar { height: 4px; border-radius: 2px; margin-top: 0.35rem; overflow: hidden;
                background: var(--border-color-primary); }
-#status .bar span { display: block; height: 100%; background: var(--color-accent); }
+:is(.run-status, #status) .bar span { display: block; height: 100%; background: var(--color-accent); }
 
 .panel :is(table, thead, tbody, tr, th, td) { border: 0 !important; box-shadow: none !important; }
 .panel table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0.4rem 0; }
@@ -52,6 +56,12 @@ CSS = """
 .panel thead th { color: var(--body-text-color-subdued); font-size: 0.85rem; }
 .panel .small { color: var(--body-text-color-subdued); font-size: 0.85rem; margin: 0.4rem 0; }
 .panel .floor { color: var(--body-text-color-subdued); }
+.panel td.share { width: 50%; }
+.panel td.share span { display: block; height: 0.6rem; border-radius: 2px; background: var(--color-accent); }
+.panel .wide { overflow-x: auto; }
+.panel .wide :is(th, td) { white-space: nowrap; padding-right: 0.9rem !important; }
+.panel .wide :is(th, td):nth-child(3) { white-space: normal; min-width: 11rem; }
+.panel .gained > :is(th, td) { background: color-mix(in srgb, #15803d 14%, transparent); }
 .panel summary { cursor: pointer; margin-top: 0.4rem; }
 .verdict { padding: 0.55rem 0.8rem; border-radius: 8px; border-left: 5px solid var(--border-color-accent); font-weight: 550;
            background: var(--background-fill-secondary); margin: 0 0 0.5rem; }

@@ -8,7 +8,9 @@ import gradio as gr
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from ebm_refine.ui import api, calls, limits, look, refine
+from ebm_refine.questions import digits
+from ebm_refine.ui import api, asking, calls, compare, energy, energy_api, laboratory, laboratory_api, limits, look, refine
+from ebm_refine.ui.laboratory_running import toy_models
 from ebm_refine.ui.running import refinable_models
 
 HEADER = """# Better samples from GANs that are already trained
@@ -34,11 +36,21 @@ def build() -> gr.Blocks:
     """The page, ready to be launched. No network, no weights: models are read when they are used."""
     with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
         api.add(demo)  # first: a private event of the same name must not push a pinned name aside
+        energy_api.add(demo)
+        laboratory_api.add(demo)
         gr.Markdown(HEADER, elem_id="title")
         if refinable_models():
             with gr.Tabs():
                 with gr.Tab(refine.TITLE):
                     controls = refine.build(demo)
+                with gr.Tab(compare.TITLE):
+                    compare.build()
+                if asking.energy_models():
+                    with gr.Tab(energy.TITLE):
+                        energy.build()
+                if toy_models():
+                    with gr.Tab(laboratory.TITLE):
+                        laboratory.build()
                 with gr.Tab(calls.TITLE):
                     calls.build(demo, controls)
         else:
@@ -53,7 +65,8 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
     """Serve the page; `options` are those of `gr.Blocks.launch` and win over ours."""
     ours: dict[str, Any] = {
         "show_error": False,
-        "max_file_size": "1kb",
+        # Only a visitor's picture of a digit is ever uploaded: a telephone's photograph fits, a film does not.
+        "max_file_size": digits.MAX_BYTES,
         "enable_monitoring": False,
         "strict_cors": True,
         "footer_links": [],

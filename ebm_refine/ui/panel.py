@@ -3,24 +3,36 @@
 import html
 from typing import Any
 
+from ebm_refine.ui import point_panel
+
 _UNDERSTOOD = {
     "steps": "transitions made",
     "accepted_share": "share of proposals taken",
     "nonfinite_proposals": "proposals thrown away for infinity or NaN",
     "forwards_per_image": "network evaluations per image",
     "gradients_per_image": "gradients per image",
-    "mean_move": "mean distance moved in latent space",
+    "pilot_forwards": "network evaluations of the pilot, in all",
+    "pilot_gradients": "gradients of the pilot, in all",
+    "gradient_norm_before": "mean length of the gradient before",
+    "gradient_norm_after": "mean length of the gradient after",
+    "stein_discrepancy": "kernelised Stein discrepancy",
+    "stein_null_sd": "its deviation for samples of the law",
+    "stein_chains": "chains that it is of",
+    "mean_move": "mean distance moved by a chain",
     "mean_energy_before": "mean energy before",
     "mean_energy_after": "mean energy after",
     "mean_ratio_before": "mean log ratio before",
     "mean_ratio_after": "mean log ratio after",
 }
 # Sentences, and the numbers that they warn of, are shown in words of their own.
-_SENTENCES = ("ratio_warning", "ignored")
+_SENTENCES = ("ratio_warning", "energy_warning", "ignored")
 
 
 def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
-    """A kind ("better", "worse", "same", "unknown") and one sentence on the paired difference of kernel distances."""
+    """A kind ("better", "worse", "same", "unknown") and one sentence, on the paired difference of kernel distances; of points
+    on their distance to the data."""
+    if "earth_movers_distance" in metrics:
+        return point_panel.verdict(metrics)
     if "kernel_distance" not in metrics:
         return "unknown", f"No verdict: {metrics.get('note', 'nothing was measured')}."
     low, high = metrics["kernel_distance"]["difference"]["interval"]
@@ -38,6 +50,8 @@ def as_html(metrics: dict[str, Any]) -> str:
     parts = [f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>']
     if "kernel_distance" in metrics:
         parts += [_distances(metrics), _small_print(metrics)]
+    if "earth_movers_distance" in metrics:
+        parts += [point_panel.table(metrics), point_panel.small_print(metrics)]
     parts.append(_diagnostics(metrics["diagnostics"]))
     return '<div class="panel">' + "".join(parts) + "</div>"
 

@@ -9,9 +9,11 @@ from typing import Any
 import gradio as gr
 
 from ebm_refine import render
-from ebm_refine.ui import panel
+from ebm_refine.kinds import law_of
+from ebm_refine.pipeline import Frame
+from ebm_refine.ui import chain_panel, panel
 from ebm_refine.ui.player import film, player
-from ebm_refine.ui.running import Finished, Live, Record, told
+from ebm_refine.ui.running import Finished, Live, Record, model_named, told
 from ebm_refine.ui.viewing import (
     ORDERS,
     energy_frame,
@@ -27,6 +29,12 @@ from ebm_refine.ui.viewing import (
 # A visitor's record is a few megabytes; it is forgotten when they have been away.
 KEEP_SECONDS = 1800
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# What chains begin with, by the law that is sampled.
+BEFORE = {
+    "pair": "Before: the generator alone",
+    "joint": "Before: the generator alone",
+    "energy": "Before: the noise in which the chains begin",
+}
 # Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
 LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 
@@ -38,12 +46,14 @@ class Results:
         self.record = gr.State(None, time_to_live=KEEP_SECONDS)
         self.status = gr.HTML(idle("Choose a preset or move a slider, then press Run."), elem_id="status")
         with gr.Row():
-            self.before = _picture("Before: the generator alone", "before")
+            self.before = _picture(BEFORE["pair"], "before")
             self.after = _picture("After", "after")
         with gr.Column(visible=False, elem_id="results") as self.finished:
             with gr.Row(equal_height=True):
                 self.order = gr.Dropdown(list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order")
-                self.captions = gr.Checkbox(label="Write the log ratio r under every image", elem_id="captions")
+                self.captions = gr.Checkbox(
+                    label="Write the log ratio r, or else the energy, under every image", elem_id="captions"
+                )
             with gr.Row():
                 with gr.Column(min_width=320):
                     self.numbers = gr.HTML(elem_id="numbers")
@@ -72,6 +82,11 @@ class Results:
                         self.tile_film = player(elem_id="tile-film", min_width=260)
                         self.tile_energy = _curve("energy", "Its energy", "tile-energy")
                         self.tile_ratio = _curve("log ratio r", "Its log ratio r", "tile-ratio")
+                with gr.Tab("Chain"):
+                    self.chain = gr.HTML(elem_id="chain")
+                    with gr.Row():
+                        self.accepted = _curve("share taken", "Share of proposals taken", "accepted-plot")
+                        self.gradient = _curve("gradient", "Mean length of the gradient", "gradient-plot")
             self.bundle = gr.DownloadButton("Download everything (PNG, npz, settings, metrics)", elem_id="bundle")
         self._wire()
 
@@ -80,20 +95,22 @@ class Results:
         """All that a run fills."""
         return [self.record, self.status, self.before, self.after, self.finished, self.order, self.captions, self.numbers,
                 self.plot, self.film, self.slider, self.number, self.words, self.tile_film,
-                self.tile_energy, self.tile_ratio, self.animation,
+                self.tile_energy, self.tile_ratio, self.chain, self.accepted, self.gradient, self.animation,
                 self.bundle]  # fmt: skip
 
     def live(self, moment: Live, seconds: float) -> dict[Any, Any]:
         """Updates for a moment of a running chain; the images before are sent once."""
-        picture = render.grid(moment.images)
-        updates: dict[Any, Any] = {self.status: running(moment, seconds), self.after: gr.update(value=picture, label="Now")}
+        picture = moment.picture
+        now = gr.update(value=picture, label="Now")
+        updates: dict[Any, Any] = {self.status: progress_line(moment.frame, seconds), self.after: now}
         if moment.frame.step == 0:
-            updates |= {self.before: picture, self.finished: gr.update(visible=False)}
+            before = gr.update(value=picture, label=BEFORE[law_of(model_named(moment.model).config)])
+            updates |= {self.before: before, self.finished: gr.update(visible=False)}
         return updates
 
     def waiting(self, moment: Live | None, seconds: float) -> dict[Any, Any]:
         """Updates for a heartbeat: the clock goes on."""
-        return {self.status: running(moment, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
+        return {self.status: progress_line(moment.frame, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
 
     def end(self, end: Finished) -> dict[Any, Any]:
         """Updates for a finished run."""
@@ -118,6 +135,7 @@ class Results:
             self.slider: (both.before, both.after),
             self.number: gr.update(value=0, label=f"Image number, 0 to {len(record.before) - 1}"),
             **self._tile(record, 0),
+            **self._chain(record),
             self.animation: gr.update(visible=False),
             self.bundle: str(end.bundle),
         }
@@ -142,7 +160,7 @@ class Results:
         if record is None:
             return {self.number: gr.skip()}
         both = sheets(record, order, captions)
-        place = both.layout.tile_at(*event.index)
+        place = both.layout.tile_at(*event.index) if both.layout else None
         if place is None:
             return {self.number: gr.skip()}
         number = both.numbers[place]
@@ -164,6 +182,14 @@ class Results:
             self.tile_ratio: gr.update(value=ratio, visible=ratio is not None),
         }
 
+    def _chain(self, record: Record) -> dict[Any, Any]:
+        gradient = chain_panel.gradient_frame(record)
+        return {
+            self.chain: chain_panel.as_html(record),
+            self.accepted: chain_panel.accepted_frame(record),
+            self.gradient: gr.update(value=gradient, visible=gradient is not None),
+        }
+
     def _animate(self, record: Record | None, kind: str) -> Iterator[Any]:
         with told():
             tile_number(record, 0)
@@ -182,9 +208,8 @@ def idle(text: str) -> str:
     return f'<div aria-live="polite">{html.escape(text)}</div>'
 
 
-def running(moment: Live, seconds: float) -> str:
+def progress_line(frame: Frame, seconds: float) -> str:
     """The line under which the chain runs, with its progress bar."""
-    frame = moment.frame
     where = f"step {frame.step} of {frame.n_steps} · mean energy {frame.mean_energy:.2f}"
     text = f"{where} · taken {frame.accepted:.0%} · {seconds:.1f} s"
     share = 100 * frame.step / frame.n_steps

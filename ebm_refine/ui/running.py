@@ -11,14 +11,18 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import gradio as gr
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ebm_refine.catalogue import ModelInfo, list_models, load
+from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
+from ebm_refine.kinds import is_points
 from ebm_refine.parameters import shorten
-from ebm_refine.pipeline import Frame, RefineResult, decode, stream
+from ebm_refine.pipeline import Frame, RefineResult, decode, picture, stream
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.space import borrows_gpu
+from ebm_refine.timing import ess_per_second, timed
 from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
 
@@ -29,17 +33,20 @@ T = TypeVar("T")
 
 
 class Live(NamedTuple):
-    """A moment of a running chain: the pipeline's frame and its images (K <= 64, C, H, W) uint8."""
+    """A moment of a running chain: the pipeline's frame, a picture of its first K <= 64 samples, and the model's name."""
 
     frame: Frame
-    images: Tensor
+    picture: Image.Image
+    model: str
 
 
 class Record(NamedTuple):
     """What stays of a run for its visitor: small, on the CPU, no networks.
 
-    `film` (F, K, C, H, W) uint8 are the first K chains at `film_steps`; `energies` (frames, N) and `ratios` (frames, K <= 64)
-    belong to `steps`. `metrics` is what `/refine` returns.
+    Samples are images uint8 (N, C, H, W) or points float32 (N, 2), which lie within `bounds` or have run away from there; of
+    images `bounds` is None. `film` (F, K, …) are the first K chains at `film_steps`; `energies` (frames, N) and `ratios`
+    (frames, K <= 64) belong to `steps`, as do the shares `accepted` and the mean `gradient_norms`, NaN where the method uses no
+    gradient. `metrics` is what `/refine` returns; clocks are not in it.
     """
 
     settings: Settings
@@ -52,10 +59,14 @@ class Record(NamedTuple):
     steps: list[int]
     energies: Tensor
     ratios: Tensor
+    accepted: list[float]
+    gradient_norms: list[float]
+    ess_per_second: float | None
     film: Tensor
     film_steps: list[int]
     metrics: dict[str, Any]
     seconds: float
+    bounds: tuple[float, float] | None = None
 
 
 class Finished(NamedTuple):
@@ -81,7 +92,8 @@ def model_named(name: Any) -> ModelInfo:
 def checked(model: Any, arguments: dict[str, Any]) -> Settings:
     """The settings that these raw values make, within the page's limits. Raises InputError."""
     info = model_named(model)
-    return limits.check(resolve(info.name, info.config, **arguments))
+    within = limits.check_points if is_points(info.config) else limits.check
+    return within(resolve(info.name, info.config, **arguments))
 
 
 def device() -> str:
@@ -127,13 +139,18 @@ def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generat
     began, shown, where = time.monotonic(), 0.0, device()
     checkpoint = load(settings.model)
     result: Any = None
-    for result in stream(checkpoint, device=where, **arguments):
+    step_seconds: list[float] = []
+    for result, seconds in timed(stream(checkpoint, device=where, **arguments)):
+        if isinstance(result, Frame) and result.step:
+            step_seconds.append(seconds)
         if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):
-            yield Live(result, decode(checkpoint, settings.ratio, result.positions, where))
+            samples = decode(checkpoint, settings.ratio, result.positions, where)
+            yield Live(result, picture(checkpoint.config, samples), settings.model)
             shown = time.monotonic()
     assert isinstance(result, RefineResult)
     film, film_steps = _film(result, where)
-    metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **_measured(result)}
+    measures = measured(checkpoint, result.before, result.after)
+    metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
     record = Record(
         settings=result.settings,
         before=result.before,
@@ -145,10 +162,14 @@ def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generat
         steps=result.trace_steps,
         energies=result.energy_trace,
         ratios=torch.stack([frame.ratio for frame in result.frames]),
+        accepted=[frame.accepted for frame in result.frames],
+        gradient_norms=[frame.gradient_norm for frame in result.frames],
+        ess_per_second=ess_per_second(result.diagnostics, step_seconds),
         film=film,
         film_steps=film_steps,
         metrics=metrics,
         seconds=time.monotonic() - began,
+        bounds=tuple(checkpoint.config["data"]["range"]) if is_points(checkpoint.config) else None,
     )
     yield Finished(record, _bundle(result, metrics, Path(folder)))
 
@@ -161,16 +182,20 @@ def _film(result: RefineResult, where: str) -> tuple[Tensor, list[int]]:
     return torch.stack(images), [frame.step for frame in frames]
 
 
-def _measured(result: RefineResult) -> dict[str, Any]:
-    """The report of the metrics, or a note why there is none."""
-    if len(result.before) < 2:
+def measured(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """The report of the metrics on samples of a model, or a note why there is none."""
+    if len(before) < 2:
         return {"note": "a distance needs at least 2 images"}
+    dataset = checkpoint.config["data"]["dataset"]
     # Imported here: torchmetrics takes seconds that the page should not wait for.
     from ebm_refine.metrics.features import features_for
+    from ebm_refine.metrics.points import compare_points
     from ebm_refine.metrics.report import compare
 
     try:
-        return compare(result.before, result.after, features_for(result.checkpoint.config["data"]["dataset"]))
+        if is_points(checkpoint.config):
+            return compare_points(before, after, dataset)
+        return compare(before, after, features_for(dataset))
     except InputError as error:
         return {"note": str(error)}
 

@@ -17,7 +17,7 @@ def for_client(settings: Settings, address: str) -> str:
         f"{arguments}\n"
         '    api_name="/refine",\n'
         ")\n"
-        'print(metrics["kernel_distance"] if "kernel_distance" in metrics else metrics["note"])\n'
+        'print(metrics.get("kernel_distance") or metrics.get("earth_movers_distance") or metrics["note"])\n'
     )
 
 
@@ -64,3 +64,25 @@ def _stated(settings: Settings) -> dict[str, Any]:
     if named["beta"] == 1.0:
         del named["beta"]
     return named | ({"options": options} if options else {})
+
+
+def for_energies(model: str, address: str) -> str:
+    """Both endpoints of energies, asked of that model about a digit that the snippet draws itself."""
+    return (
+        "import base64\nimport io\n\n"
+        "from gradio_client import Client\n"
+        "from PIL import Image, ImageDraw\n\n"
+        f"client = Client({address!r})\n"
+        f'before, after, answer = client.predict({model!r}, num_images=16, seed=0, api_name="/energy_sample")\n'
+        'print(after, answer["notes"])\n\n'
+        'picture = Image.new("L", (200, 200), 255)\n'
+        "ImageDraw.Draw(picture).line([(60, 40), (140, 40), (90, 160)], fill=0, width=16)  # a seven\n"
+        "file = io.BytesIO()\n"
+        'picture.save(file, "PNG")\n'
+        "images = [base64.b64encode(file.getvalue()).decode()]\n"
+        f'_, answer = client.predict({model!r}, "detect", images, api_name="/energy_question")\n'
+        'print(answer["energy"], answer["share_of_digits_above"])\n'
+        'options = {"mask": "bottom", "share": 0.5, "n_steps": 60}\n'
+        f'completions, answer = client.predict({model!r}, "complete", images, 0, options, api_name="/energy_question")\n'
+        "print(completions)\n"
+    )

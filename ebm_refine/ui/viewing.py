@@ -23,20 +23,24 @@ ORDERS = (
 # A film is sent to the browser in one piece.
 FILM_PIXELS = 1_500_000
 FILM_FRAME_PIXELS = 70_000
+FILM_PLOT_SIDE = 240
 
 
 class Sheets(NamedTuple):
-    """Both grids in one order; `numbers[k]` is the sample that lies at tile k of `layout`."""
+    """Both grids in one order; `numbers[k]` is the sample that lies at tile k of `layout`. Of points plots, without tiles."""
 
     before: Image.Image
     after: Image.Image
     numbers: list[int]
-    layout: render.Layout
+    layout: render.Layout | None
 
 
 def sheets(record: Record, order: str = ORDERS[0], captions: bool = False) -> Sheets:
     """The grids of a run, pairs at the same place; captions are the log ratio r, or the energy where there is no r."""
     numbers = _ordered(record, order)
+    if record.bounds:
+        plots = [render.scatter(one, record.bounds) for one in (record.before, record.after)]
+        return Sheets(plots[0], plots[1], numbers.tolist(), None)
     before, after = record.before[numbers], record.after[numbers]
     scale = render.scale_for(before, GRID_WIDTH)
     if not captions:
@@ -55,6 +59,9 @@ def sheets(record: Record, order: str = ORDERS[0], captions: bool = False) -> Sh
 
 def film_pictures(record: Record) -> tuple[list[Image.Image], list[int]]:
     """The recorded frames of the grid, as many tiles and frames as a browser takes at once, with their steps."""
+    if record.bounds:
+        bounds, kept = record.bounds, _thinned_plots(record)
+        return [render.scatter(points, bounds, FILM_PLOT_SIDE) for points, _ in kept], [step for _, step in kept]
     height, width = record.before.shape[2:]
     tiles = max(1, min(record.film.shape[1], FILM_FRAME_PIXELS // (height * width)))
     frames = list(zip(record.film, record.film_steps, strict=True))
@@ -64,6 +71,12 @@ def film_pictures(record: Record) -> tuple[list[Image.Image], list[int]]:
 
 def tile_pictures(record: Record, number: int) -> tuple[list[Image.Image], list[int]]:
     """The film of one image; of images beyond the recorded chains only before and after."""
+    if record.bounds and number < record.film.shape[1]:
+        bounds, kept = record.bounds, _thinned_plots(record)
+        return [render.scatter(points, bounds, FILM_PLOT_SIDE, number) for points, _ in kept], [step for _, step in kept]
+    if record.bounds:
+        pictures = [render.scatter(points, record.bounds, mark=number) for points in (record.before, record.after)]
+        return pictures, [record.steps[0], record.steps[-1]]
     if number < record.film.shape[1]:
         return [_tile(images[number]) for images in record.film], record.film_steps
     return [_tile(record.before[number]), _tile(record.after[number])], [record.steps[0], record.steps[-1]]
@@ -98,6 +111,11 @@ def ratio_frame(record: Record, number: int) -> pd.DataFrame | None:
     if number >= record.ratios.shape[1] or not bool(record.ratios[:, number].isfinite().all()):
         return None
     return pd.DataFrame({"step": record.steps, "log ratio r": record.ratios[:, number].tolist()})
+
+
+def _thinned_plots(record: Record) -> list[tuple[Tensor, int]]:
+    """As many recorded frames of points as a browser takes at once, each with its step."""
+    return thinned(list(zip(record.film, record.film_steps, strict=True)), FILM_PIXELS // FILM_PLOT_SIDE**2)
 
 
 def _ordered(record: Record, order: str) -> Tensor:

@@ -1,0 +1,90 @@
+"""Set a model's default method, ratio and settings by holdout distance: python benchmarks/choose_defaults.py FOLDER RESULTS…
+
+RESULTS are `results.json` files of `python -m ebm_refine evaluate --split holdout …` on the folder's own weights, all of one N
+and the same seeds. Of each method the row with the lowest mean Fréchet distance gives its settings; the lowest row of all gives
+the default method and ratio; every row is recorded in the config, and the card is written anew. The weights are not touched.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ebm_refine.card import model_card
+from ebm_refine.checkpoints import load_checkpoint
+from ebm_refine.errors import InputError
+from ebm_refine.files import replacing
+from ebm_refine.samplers import METHODS
+from ebm_refine.settings import resolve
+
+SHARED = ("num_images", "seeds", "sha256", "extractor", "title", "weights")
+
+
+def choice_of(measured: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The `choice` and the `defaults` entries of a config. Raises InputError where the results cannot be compared."""
+    first = measured[0]
+    for results in measured:
+        if results["reference"]["split"] != "holdout":
+            raise InputError(f"settings are chosen on holdout; these results are on {results['reference']['split']!r}")
+        for name in SHARED:
+            if results[name] != first[name]:
+                raise InputError(f"results differ in {name}: {first[name]} and {results[name]}")
+    base = next(row for row in first["rows"] if row["method"] == "base")
+    # A default is a method with its settings; beta is no setting of a method, and controls are no methods.
+    rows = [row for results in measured for row in results["rows"] if row["method"] in METHODS and row.get("beta", 1.0) == 1.0]
+    if not rows:
+        raise InputError("the results hold no row of a method at beta 1")
+    rows.sort(key=lambda row: row["frechet_distance"]["mean"])
+    defaults: dict[str, Any] = {"method": rows[0]["method"], "ratio": rows[0]["ratio"]}
+    for row in rows:
+        defaults.setdefault(row["method"], _settings(row))
+    choice = {
+        "split": "holdout",
+        **{name: first[name] for name in SHARED if name != "weights"},
+        "rows": [_told(row) for row in (base, *rows)],
+    }
+    return choice, defaults
+
+
+def _settings(row: dict[str, Any]) -> dict[str, Any]:
+    given = {name: row[name] for name in ("eps", "n_steps", "temperature") if row.get(name) is not None}
+    return {**given, **{name: value for name, value in row.get("options", {}).items() if value is not None}}
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    setting = ", ".join(f"{name} {value}" for name, value in _settings(row).items())
+    told = {"method": row["method"], "ratio": row.get("ratio", "–"), "setting": setting or "–"}
+    shares = {name: row[name]["mean"] for name in ("precision", "recall") if name in row}
+    return {**told, "value": row["frechet_distance"]["mean"], **shares}
+
+
+def choose(folder: Path, files: list[Path]) -> dict[str, Any]:
+    """Write the choice into the folder's config and card; returns the new defaults."""
+    checkpoint = load_checkpoint(folder)
+    measured = [json.loads(file.read_text()) for file in files]
+    if any(results["weights"] != checkpoint.hashes for results in measured):
+        raise InputError(f"the results were measured on other weights than {folder} holds")
+    choice, defaults = choice_of(measured)
+    config = {**checkpoint.config, "choice": choice, "defaults": {**checkpoint.config.get("defaults", {}), **defaults}}
+    for method in choice["rows"][1:]:
+        resolve(checkpoint.name, config, method=method["method"])  # what stands there has to be loadable
+    card = model_card({**config, "name": checkpoint.name})
+    for name, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(content)
+    return defaults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("results", type=Path, nargs="+")
+    chosen = parser.parse_args()
+    try:
+        print(json.dumps(choose(chosen.folder, chosen.results)))
+    except InputError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

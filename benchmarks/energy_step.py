@@ -1,0 +1,52 @@
+"""Seconds of a training step of an energy over its floor: K forward-plus-gradient passes and one update of the weights.
+
+    python benchmarks/energy_step.py [--batch 128] [--repeats 15]
+
+The floor does nothing else: no replay buffer, no noise, no moves, no clipping, no logging. The step is the one that
+`training.energy` runs. Both are timed in turns; medians are printed with their ratio, as JSON with machine and versions.
+"""
+
+import argparse
+import json
+
+import torch
+from speed import interleaved, machine
+
+from ebm_refine.networks.energy_cnn import EnergyCNN
+from ebm_refine.training.energy import EnergyRecipe, ReplayBuffer, contrastive_loss, diverged, energy_step, source_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=15)
+    chosen = parser.parse_args()
+    torch.manual_seed(0)
+    recipe = EnergyRecipe(epochs=1, batch_size=chosen.batch)
+    network, bare = EnergyCNN(), EnergyCNN()
+    adam, bare_adam = (torch.optim.Adam(one.parameters(), lr=recipe.rate, betas=(0.0, 0.999)) for one in (network, bare))
+    buffer = ReplayBuffer(recipe.buffer, (1, 28, 28), recipe.bounds, source_of(0, 0, "cpu"))
+    real, fake = 2 * torch.rand(2, chosen.batch, 1, 28, 28) - 1
+
+    def step() -> None:
+        diverged(energy_step(network, adam, buffer, recipe, real, source_of(0, 1, "cpu")), recipe)
+
+    def floor() -> None:
+        bare.requires_grad_(False)
+        position = fake.clone().requires_grad_()
+        for _ in range(recipe.chain_steps):
+            torch.autograd.grad(bare(position).sum(), position)
+        bare.requires_grad_(True)
+        loss, _ = contrastive_loss(bare, real, fake, recipe.alpha)
+        bare_adam.zero_grad(set_to_none=True)
+        loss.backward()
+        bare_adam.step()
+
+    seconds = interleaved({"floor": floor, "step": step}, chosen.repeats)
+    ratio = round(seconds["step"] / seconds["floor"], 3)
+    print(json.dumps({"batch": chosen.batch, "mcmc_steps": recipe.chain_steps, "seconds": seconds, "step_over_floor": ratio,
+                      **machine()}, indent=1))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Committed results as Markdown: one function a file of `benchmarks/results`, for `readme_tables.py`."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+STEP_COLUMNS = {
+    "step of networks as stored": "step_bare_over_floor",
+    "prepared gradient": "gradient_over_floor",
+    "prepared step": "step_over_floor",
+    "prepared step, bf16": "step_bf16_over_floor",
+    "torchebm": "torchebm_over_floor",
+    "ebmkit": "ebmkit_over_floor",
+}
+DIGIT_COLUMNS = {
+    "frechet_distance": ("Fréchet distance", 2),
+    "inception_style_score": ("Inception-style score", 2),
+    "mean_confidence": ("confidence", 3),
+    "classes": ("classes", 1),
+    "histogram_divergence": ("KL of classes to uniform", 3),
+}
+
+
+def speed(results: dict[str, Any]) -> str:
+    """A sampling step beside its floor and its peers, and whole runs beneath."""
+    shown = {title: key for title, key in STEP_COLUMNS.items() if any(key in row for row in results["rows"])}
+    native = "native" if results["native_bfloat16"] else "no native"
+    words = (
+        f"`{results['model']}`, {results['machine']}, {results['threads']} threads, torch {results['torch']}, {native} bf16; "
+        "medians of one interleaved run. The floor is generator, discriminator and gradient of the networks as stored; times "
+        "are shares of it."
+    )
+    head = [
+        "batch",
+        "floor, s",
+        *shown,
+        "noise and bookkeeping / prepared gradient",
+        "MALA: ebmkit / ours",
+        "one at a time / batched",
+    ]
+    rows = [
+        [
+            row["batch"],
+            f"{row['seconds']['floor']:.4f}",
+            *(number(row.get(key), 2) for key in shown.values()),
+            f"{100 * row['added_to_gradient']:.1f} %",
+            number(row.get("ebmkit_mala_over_ours"), 2),
+            number(row["one_at_a_time_over_batched"], 2),
+        ]
+        for row in results["rows"]
+    ]
+    return page(words, grid(head, rows), whole_runs(results) if "evaluate" in results else "")
+
+
+def whole_runs(results: dict[str, Any]) -> str:
+    whole, start = results["evaluate"], results["startup"]
+    peaks = ", ".join(f"{peak:.0f} MB with {steps} steps" for steps, peak in results["peak_memory_mb"].items())
+    first, second = (run["seconds"] for run in start["refine_16x20"][:2])
+    return (
+        f"`evaluate`, {whole['num_images']} images by {whole['n_steps']} steps with features and distances: "
+        f"{whole['images_a_second']} images a second. Peak memory of a process that refines 16 images: {peaks}. Start to "
+        f"served page {start['start_to_page_s']:.1f} s; 16 images by 20 steps over HTTP: {first:.1f} s, then {second:.1f} s."
+    )
+
+
+def precision(results: dict[str, Any]) -> str:
+    """Whether bfloat16 changes the law."""
+    head = ["ratio", "sd of r", "sd of the change, nats", "effective share after reweighting", "median error of the gradient",
+            "MALA accepts, fp32", "bf16", "s.e. of the difference"]  # fmt: skip
+    rows = [
+        [
+            name,
+            f"{row['ratio_sd']:.2f}",
+            f"{row['difference_sd']:.3f}",
+            f"{row['effective_sample_share']:.2%}",
+            f"{row['gradient_error_median']:.1%}",
+            f"{row['mala_accepts_fp32']:.3f}",
+            f"{row['mala_accepts_bf16']:.3f}",
+            f"{row['mala_difference_error']:.3f}",
+        ]
+        for name, row in results["ratios"].items()
+    ]
+    words = (
+        f"`{results['model']}`, bf16 against fp32 over {results['num_images']} latents; MALA over {results['chains']} chains "
+        f"of {results['steps']} steps. {results['machine']}, torch {results['torch']}."
+    )
+    return page(words, grid(head, rows))
+
+
+def mnist(results: dict[str, Any]) -> str:
+    """The MNIST models before and after their own samplers, and what was asked of the energies."""
+    real = results["real"]
+    words = (
+        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), N = {results['num_images']}, seeds "
+        f"{listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real digits at this N: Fréchet floor "
+        f"{results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, Inception-style score "
+        f"{real['inception_style_score']:.2f}."
+    )
+    rows, asked = [], []
+    for name, model in results["models"].items():
+        summary = model["summary"]
+        for side in ("before", "after"):
+            told = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in DIGIT_COLUMNS.items()]
+            rows.append(
+                [f"`{name}`", side, *told, number(summary.get(f"energy_{side}"), 2), number(summary.get("energy_real"), 2)]
+            )
+        if "chains_from_noise" in summary:
+            chains = summary["chains_from_noise"]
+            areas = ", ".join(f"{what.replace('_', ' ')} {area:.3f}" for what, area in summary["aurocs"].items())
+            asked.append(
+                f"`{name}`: {chains['num_images']} chains from noise: mean confidence {chains['mean_confidence']:.3f} "
+                f"in {chains['classes']} classes. Area under the ROC curve of unseen digits against: {areas}."
+            )
+    head = ["model", "side", *(title for title, _ in DIGIT_COLUMNS.values()), "mean energy", "of real digits"]
+    return page(words, grid(head, rows), "\n\n".join(asked))
+
+
+def toys(results: dict[str, Any]) -> str:
+    """Points in the plane before and after, by model or by experiment."""
+    words = (
+        f"N = {results['num_points']}, seeds {listed(results['seeds'])}. Distance: earth mover's, to data, over that of data "
+        "to data. High quality: within four widths of a component. p: chi-square of the modes' weights, smallest of the seeds."
+    )
+    head = ["model", "method", "distance before", "after", "high quality before", "after", "modes after", "p after"]
+    rows = []
+    for row in results["rows"]:
+        settings, before, after = row["settings"], row["before"], row["after"]
+        given = [f"{name} {settings[name]:g}" for name in ("eps", "n_steps") if settings.get(name) is not None]
+        chances = [p for p in after["p_values"] if p is not None]
+        rows.append(
+            [
+                f"{row['title']}: `{row['model']}`" if "title" in row else f"`{row['model']}`",
+                ", ".join([settings["method"], *given]),
+                f"{before['over_floor']:.2f}",
+                f"{after['over_floor']:.2f}" if math.isfinite(after["over_floor"]) else "flown apart",
+                f"{before['high_quality']:.2%}",
+                f"{after['high_quality']:.2%}",
+                f"{min(after['recovered'])} of {row['modes']}" if row["modes"] > 1 else "–",
+                f"{min(chances):.2g}" if chances else "–",
+            ]
+        )
+    return page(words, grid(head, rows))
+
+
+def toy_weights(results: dict[str, Any]) -> str:
+    """Which methods mend wrong weights over 25 modes."""
+    words = (
+        f"25 Gaussians, generator with weights 1 to 4, exact discriminator: {results['num_points']} points, one draw a chain, "
+        f"seeds {listed(results['seeds'])}. The law's own share of high quality is {results['high_quality_ceiling']:.3%}."
+    )
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for row in results["rows"]:
+        by_method.setdefault(f"{row['settings']['method']}, n_steps {row['settings']['n_steps']}", []).append(row)
+    rows = [
+        [
+            method,
+            f"{min(run['recovered'] for run in runs)} of {runs[0]['modes']}",
+            listed(f"{run['high_quality']:.3%}" for run in runs),
+            listed(f"{run['p_value']:.2g}" for run in runs),
+        ]
+        for method, runs in by_method.items()
+    ]
+    return page(words, grid(["method", "modes", "high quality", "p of equal weights"], rows))
+
+
+def toy_sweep(results: dict[str, Any]) -> str:
+    """A GAN with an energy over architecture, step size and number of steps."""
+    words = (
+        f"GAN with an energy, {results['dataset_title']}: earth mover's distance over its floor after K Langevin steps; flown "
+        f"apart: a hundred floors or more. N = {results['num_points']}, seeds {listed(results['seeds'])}; trained with "
+        f"K = {results['trained_with']['mcmc_steps']}, eps {results['trained_with']['eps']:g}."
+    )
+    rows = [
+        [
+            row["architecture"],
+            f"{row['eps']:g}",
+            *("flown apart" if value is None else f"{value:.2f}" for value in row["over_floor"].values()),
+        ]
+        for row in results["rows"]
+    ]
+    head = ["networks", "eps", *(f"K = {count}" for count in results["rows"][0]["over_floor"])]
+    return page(words, grid(head, rows))
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def page(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def plus_minus(value: dict[str, float], digits: int) -> str:
+    return f"{value['mean']:.{digits}f} ± {value['sd']:.{digits}f}"
+
+
+RENDERERS = {
+    "speed": speed,
+    "precision": precision,
+    "mnist": mnist,
+    "toys-models": toys,
+    "toys-experiments": toys,
+    "toys-weights": toy_weights,
+    "toys-sweep": toy_sweep,
+}

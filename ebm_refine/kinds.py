@@ -1,0 +1,34 @@
+"""What kinds of models there are, and by which law each is sampled.
+
+A law is "pair" (latents under a prior and a log ratio), "energy" (an energy of the data themselves, chains begin in noise) or
+"joint" (the same energy, chains begin in a generator's samples). A model of points is any of these, as its parts tell.
+"""
+
+from typing import Any
+
+KINDS = ("pair", "energy", "joint", "rbm", "dbn", "points", "features")
+_ROLES = {
+    "pair": ("generator", "discriminator"),
+    "energy": ("energy",),
+    "joint": ("generator", "energy"),
+    "features": ("features",),
+}
+
+
+def law_of(config: dict[str, Any]) -> str:
+    """The law of a model with this config; of kinds that have none of the three, the kind itself."""
+    if config["kind"] != "points":
+        return config["kind"]
+    if "energy" not in config["parts"]:
+        return "pair"
+    return "joint" if "generator" in config["parts"] else "energy"
+
+
+def needed_roles(config: dict[str, Any]) -> tuple[str, ...]:
+    """The roles of the networks without which a model with this config cannot be used."""
+    return _ROLES.get(law_of(config), ())
+
+
+def is_points(config: dict[str, Any]) -> bool:
+    """Whether samples are points (N, d) float32 rather than images (N, C, H, W) uint8."""
+    return config["kind"] == "points"

@@ -1,0 +1,74 @@
+"""Networks that give a log density ratio: a small one of its own, and a new head on a discriminator's frozen features.
+
+The first is smooth (SiLU), since samplers follow the gradient of r, and without batch norm, so that r of an image depends on
+that image alone. A fresh network of either sort says r = 0 everywhere, the ratio that knows nothing.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from ebm_refine.networks.dcgan import DCGANDiscriminator
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class RatioNetwork(nn.Module):
+    """Images (B, channels, H, W) in [-1, 1] -> r (B,): stages that halve it, their mean over places, two linear layers."""
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 96), channels: int = 3, hidden: int = 64):
+        super().__init__()
+        pairs = zip((channels, *widths), widths, strict=False)
+        self.stages = nn.Sequential(*(RatioStage(before, after) for before, after in pairs))
+        self.hidden = nn.Linear(widths[-1], hidden)
+        self.act = nn.SiLU()
+        self.last = _zeroed(nn.Linear(hidden, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.act(self.hidden(self.stages(images).mean(dim=(2, 3))))).squeeze(1)
+
+
+class RatioStage(nn.Module):
+    """(B, before, H, W) -> (B, after, H / 2, W / 2): a convolution that halves, and a residual one that begins at zero."""
+
+    def __init__(self, before: int, after: int):
+        super().__init__()
+        self.halve = nn.Conv2d(before, after, 4, 2, 1)
+        self.residual = _zeroed(nn.Conv2d(after, after, 3, 1, 1))
+        self.act = nn.SiLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.act(self.halve(images))
+        return hidden + self.residual(self.act(hidden))
+
+
+class RatioHead(nn.Module):
+    """Images (B, channels, S, S) in [-1, 1] -> r (B,): a DCGAN discriminator's layers but the last, and a small head on them.
+
+    All arguments but `hidden` are those of the `DCGANDiscriminator` whose layers `body` holds; only the head is to be trained.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (64, 128, 256),
+        channels: int = 3,
+        norm: str = "none",
+        bias: bool = True,
+        head_kernel: int = 4,
+        hidden: int = 64,
+    ):
+        super().__init__()
+        self.body = DCGANDiscriminator(widths, channels, norm, bias, head_kernel).main[:-1]
+        self.hidden = nn.Conv2d(widths[-1], hidden, 1)
+        self.act = nn.SiLU()
+        self.last = _zeroed(nn.Conv2d(hidden, 1, head_kernel))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.act(self.hidden(self.body(images)))).mean(dim=(1, 2, 3))
+
+
+def _zeroed(layer: Layer) -> Layer:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

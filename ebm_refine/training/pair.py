@@ -1,0 +1,82 @@
+"""From a GAN recipe to a finished pair: train, train D alone, calibrate, report, save."""
+
+from typing import Any
+
+import torch
+
+from ebm_refine.card import model_card
+from ebm_refine.checkpoints import Part, save_checkpoint
+from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.features import features_for
+from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
+from ebm_refine.targets import REAL_RATIOS
+from ebm_refine.training.data import load_images
+from ebm_refine.training.gan import GANRecipe, train_discriminator_alone, train_gan
+from ebm_refine.training.job import Job, record
+from ebm_refine.training.run import Run, place
+from ebm_refine.training.scores import generated, ratio_entries
+from ebm_refine.training.wgan import WGANRecipe, train_critic_alone, train_wgan
+
+
+def gan_pair(
+    job: Job,
+    *,
+    name: str,
+    title: str,
+    dataset: str,
+    shape: list[int],
+    generator: tuple[str, dict[str, Any]],
+    discriminator: tuple[str, dict[str, Any]],
+    recipe: GANRecipe | WGANRecipe,
+    defaults: dict[str, Any],
+) -> None:
+    """Train a pair of the DCGAN family by `recipe`, whose kind tells the losses, and write its checkpoint to `job.folder`.
+
+    The generator that ships is the averaged one at its lowest holdout distance; the discriminator, or critic, is trained on
+    alone against it. `generator` and `discriminator` are (architecture, arguments); `defaults` go into the config.
+    """
+    extractor = features_for(dataset)
+    train_set, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
+    torch.manual_seed(job.seed)
+    g, d = DCGANGenerator(**generator[1]), DCGANDiscriminator(**discriminator[1])
+    initialise(g)
+    initialise(d)
+
+    def distance(network: DCGANGenerator) -> float:
+        return frechet_distance(extractor(generated(network, 2500, job.seed, job.device)), extractor.references["holdout"])
+
+    train: Any = train_wgan if isinstance(recipe, WGANRecipe) else train_gan
+    train_alone: Any = train_critic_alone if isinstance(recipe, WGANRecipe) else train_discriminator_alone
+    best = train(g, d, recipe, train_set, job.run, job.seed, job.device, distance)
+    g.load_state_dict(best["generator"])
+    d.load_state_dict(best["discriminator"])
+    # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
+    alone_run = Run(job.run.folder / f"alone-{best['step']}", resume=True)
+    alone = train_alone(g, d, recipe, train_set, holdout, alone_run, job.seed, job.device)
+    for network in (g, d):
+        place(network, "cpu", torch.contiguous_format)
+        network.eval().requires_grad_(False)
+
+    output = {"discriminator_output": "critic" if isinstance(recipe, WGANRecipe) else "logit"}
+    entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout, generated(g, len(holdout), job.seed + 1))
+    config = {
+        "kind": "pair",
+        "title": title,
+        "prior": {"name": "normal", "dim": generator[1]["latent"]},
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        **output,
+        "defaults": defaults,
+        **entries,
+        "holdout_distance": {
+            "value": best["distance"],
+            "num_images": 2500,
+            **extractor.describe(),
+        },
+        "training": {
+            **record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
+            "steps_run": recipe.steps,
+            "alone": alone,
+        },
+    }
+    parts = {"generator": Part(*generator, g), "discriminator": Part(*discriminator, d)}
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), {REAL_RATIOS: real_ratios})

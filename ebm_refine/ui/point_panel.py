@@ -1,0 +1,61 @@
+"""The numbers of points in the plane: distance to the data with its floor, modes, their weights, quality."""
+
+import html
+import math
+from typing import Any
+
+CHANCE = 0.01
+
+
+def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
+    """A kind ("better", "worse", "same") and one sentence on the distance to the data, beyond three deviations of its floor."""
+    distance, floor = metrics["earth_movers_distance"], metrics["earth_movers_distance"]["floor"]
+    change = distance["after"] - distance["before"]
+    noise = 3 * floor["sd"]
+    if change < -noise:
+        return "better", "Better: the points came closer to the data than chance explains."
+    if change > noise or math.isnan(change):
+        return "worse", "Worse: the points went further from the data than chance explains."
+    return "same", f"No difference in distance to the data that can be told with {distance['num_points']} points."
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Before, after, and what the data themselves give."""
+    distance, before, after = metrics["earth_movers_distance"], metrics["modes"]["before"], metrics["modes"]["after"]
+    floor = distance["floor"]
+    ceiling = metrics["high_quality_ceiling"]
+    rows = [
+        ("earth mover's distance to data", _number(distance["before"]), _number(distance["after"]),
+         f"{_number(floor['mean'])} ± {_number(floor['sd'])}"),
+        ("over the floor", *(_number(distance[side] / floor["mean"]) for side in ("before", "after")), "1"),
+        ("modes recovered", *(f"{side['recovered']} of {side['modes']}" for side in (before, after)), str(after["modes"])),
+        ("high quality", *(f"{side['high_quality']:.2%}" for side in (before, after)), f"{ceiling:.3%}" if ceiling else "–"),
+    ]  # fmt: skip
+    if after["p_value"] is not None:
+        rows.append(("weights over modes, p", *(_chance(side["p_value"]) for side in (before, after)), f"&gt; {CHANCE}"))
+    if after["spread"] is not None:
+        rows.append(("width of modes", *(_number(side["spread"]) for side in (before, after)), "1"))
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("", "before", "after", "data themselves"))
+    body = "".join(f"<tr><th scope='row'>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+                   for name, *cells in rows)  # fmt: skip
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def small_print(metrics: dict[str, Any]) -> str:
+    """What the numbers are."""
+    count = metrics["earth_movers_distance"]["num_points"]
+    text = (
+        f"{metrics['num_points']} points, one a chain. The earth mover's distance is that of {count} points to as many fresh "
+        "ones of the data; its floor is the same between data and data. High quality is within 4 component widths of the "
+        "nearest component; p is that of the chi-square of the counts by mode: small where the weights are wrong. No energy "
+        "is among these numbers: a sampler lowers it by construction."
+    )
+    return f"<p class='small'>{html.escape(text)}</p>"
+
+
+def _chance(p_value: float | None) -> str:
+    return "–" if p_value is None else f"{p_value:.2g}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}".replace("-", "−")
