@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from ebm_refine.checkpoints import Checkpoint, load_checkpoint, read_config
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.hub import load_from_hub
-from ebm_refine.parameters import shorten
+from ebm_refine.parameters import listed, shorten
 from ebm_refine.settings import methods_of
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -57,7 +57,7 @@ def load(name_or_path_or_hub_id: str | Path) -> Checkpoint:
         return load_checkpoint(Path(name))
     if isinstance(name, str) and "/" in name and not name.startswith(("/", ".", "~")):
         return load_from_hub(name, [model.name for model in models if model.methods])
-    raise InputError(f"model must be one of {', '.join(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")
+    raise InputError(f"model must be one of {listed(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")
 
 
 def _is_folder(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ebm_refine.card import model_card
 from ebm_refine.checkpoints import Checkpoint, load_checkpoint, read_config, weights_files
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.parameters import shorten
+from ebm_refine.parameters import listed, shorten
 
 TIMEOUT = 5.0  # seconds without an answer to the first request; also for each later one
 MAX_RESTARTS = 3
@@ -66,7 +66,7 @@ def fetch(wanted: HubName, alternatives: Iterable[str] = ()) -> Path:
         return _download(wanted, local_only=True)
     except LocalEntryNotFoundError:
         pass
-    instead = f", or use an embedded model: {', '.join(alternatives)}" if alternatives else ""
+    instead = f", or use an embedded model: {listed(alternatives)}" if alternatives else ""
     if constants.is_offline_mode():
         raise InputError(
             f"model {_title(wanted)!r} is not in the local Hub cache and HF_HUB_OFFLINE forbids fetching it; unset it{instead}"

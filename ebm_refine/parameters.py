@@ -1,6 +1,7 @@
 """The type of one parameter row. Page controls, command-line flags, the API's schema and validation all read these rows."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,12 @@ class Parameter:
 
     def _refuse(self, value: Any) -> InputError:
         return InputError(f"{self.name} must be {self.allowed}; got {shorten(value)}")
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names for a sentence: all of them up to `most`, else the first ones and how many there are."""
+    names = list(names)
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])}, … ({len(names)} in all)"
 
 
 def shorten(value: Any, limit: int = 60) -> str:

@@ -205,7 +205,7 @@ def test_stein_discrepancy_of_nothing_is_no_number_and_of_wrong_shapes_refused()
 def test_a_run_is_set_against_its_law_by_the_score(tiny_pair):
     """The same number as by hand, with the score of exp(-E / T); also of a method that carries no gradient."""
     for method, temperature in (("langevin", 0.5), ("i-sir", None)):
-        result = refine(tiny_pair, method, n_steps=3, num_images=20, temperature=temperature, eps=0.05)
+        result = refine(tiny_pair, method, n_steps=3, num_images=20, temperature=temperature, eps=0.05, precision="fp32")
         _, grad = target_of(result.checkpoint, result.settings.ratio).energy_and_grad(result.positions)
         expected = stein_discrepancy(result.positions, -grad / (temperature or 1.0))
         assert result.diagnostics["stein_discrepancy"] == pytest.approx(expected.value)
@@ -226,7 +226,7 @@ def test_prior_samples_are_in_their_law_and_moved_ones_are_not(tiny_pair):
 
 @pytest.mark.parametrize("method", ["langevin", "tempering"])
 def test_gradient_norm_along_the_chain_is_that_of_the_positions(tiny_pair, method):
-    result = refine(tiny_pair, method, eps=0.05, n_steps=3, num_images=9)
+    result = refine(tiny_pair, method, eps=0.05, n_steps=3, num_images=9, precision="fp32")
     target = target_of(result.checkpoint, result.settings.ratio)
     for frame in result.frames:
         _, grad = target.energy_and_grad(frame.positions)

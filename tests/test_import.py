@@ -1,6 +1,7 @@
 """`import`: public DCGAN pairs give, as checkpoints, what the modules they came from gave; anything else is refused."""
 
 import collections
+import copy
 import itertools
 import json
 import pickle
@@ -115,13 +116,16 @@ def saved(folder, generator, discriminator, wrap=lambda state: state):
 
 
 def see_that_outputs_agree(checkpoint, generator, discriminator, latent=10):
-    latents = torch.randn(6, latent, generator=torch.Generator().manual_seed(1))
+    """In float64, since the order of float32 sums differs from processor to processor."""
+    latents = torch.randn(6, latent, generator=torch.Generator().manual_seed(1)).double()
+    generator, discriminator = (module.double() for module in (generator, discriminator))
+    networks = {role: copy.deepcopy(network).double() for role, network in checkpoint.networks.items()}
     with torch.no_grad():
         flat = any(isinstance(module, nn.Linear) for module in generator.modules())
         images = generator(latents if flat else latents[:, :, None, None])
         probability = discriminator(images).flatten()
-        ours = checkpoint.networks["generator"](latents)
-        logits = checkpoint.networks["discriminator"](images)
+        ours = networks["generator"](latents)
+        logits = networks["discriminator"](images)
     assert images.std() > 0.05
     assert logits.std() > 0.01, "too flat a discriminator to tell"
     torch.testing.assert_close(ours, images, rtol=1e-4, atol=1e-5)

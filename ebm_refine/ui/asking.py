@@ -12,7 +12,7 @@ from ebm_refine import answers
 from ebm_refine.answers import Chains, EnergyModel, Moment
 from ebm_refine.catalogue import ModelInfo, list_models, load
 from ebm_refine.errors import InputError
-from ebm_refine.parameters import Parameter, shorten
+from ebm_refine.parameters import Parameter, listed, shorten
 from ebm_refine.questions import masks, reading
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.space import borrows_gpu
@@ -117,9 +117,7 @@ def model_asked(name: Any) -> ModelInfo:
     """The embedded energy of that name. Raises InputError."""
     models = energy_models()
     if not isinstance(name, str) or name not in models:
-        raise InputError(
-            f"model must be one of {', '.join(models) or '(no energy of digits is embedded)'}; got {shorten(name)}"
-        )
+        raise InputError(f"model must be one of {listed(models) or '(no energy of digits is embedded)'}; got {shorten(name)}")
     return models[name]
 
 

@@ -14,7 +14,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.kinds import is_points
 from ebm_refine.landscape import Landscape, landscape, windows
 from ebm_refine.metrics.points import REFERENCE_SEED, compare_points
-from ebm_refine.parameters import shorten
+from ebm_refine.parameters import listed, shorten
 from ebm_refine.pipeline import Frame, RefineResult, decode, stream
 from ebm_refine.points import load_points
 from ebm_refine.samplers.driver import MAX_FRAMES
@@ -57,7 +57,7 @@ def toy_named(name: Any) -> ModelInfo:
     """Raises InputError where no such model of points is embedded."""
     models = toy_models()
     if not isinstance(name, str) or name not in models:
-        raise InputError(f"model must be one of {', '.join(models) or '(none embedded)'}; got {shorten(name)}")
+        raise InputError(f"model must be one of {listed(models) or '(none embedded)'}; got {shorten(name)}")
     return models[name]
 
 

@@ -18,7 +18,7 @@ from ebm_refine.catalogue import ModelInfo, list_models, load
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 from ebm_refine.kinds import is_points
-from ebm_refine.parameters import shorten
+from ebm_refine.parameters import listed, shorten
 from ebm_refine.pipeline import Frame, RefineResult, decode, picture, stream
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.space import borrows_gpu
@@ -85,7 +85,7 @@ def model_named(name: Any) -> ModelInfo:
     """The embedded model of that name; paths and Hub ids are for the library, not for visitors."""
     models = refinable_models()
     if not isinstance(name, str) or name not in models:
-        raise InputError(f"model must be one of {', '.join(models) or '(none embedded)'}; got {shorten(name)}")
+        raise InputError(f"model must be one of {listed(models) or '(none embedded)'}; got {shorten(name)}")
     return models[name]
 
 
