@@ -2,16 +2,18 @@
 
 Batch norms are folded into the convolutions before them; the first transposed convolution of a latent, which has one place
 only, becomes a matrix product; weights lie channels-last. In float32, results differ from the original's by rounding only.
-In bfloat16 the inner convolutions compute in it, while whatever a network takes in and gives out stays float32.
+In bfloat16 the convolutions compute in it, while whatever a network takes in and gives out stays float32.
 `benchmarks/speed.py` sets the pipeline's step beside the bare networks, `benchmarks/precision.py` the laws of the two formats.
 """
 
 import copy
-from typing import Any
+from functools import partial
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -23,7 +25,7 @@ def prepare(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module
     """A copy of `network` for inference: in eval mode, frozen, float32 in and out, cheaper to run; the original is left alone.
 
     A batch norm is folded where it directly follows a (transposed) convolution in a Sequential. `dtype` float32 or bfloat16 is
-    that of the convolutions between the network's first layer and its last.
+    that of the convolutions after the network's first layer, save one that gives a single number.
     """
     prepared = copy.deepcopy(network).eval().requires_grad_(False)
     for module in list(prepared.modules()):
@@ -76,18 +78,61 @@ def _shorten_stem(layers: nn.Sequential) -> None:
 
 
 def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
-    """The inner convolutions to `dtype`, and every layer's input to the type of its weights.
+    """The convolutions after the first layer to `dtype`; every layer takes and gives what the weights around it are in.
 
-    The first and the last layer are a few percent of the work, and rounding there is most of what would change: positions
-    and images are their inputs, images and energies what they give.
+    The first layer and one that gives a single number are a few percent of the work, and rounding there is most of what would
+    change: they take in positions and images, and give energies. What follows a layer is computed in the next one's type, so
+    that activations move half as many bytes; the network's own output is float32.
     """
     weighted = [layer for layer in network.modules() if isinstance(getattr(layer, "weight", None), Tensor)]
-    for layer in weighted[1:-1]:
-        if isinstance(layer, _CONVOLUTIONS):
+    for layer in weighted[1:]:
+        if isinstance(layer, _CONVOLUTIONS) and layer.out_channels > 1:
             layer.to(dtype)
-    for layer in weighted:
+    following: list[Any] = [layer.weight.dtype for layer in weighted[1:]] + [torch.float32]
+    for layer, given in zip(weighted, following, strict=False):
         layer.register_forward_pre_hook(_take_in_own_type)
+        layer.register_forward_hook(partial(_give_in_type, given))
+    for name, layer in list(network.named_modules())[1:]:
+        if layer is weighted[0] and _is_plain_convolution(layer) and following[0] == dtype:
+            network.set_submodule(name, Entry(layer, dtype))
+
+
+def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(layer, nn.Conv2d) and (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 
 def _take_in_own_type(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (inputs[0].to(layer.weight.dtype), *inputs[1:])
+
+
+def _give_in_type(dtype: torch.dtype, layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.to(dtype)
+
+
+class Entry(nn.Module):
+    """The first convolution of images: its sums in float32, given on in a narrower type, and the gradient to images in that.
+
+    The way back costs four times as much in float32, and no rounding there changes an energy.
+    """
+
+    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
+        super().__init__()
+        self.weight, self.bias, self.stride, self.padding = layer.weight, layer.bias, layer.stride, layer.padding
+        self.register_buffer("narrow", layer.weight.detach().to(dtype))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _Narrowing.apply(images.float(), self.weight, self.bias, self.narrow, self.stride, self.padding)
+
+
+class _Narrowing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, narrow: Tensor, *how: Any) -> Tensor:
+        ctx.save_for_backward(narrow)
+        ctx.size, ctx.how = images.shape, how
+        return F.conv2d(images, weight, bias, *how).to(narrow.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (narrow,) = ctx.saved_tensors
+        back = conv2d_input(ctx.size, narrow, grads[0], *ctx.how)
+        return back.float(), None, None, None, None, None

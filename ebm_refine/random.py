@@ -9,12 +9,14 @@ import math
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _LOW = 0xFFFFFFFF
 _MULTIPLY = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
+_MULTIPLIERS, _HALF = np.array(_MULTIPLY, dtype=np.uint64)[:, None, None], np.uint64(32)
 
 
 class Stream(IntEnum):
@@ -64,6 +66,8 @@ def philox(seed: int, index: Tensor, stream: int, step: int | Tensor, lanes: int
     seed in [0, 2**64), index (B,) int64 in [0, 2**32), step a number or an int64 scalar on the same device; block b uses lanes
     b * lanes … (b + 1) * lanes - 1.
     """
+    if index.device.type == "cpu" and not isinstance(step, Tensor):
+        return _philox_on_cpu(seed, index, stream, step, lanes, block)
     device = index.device
     lane = torch.arange(block * lanes, (block + 1) * lanes, device=device).expand(len(index), lanes)
     # Words 0 and 2 of the counter, which are multiplied, and words 1 and 3, which are not: half as many operations so.
@@ -78,6 +82,19 @@ def philox(seed: int, index: Tensor, stream: int, step: int | Tensor, lanes: int
         product = (turned * multiply).flip(0)
         turned, still = ((product >> 32) & _LOW) ^ still ^ key, product & _LOW
     return torch.stack([turned, still], dim=1).movedim(2, 0).flatten(1)
+
+
+def _philox_on_cpu(seed: int, index: Tensor, stream: int, step: int, lanes: int, block: int) -> Tensor:
+    """The same words by NumPy: of a few chains all the time is spent in calls, and its calls cost a third of PyTorch's."""
+    turned, still = (np.empty((2, len(index), lanes), dtype=np.uint64) for _ in range(2))
+    turned[0], turned[1] = index.numpy()[:, None], step
+    still[0], still[1] = int(stream), np.arange(block * lanes, (block + 1) * lanes)
+    for number in range(10):
+        product = (turned * _MULTIPLIERS)[::-1]
+        keys = [(half + number * weyl) & _LOW for half, weyl in zip((seed & _LOW, seed >> 32), _WEYL, strict=True)]
+        key = np.array(keys, dtype=np.uint64)[:, None, None]
+        turned, still = (product >> _HALF) ^ still ^ key, product & np.uint64(_LOW)
+    return torch.from_numpy(np.stack([turned, still], axis=1).transpose(2, 0, 1, 3).reshape(len(index), -1).astype(np.int64))
 
 
 def _filled(value: int | Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.ratio import RatioHead, RatioNetwork
-from ebm_refine.preparation import Stem, prepare
+from ebm_refine.preparation import Entry, Stem, prepare
 from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.langevin import langevin
@@ -124,11 +124,23 @@ def test_bfloat16_is_inside_only_and_near(build, shape):
         assert 0 < error < 0.1
 
 
-def test_the_first_and_the_last_layer_keep_float32():
-    for network in (DCGANGenerator(8, (16, 8, 8)), DCGANDiscriminator((8, 8, 16))):
+def test_what_takes_in_positions_and_what_gives_energies_keeps_float32():
+    for network, last in ((DCGANGenerator(8, (16, 8, 8)), torch.bfloat16), (DCGANDiscriminator((8, 8, 16)), torch.float32)):
         layers = [m for m in prepare(network, torch.bfloat16).modules() if isinstance(getattr(m, "weight", None), Tensor)]
         kinds = [layer.weight.dtype for layer in layers]
-        assert kinds == [torch.float32, *[torch.bfloat16] * (len(kinds) - 2), torch.float32]
+        assert kinds == [torch.float32, *[torch.bfloat16] * (len(kinds) - 2), last]
+
+
+def test_images_are_taken_in_by_float32_sums_whose_gradient_alone_is_narrow():
+    layer = nn.Conv2d(3, 8, 4, 2, 1)
+    entry = Entry(layer, torch.bfloat16)
+    images, weights = torch.randn(5, 3, 16, 16).requires_grad_(), torch.randn(5, 8, 8, 8).bfloat16()
+    wide = layer(images)
+    assert torch.equal(entry(images), wide.bfloat16())
+    (exact,) = torch.autograd.grad((wide * weights).sum(), images)
+    (narrow,) = torch.autograd.grad((entry(images) * weights).sum(), images)
+    assert narrow.dtype == torch.float32
+    assert 0 < float((narrow - exact).norm() / exact.norm()) < 2**-7
 
 
 def scaled(network: nn.Module, gain: float) -> nn.Module:

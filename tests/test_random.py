@@ -23,8 +23,19 @@ ONES = 0xFFFFFFFF
 def test_known_answers_of_random123(seed: int, counter: tuple[int, int, int, int], words: str) -> None:
     """The kat_vectors of Salmon et al.'s Random123, philox4x32 with 10 rounds: counter = (index, stream, step, lane)."""
     index, stream, step, lane = counter
-    result = philox(seed, torch.tensor([index]), stream, step, lanes=1, block=lane)
-    assert " ".join(f"{word:08x}" for word in result[0].tolist()) == words
+    for number in (step, torch.tensor(step)):  # by NumPy, and in tensor operations as on a GPU
+        result = philox(seed, torch.tensor([index]), stream, number, lanes=1, block=lane)
+        assert result.dtype == torch.int64
+        assert " ".join(f"{word:08x}" for word in result[0].tolist()) == words
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**63 + 12345, 2**64 - 1])
+def test_both_ways_of_computing_it_give_the_same_words(seed: int) -> None:
+    index = torch.tensor([0, 1, 77, ONES])
+    for lanes, block in ((1, 0), (25, 3)):
+        assert torch.equal(
+            philox(seed, index, 4, 10_000, lanes, block), philox(seed, index, 4, torch.tensor(10_000), lanes, block)
+        )
 
 
 def test_a_sample_does_not_depend_on_the_others() -> None:
