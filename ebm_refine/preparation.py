@@ -1,14 +1,15 @@
 """Frozen networks made cheaper to run, without changing what they compute: what sampling needs of them, and nothing else.
 
 Batch norms are folded into the convolutions before them; the first transposed convolution of a latent, which has one place
-only, becomes a matrix product; weights lie channels-last. In float32, results differ from the original's by rounding only.
-In bfloat16 the convolutions compute in it, while whatever a network takes in and gives out stays float32.
-`benchmarks/speed.py` sets the pipeline's step beside the bare networks, `benchmarks/precision.py` the laws of the two formats.
+only, becomes a matrix product, and so does the way back through a last one that gives a number; weights lie channels-last. In
+float32, results differ from the original's by rounding only. In bfloat16 the convolutions compute in it, while whatever a
+network takes in and gives out stays float32. `benchmarks/speed.py` sets the pipeline's step beside the bare networks,
+`benchmarks/precision.py` the laws of the two formats.
 """
 
 import copy
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ def prepare(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module
         if isinstance(module, nn.Sequential):
             _fold(module)
             _shorten_stem(module)
+            _shorten_head(module)
     prepared.requires_grad_(False)
     prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:
@@ -58,6 +60,31 @@ class Stem(nn.Module):
         return F.linear(padded, self.weight, self.bias)[: len(rows)].unflatten(1, self.places).permute(0, 3, 1, 2)
 
 
+class Head(nn.Module):
+    """A convolution without padding to one channel. Where it fits its input once, the way back is an outer product."""
+
+    def __init__(self, layer: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias, self.stride = layer.weight, layer.bias, layer.stride
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.shape[2:] != self.weight.shape[2:]:
+            return F.conv2d(maps, self.weight, self.bias, self.stride)
+        return _OnePlace.apply(maps, self.weight, self.bias)
+
+
+class _OnePlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.conv2d(maps, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (weight,) = ctx.saved_tensors
+        return grads[0] * weight, None, None
+
+
 def _fold(layers: nn.Sequential) -> None:
     before: nn.Module | None = None
     name_before = ""
@@ -77,6 +104,16 @@ def _shorten_stem(layers: nn.Sequential) -> None:
         setattr(layers, name, Stem(first))
 
 
+def _shorten_head(layers: nn.Sequential) -> None:
+    name, last = next(reversed(list(layers.named_children())), ("", None))
+    if isinstance(last, nn.Conv2d) and last.out_channels == 1 and _is_plain(last) and last.padding == (0, 0):
+        setattr(layers, name, Head(last))
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
+
+
 def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
     """The convolutions after the first layer to `dtype`; every layer takes and gives what the weights around it are in.
 
@@ -93,12 +130,8 @@ def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
         layer.register_forward_pre_hook(_take_in_own_type)
         layer.register_forward_hook(partial(_give_in_type, given))
     for name, layer in list(network.named_modules())[1:]:
-        if layer is weighted[0] and _is_plain_convolution(layer) and following[0] == dtype:
+        if layer is weighted[0] and isinstance(layer, nn.Conv2d) and _is_plain(layer) and following[0] == dtype:
             network.set_submodule(name, Entry(layer, dtype))
-
-
-def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return isinstance(layer, nn.Conv2d) and (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 
 def _take_in_own_type(layer: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ for every batch, in any order. Normals are made by Box and Muller's transform in
 
 import math
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -47,9 +47,11 @@ class Draws(NamedTuple):
     def normal(self, shape: tuple[int, ...], stream: Stream = Stream.NOISE, block: int = 0) -> Tensor:
         """(B, *shape) float32, standard normal. `block` numbers several draws of one stream within one step."""
         size = math.prod(shape)
-        first, second = _uniform64(philox(self.seed, self.index, stream, self.step, _lanes(size), block)).chunk(2, dim=1)
-        radius, angle = (-2 * first.log()).sqrt(), (2 * math.pi) * second
-        values = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        words = philox(self.seed, self.index, stream, self.step, _lanes(size), block)
+        if words.device.type == "cpu":
+            values = torch.from_numpy(np.concatenate(_box_muller(words.numpy().astype(np.float64), np), axis=1))
+        else:
+            values = torch.cat(_box_muller(words.double(), torch), dim=1)
         return values[:, :size].float().reshape(-1, *shape)
 
     def uniform(self, shape: tuple[int, ...] = (), stream: Stream = Stream.ACCEPT, block: int = 0) -> Tensor:
@@ -105,5 +107,9 @@ def _lanes(size: int) -> int:
     return -(-size // 4)
 
 
-def _uniform64(words: Tensor) -> Tensor:
-    return (words.double() + 0.5) * 2.0**-32
+def _box_muller(words: Any, maths: Any) -> tuple[Any, Any]:
+    """Words (B, 2 * n) float64 -> two halves (B, n) of standard normals, in the operations of `maths`, NumPy or PyTorch."""
+    uniform = (words + 0.5) * 2.0**-32
+    half = words.shape[1] // 2
+    radius, angle = maths.sqrt(-2 * maths.log(uniform[:, :half])), (2 * math.pi) * uniform[:, half:]
+    return radius * maths.cos(angle), radius * maths.sin(angle)

@@ -13,7 +13,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.ratio import RatioHead, RatioNetwork
-from ebm_refine.preparation import Entry, Stem, prepare
+from ebm_refine.preparation import Entry, Head, Stem, prepare
 from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.langevin import langevin
@@ -141,6 +141,17 @@ def test_images_are_taken_in_by_float32_sums_whose_gradient_alone_is_narrow():
     (narrow,) = torch.autograd.grad((entry(images) * weights).sum(), images)
     assert narrow.dtype == torch.float32
     assert 0 < float((narrow - exact).norm() / exact.norm()) < 2**-7
+
+
+@pytest.mark.parametrize("side", [4, 6])
+def test_a_head_is_the_convolution_it_was_made_of(side):
+    """Where it fits its input once, and where it passes over it."""
+    layer = nn.Conv2d(8, 1, 4)
+    maps, weights = torch.randn(5, 8, side, side).requires_grad_(), torch.randn(5, 1, side - 3, side - 3)
+    wanted, given = layer(maps), Head(layer)(maps)
+    assert torch.equal(given, wanted)
+    gradients = [torch.autograd.grad((output * weights).sum(), maps)[0] for output in (wanted, given)]
+    torch.testing.assert_close(*gradients)
 
 
 def scaled(network: nn.Module, gain: float) -> nn.Module:
