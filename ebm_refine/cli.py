@@ -81,6 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
 
+    search = commands.add_parser("search", help="work on the grid search of GANs and EBGANs; resumable, start as many as you like")
+    search.add_argument("--data", help="folder of parquet files, or a Hub data set; without it MNIST's own Hub id")
+    search.add_argument("--study", default="mnist-grid", help="name of the study")
+    search.add_argument("--storage", default="runs/search.journal", help="the file that all workers share")
+    search.add_argument("--trials", default="40", help="settings of each family, drawn once")
+    search.add_argument("--batches", default="400", help="batches a trial")
+    search.add_argument("--num-images", default="1000", help="generated digits a score")
+    search.add_argument("--seed", default="0", help="of the list of trials, and of each")
+    search.add_argument("--minutes", help="begin no trial after this time; without it work until all are done")
+    search.set_defaults(run=_search)
+
     bring = commands.add_parser("import", help="convert a public .pth pair, or an energy, to a checkpoint folder")
     bring.add_argument("generator", help=".pth or .pt file, of an energy .ckpt too; the only one where it holds both networks")
     bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
@@ -201,6 +212,23 @@ def _train(chosen: argparse.Namespace) -> int:
         device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
     )  # fmt: skip
     print(f"wrote {folder}")
+    return 0
+
+
+def _search(chosen: argparse.Namespace) -> int:
+    import torch
+
+    from ebm_refine.training import search
+
+    torch.set_num_threads(1)  # a worker is one thread: start more workers, not wider ones
+    asked = search.Search(
+        chosen.data, Path(chosen.storage), chosen.study, search.TRIALS.parse(_number(chosen.trials)),
+        search.BATCHES.parse(_number(chosen.batches)), search.NUM_IMAGES.parse(_number(chosen.num_images)),
+        search.SEED.parse(_number(chosen.seed)),
+    )  # fmt: skip
+    minutes = None if chosen.minutes is None else search.MINUTES.parse(_number(chosen.minutes))
+    study = search.search(asked, minutes, partial(print, flush=True))
+    print(f"{len(study.results())} of {len(study.settings)} trials of study {asked.study!r} are done")
     return 0
 
 
