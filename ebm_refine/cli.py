@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
 
-    search = commands.add_parser("search", help="work on the grid search of GANs and EBGANs; resumable, start as many as you like")
+    search = commands.add_parser("search", help="work on the grid search of GANs and EBGANs; resumable, any number at once")
     search.add_argument("--data", help="folder of parquet files, or a Hub data set; without it MNIST's own Hub id")
     search.add_argument("--study", default="mnist-grid", help="name of the study")
     search.add_argument("--storage", default="runs/search.journal", help="the file that all workers share")

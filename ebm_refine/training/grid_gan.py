@@ -8,14 +8,12 @@ batches of 128, dropout 0.5, Adam with beta1 = 0.5, SGD without momentum, a line
 
 import hashlib
 import json
-import time
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ebm_refine.metrics.features import FeatureExtractor
 from ebm_refine.training.autoencoder_losses import PULLING_AWAY_WEIGHT, generator_loss, margin_loss, pulling_away
 from ebm_refine.training.data import to_unit
 from ebm_refine.training.gan import epoch_batch, has_native_bf16
@@ -31,7 +29,7 @@ SCORE_CHUNK = 500
 
 
 class Budget(NamedTuple):
-    """What one trial may spend: `batches` of `batch_size` digits to train on, then `num_images` generated ones for its score."""
+    """What one trial may spend: `batches` of `batch_size` digits to train on, and `num_images` generated ones for its score."""
 
     batches: int
     batch_size: int = 128
@@ -66,7 +64,7 @@ def build_discriminator(setting: Setting) -> nn.Module:
 
 
 def train_setting(setting: Setting, budget: Budget, digits: Tensor, seed: int) -> nn.Sequential:
-    """A generator trained on `digits` (N, 1, 28, 28) uint8, in eval mode. On one machine (setting, budget, seed) decide every bit.
+    """A generator trained on `digits` (N, 1, 28, 28) uint8, in eval mode; on one machine decided by the arguments to the bit.
 
     The same fakes serve both steps: D's, then G's against the updated D.
     """

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from ebm_refine.training.search_space import SPACE, Setting, Space, fingerprint,
 
 BEAT = Parameter("beat", "float", 10.0, 0.01, 3600.0, unit="seconds")
 SILENT_BEATS = 9
+POLL = 0.5  # seconds
 # What names a trial's place in the list, its beats, and what its objective found, among its attributes.
 PLACE, BEATS, RESULT, IDENTITY = "place", "beats", "result", "identity"
 
@@ -72,9 +74,9 @@ class Study:
         with self._queue():
             try:
                 self._storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-                self._study = optuna.create_study(
-                    study_name=plan.name, storage=self._storage, direction="maximize", load_if_exists=True
-                )
+                known = plan.name in optuna.get_all_study_names(self._storage)
+                opened = optuna.load_study if known else partial(optuna.create_study, direction="maximize")
+                self._study = opened(study_name=plan.name, storage=self._storage)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"storage {str(journal)!r} is no readable journal of Optuna ({reason})") from None
@@ -205,7 +207,7 @@ def work(
         heard = _listen(study, heard, SILENT_BEATS * beat, told)
         if (claimed := study.take()) is None:
             if study.running():
-                time.sleep(beat)
+                time.sleep(min(beat, POLL))
                 continue
             study.refill()
             if (claimed := study.take()) is None:
