@@ -7,6 +7,7 @@ for every batch, in any order. Normals are made by Box and Muller's transform in
 
 import math
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 _LOW = 0xFFFFFFFF
 _MULTIPLY = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
-_MULTIPLIERS, _HALF = np.array(_MULTIPLY, dtype=np.uint64)[:, None, None], np.uint64(32)
+_MULTIPLIERS, _HALF, _WORD = np.array(_MULTIPLY, dtype=np.uint64)[:, None, None], np.uint64(32), np.uint64(_LOW)
 
 
 class Stream(IntEnum):
@@ -91,12 +92,18 @@ def _philox_on_cpu(seed: int, index: Tensor, stream: int, step: int, lanes: int,
     turned, still = (np.empty((2, len(index), lanes), dtype=np.uint64) for _ in range(2))
     turned[0], turned[1] = index.numpy()[:, None], step
     still[0], still[1] = int(stream), np.arange(block * lanes, (block + 1) * lanes)
-    for number in range(10):
+    for key in _keys(seed):
         product = (turned * _MULTIPLIERS)[::-1]
-        keys = [(half + number * weyl) & _LOW for half, weyl in zip((seed & _LOW, seed >> 32), _WEYL, strict=True)]
-        key = np.array(keys, dtype=np.uint64)[:, None, None]
-        turned, still = (product >> _HALF) ^ still ^ key, product & np.uint64(_LOW)
+        turned, still = (product >> _HALF) ^ still ^ key, product & _WORD
     return torch.from_numpy(np.stack([turned, still], axis=1).transpose(2, 0, 1, 3).reshape(len(index), -1).astype(np.int64))
+
+
+@lru_cache(maxsize=8)
+def _keys(seed: int) -> Any:
+    """(10, 2, 1, 1) uint64: the rounds' keys."""
+    halves = (seed & _LOW, seed >> 32)
+    keys = [[(half + number * weyl) & _LOW for half, weyl in zip(halves, _WEYL, strict=True)] for number in range(10)]
+    return np.array(keys, dtype=np.uint64)[:, :, None, None]
 
 
 def _filled(value: int | Tensor, like: Tensor) -> Tensor:

@@ -21,9 +21,10 @@ from ebm_refine.random import Draws, Stream
 
 # The table in which a pair keeps r of held-out real images (R,), by name of the ratio.
 REAL_RATIOS = "holdout-ratios"
-# Wide enough to use the device. On two cores 64 was the fastest of 16 to 256, of float32 and of bfloat16 alike: wider batches
-# leave the caches, and their memory is paged in anew each time.
+# Wide enough to use the device. On two cores 64 was the fastest of 16 to 256 in float32: wider batches leave the caches, and
+# their memory is paged in anew each time. In bfloat16 a position takes half of both, and 128 was.
 CHUNK = {"cpu": 64, "cuda": 256}
+BFLOAT16_CHUNK = {**CHUNK, "cpu": 128}
 # A point costs next to nothing, so here it is the calls that count.
 POINTS_CHUNK = 1024
 # How many batches of a narrow width are compared with a full chunk before that width is used.
@@ -95,7 +96,7 @@ class _Networks:
                 self.chunk //= 2
             else:
                 done += len(part)
-        return tuple(torch.cat(column) for column in zip(*results, strict=True))
+        return tuple(column[0] if len(column) == 1 else torch.cat(column) for column in zip(*results, strict=True))
 
     def _width(self, count: int) -> int:
         """The width at which to run `count` positions: the least power of two that changes no bit, else a full chunk."""
@@ -127,6 +128,7 @@ class _Networks:
 
 
 def _padded(function: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor, width: int) -> list[Tensor]:
+    # A copy even where nothing is added: last bits depend on strides and on where in memory the rows begin.
     padded = torch.cat([part, part.new_zeros(width - len(part), *part.shape[1:])])
     return [result[: len(part)] for result in function(padded)]
 
@@ -282,6 +284,13 @@ def target_of(
     neither is read. `dtype` is that of the networks' inner convolutions (`preparation.prepare`). Raises InputError where a pair
     does not carry the ratio.
     """
+    target = _target_of(checkpoint, ratio, beta, device, dtype)
+    if dtype == torch.bfloat16 and not target.points:
+        target.chunk = BFLOAT16_CHUNK.get(target.device.type, target.chunk)
+    return target
+
+
+def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype) -> LatentTarget | EnergyTarget:
     config, prepared = checkpoint.config, checkpoint.prepared_on(device, dtype)
     networks, widths = prepared.networks, prepared.widths.setdefault(ratio, {})
     points = is_points(config)
