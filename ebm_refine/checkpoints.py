@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ebm_refine import networks
 from ebm_refine.errors import CheckpointError
 from ebm_refine.files import replacing_folder
-from ebm_refine.kinds import KINDS, law_of, needed_roles
+from ebm_refine.kinds import KINDS, is_binary, law_of, needed_roles
+from ebm_refine.networks.rbm import pixels_fit
 from ebm_refine.parameters import shorten
 from ebm_refine.preparation import prepare
 
@@ -143,6 +144,9 @@ def load_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
     tables = {stem: _read_tensors(folder, entry) for stem, entry in config.get("tables", {}).items()}
     if law_of(config) in ("pair", "energy", "joint"):
         _see_that_parts_fit(folder / "config.json", config, loaded)
+    if is_binary(config) and not pixels_fit(loaded["energy"], config["data"]["shape"]):
+        shape = config["data"]["shape"]
+        raise CheckpointError(f"{folder / 'config.json'}: the energy must be an RBM or a DBN with as many pixels as {shape}")
     return Checkpoint(name or folder.name, folder, config, loaded, tables)
 
 

@@ -1,7 +1,8 @@
 """What kinds of models there are, and by which law each is sampled.
 
 A law is "pair" (latents under a prior and a log ratio), "energy" (an energy of the data themselves, chains begin in noise) or
-"joint" (the same energy, chains begin in a generator's samples). A model of points is any of these, as its parts tell.
+"joint" (the same energy, chains begin in a generator's samples). A model of points is any of these, as its parts tell. A
+Boltzmann machine "rbm" or a belief network "dbn" has a law of bits, in its top machine; chains begin in the tosses of a coin.
 """
 
 from typing import Any
@@ -11,12 +12,14 @@ _ROLES = {
     "pair": ("generator", "discriminator"),
     "energy": ("energy",),
     "joint": ("generator", "energy"),
+    "rbm": ("energy",),
+    "dbn": ("energy",),
     "features": ("features",),
 }
 
 
 def law_of(config: dict[str, Any]) -> str:
-    """The law of a model with this config; of kinds that have none of the three, the kind itself."""
+    """The law of a model with this config; of points by their parts, else the kind itself."""
     if config["kind"] != "points":
         return config["kind"]
     if "energy" not in config["parts"]:
@@ -27,6 +30,11 @@ def law_of(config: dict[str, Any]) -> str:
 def needed_roles(config: dict[str, Any]) -> tuple[str, ...]:
     """The roles of the networks without which a model with this config cannot be used."""
     return _ROLES.get(law_of(config), ())
+
+
+def is_binary(config: dict[str, Any]) -> bool:
+    """Whether positions are bits: chains are Gibbs chains, and there is no gradient to follow."""
+    return config["kind"] in ("rbm", "dbn")
 
 
 def is_points(config: dict[str, Any]) -> bool:

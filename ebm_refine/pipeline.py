@@ -27,7 +27,7 @@ from ebm_refine.samplers.driver import run
 from ebm_refine.samplers.graphs import captured
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.settings import Settings, resolve
-from ebm_refine.targets import EnergyTarget, LatentTarget, real_ratios, target_of
+from ebm_refine.targets import AnyTarget, BinaryTarget, LatentTarget, real_ratios, target_of
 
 FRAME_CHAINS = 64
 # A point is two numbers, so frames of points hold more of them.
@@ -259,11 +259,11 @@ def _gradient_norms(frames: list[Frame]) -> dict[str, float]:
     return {name: norm for name, norm in norms.items() if math.isfinite(norm)}
 
 
-def _stein(target: LatentTarget | EnergyTarget, state: Any, temperature: float) -> dict[str, float]:
-    """How far the chains' ends are from the law exp(-E / T), by its score; empty for few chains and at T = 0."""
+def _stein(target: AnyTarget, state: Any, temperature: float) -> dict[str, float]:
+    """How far the chains' ends are from the law exp(-E / T), by its score; empty for few chains, at T = 0, and for bits."""
     least, most = STEIN_CHAINS
     position = state.position[:most]
-    if len(position) < least or not temperature:
+    if len(position) < least or not temperature or isinstance(target, BinaryTarget):
         return {}
     grad = state.grad[:most] if hasattr(state, "grad") else target.energy_and_grad(position)[1]
     found = stein_discrepancy(position.flatten(1), -grad.flatten(1) / temperature)
@@ -290,7 +290,7 @@ def _ratio_diagnostics(before: Tensor | None, after: Tensor | None) -> dict[str,
     }
 
 
-def _frame(raw: Any, settings: Settings, target: LatentTarget | EnergyTarget) -> Frame:
+def _frame(raw: Any, settings: Settings, target: AnyTarget) -> Frame:
     shown = FRAME_POINTS if target.points else FRAME_CHAINS
     position, energy = raw.state.position[:shown], raw.state.energy[:shown]
     ratio = torch.full_like(energy, math.nan)

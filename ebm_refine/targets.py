@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 from ebm_refine import cancellation
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.density_ratio import log_ratio
 from ebm_refine.devices import exact_convolutions
-from ebm_refine.kinds import is_points, law_of
+from ebm_refine.kinds import is_binary, is_points, law_of
 from ebm_refine.networks.mixture import MixtureGenerator
+from ebm_refine.networks.rbm import DBN, RBM
 from ebm_refine.random import Draws, Stream
 
 # The table in which a pair keeps r of held-out real images (R,), by name of the ratio.
@@ -27,6 +29,8 @@ CHUNK = {"cpu": 64, "cuda": 256}
 BFLOAT16_CHUNK = {**CHUNK, "cpu": 128}
 # A point costs next to nothing, so here it is the calls that count.
 POINTS_CHUNK = 1024
+# A step of bits is two matrix products.
+BITS_CHUNK = {"cpu": 64, "cuda": 1024}
 # How many batches of a narrow width are compared with a full chunk before that width is used.
 COMPARED = 64
 
@@ -115,16 +119,17 @@ class _Networks:
         Sums taken in another order differ somewhere in so many numbers, so agreement here means the same sums everywhere.
         """
 
-        def everything(part: Tensor) -> tuple[Tensor, ...]:
-            with torch.no_grad():
-                unrecorded = (self.samples_from(part), self.differentiable_energy(part))
-            return (*unrecorded, *self._evaluate(part))
-
         position = self.start(Draws(0, torch.arange(self.chunk, device=self.device), 0), Stream.PILOT)
-        narrow = [_padded(everything, part, width) for part in position.split(width)[:COMPARED]]
+        narrow = [_padded(self._everything, part, width) for part in position.split(width)[:COMPARED]]
         seen = sum(len(parts[0]) for parts in narrow)
-        whole = [result[:seen] for result in everything(position)]
+        whole = [result[:seen] for result in self._everything(position)]
         return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*narrow, strict=True), whole, strict=True))
+
+    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+        """All that is ever asked of the networks at positions (B, d…)."""
+        with torch.no_grad():
+            unrecorded = (self.samples_from(part), self.differentiable_energy(part))
+        return (*unrecorded, *self._evaluate(part))
 
 
 def _padded(function: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor, width: int) -> list[Tensor]:
@@ -265,6 +270,63 @@ class EnergyTarget(_Networks):
         return position
 
 
+class BinaryTarget(_Networks):
+    """exp(-F(v)) over the visible bits of a Boltzmann machine, the top one of a belief network: what `gibbs` samples.
+
+    Positions are bits (B, visible), float32 zeros and ones on `device`. The chains begin in tosses of a fair coin. Samples are
+    images of `shape`: the means of the pixels given the position (`networks.rbm`), of a single machine the position itself.
+    """
+
+    bounds = (0.0, 1.0)
+
+    def __init__(self, network: RBM | DBN, shape: tuple[int, ...], device: str = "cpu", widths: dict[Any, bool] | None = None):
+        super().__init__(device, False, widths)
+        self.network, self.image_shape = network.to(device), shape
+        self.shape, self.hidden = (network.top.visible,), network.top.hidden
+        self.chunk = BITS_CHUNK.get(self.device.type, BITS_CHUNK["cpu"])
+
+    def init(self, seed: int, index: Tensor) -> Tensor:
+        """Starting positions (B, visible): going down from them gives the result "before"."""
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        return (draws.uniform(self.shape, stream) < 0.5).float()
+
+    def energy(self, position: Tensor) -> Tensor:
+        return self.upward(position)[0]
+
+    @torch.no_grad()
+    def upward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The free energy (B,) and the means of the hidden bits (B, hidden), from one pass."""
+        self.forwards += len(position)
+        energy, mean = self._in_chunks(self._upward, position)
+        return energy, mean
+
+    @torch.no_grad()
+    def downward(self, hidden: Tensor) -> Tensor:
+        """The means of the visible bits (B, visible) given hidden ones (B, hidden)."""
+        return self._in_chunks(lambda part: (self.network.top.visible_mean(part),), hidden)[0]
+
+    def differentiable_energy(self, position: Tensor) -> Tensor:
+        return self.network(position)
+
+    def samples_from(self, position: Tensor) -> Tensor:
+        return (2 * self.network.down(position) - 1).unflatten(1, self.image_shape)
+
+    def _upward(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        top = self.network.top
+        given = top.hidden_input(part)
+        return -(part * top.visible_bias).sum(dim=1) - softplus(given).sum(dim=1), torch.sigmoid(given)
+
+    @torch.no_grad()
+    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+        energy, mean = self._upward(part)
+        return energy, mean, self.network.top.visible_mean((mean > 0.5).float()), self.samples_from(part)
+
+
+AnyTarget = LatentTarget | EnergyTarget | BinaryTarget
+
+
 def real_ratios(checkpoint: Checkpoint, ratio: str, beta: float = 1.0) -> Tensor | None:
     """beta * r of held-out real images (R,) float32, where the model stores them: a Metropolis chain may begin at one."""
     stored = checkpoint.tables.get(REAL_RATIOS, {}).get(ratio)
@@ -277,7 +339,7 @@ def target_of(
     beta: float = 1.0,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-) -> LatentTarget | EnergyTarget:
+) -> AnyTarget:
     """The target of a loaded model by its law.
 
     Of a pair with its `ratio`, one of `density_ratio.RATIOS`, and its weight `beta`; of a model with an energy of its own
@@ -299,6 +361,9 @@ def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dty
         if isinstance(generator, MixtureGenerator):
             return MixtureTarget(generator, which, beta, device, widths)
         return LatentTarget(generator, which, config["prior"]["dim"], beta, device, points, widths)
+    if is_binary(config):
+        machine: Any = networks["energy"]
+        return BinaryTarget(machine, tuple(config["data"]["shape"]), device, widths)
     low, high = config["data"]["range"]
     joint: dict[str, Any] = {}
     if law_of(config) == "joint":

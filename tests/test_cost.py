@@ -3,7 +3,7 @@
 import pytest
 import test_samplers
 import torch
-from test_samplers import CASES, EVERY, STEPS, Case
+from test_samplers import CASES, STEPS, Case
 
 from ebm_refine.errors import InputError
 from ebm_refine.samplers import METHODS
@@ -12,13 +12,14 @@ from ebm_refine.samplers.driver import run
 
 quickly_learned_flow = test_samplers.quickly_learned_flow
 COUNT = 40
+COUNTED = [case for case in CASES if not case.bits]
 
 
 def values_of(case: Case) -> dict:
     return {row.name: row.default for row in METHODS[case.method].parameters} | case.values
 
 
-@EVERY
+@pytest.mark.parametrize("case", COUNTED, ids=lambda case: "-".join([case.method, *map(str, case.values.values())]))
 def test_the_promised_cost_is_that_of_a_run(case: Case) -> None:
     """Equal where the method costs the same at every step; never more where it depends on the run."""
     target, index = test_samplers.posterior(), torch.arange(COUNT)
@@ -35,12 +36,12 @@ def test_the_promised_cost_is_that_of_a_run(case: Case) -> None:
 
 
 def test_every_case_is_here() -> None:
-    assert {case.method for case in CASES} == {method for method in METHODS if method != "gibbs"}
+    assert {case.method for case in COUNTED} == {method for method in METHODS if method != "gibbs"}
 
 
 @pytest.mark.parametrize("budget", [7.0, 19.5, 50.0])
 def test_steps_within_a_budget_are_the_most_that_it_pays_for(budget: float) -> None:
-    for case in CASES:
+    for case in COUNTED:
         values = values_of(case)
         steps = steps_within(case.method, values, budget)
         assert evaluations(case.method, values, steps) <= budget < evaluations(case.method, values, steps + 1)

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "catalogue": {"checkpoints", "settings", "hub"},
     "importing": {"checkpoints", "networks", "card"},
     "targets": {"checkpoints", "density_ratio", "devices", "networks", "random"},
-    "metrics": {"checkpoints", "catalogue", "points"},
+    "metrics": {"checkpoints", "catalogue", "networks", "points"},
     "pipeline": {"catalogue", "checkpoints", "devices", "metrics", "render", "samplers", "settings", "targets"},
     "evaluation": {
         "checkpoints",

@@ -24,12 +24,23 @@ from ebm_refine.targets import EnergyTarget, target_of
 
 IMAGE, PLANE = [1, 8, 8], [2]
 LATENT = 3
-LAWS = {"energy": "energy", "joint": "joint", "points-pair": "pair", "points-energy": "energy", "points-joint": "joint"}
+LAWS = {
+    "energy": "energy",
+    "joint": "joint",
+    "points-pair": "pair",
+    "points-energy": "energy",
+    "points-joint": "joint",
+    "rbm": "rbm",
+    "dbn": "dbn",
+}
 ENERGIES = [name for name, law in LAWS.items() if law != "pair"]
+MACHINES = {"rbm": {"visible": 64, "hidden": 8}, "dbn": {"sizes": [64, 12, 8]}}
 
 
-def part(role: str, shape: list[int], generates: bool = False) -> dict[str, Part]:
-    if generates:
+def part(role: str, shape: list[int], generates: bool = False, kind: str = "") -> dict[str, Part]:
+    if kind in MACHINES:
+        name, arguments = kind, MACHINES[kind]
+    elif generates:
         output = "linear" if shape == PLANE else "tanh"
         name, arguments = "mlp-generator", {"latent": LATENT, "widths": [8], "shape": shape, "output": output}
     else:
@@ -42,15 +53,15 @@ def save_model(folder: Path, name: str, **changes) -> Path:
     torch.manual_seed(0)
     points, law = name.startswith("points"), LAWS[name]
     shape = PLANE if points else IMAGE
-    parts = part("energy", shape) if law != "pair" else part("discriminator", shape)
-    if law != "energy":
+    parts = part("energy", shape, kind=name) if law != "pair" else part("discriminator", shape)
+    if law in ("pair", "joint"):
         parts |= part("generator", shape, generates=True)
     config = {
         "kind": "points" if points else name,
         "title": f"tiny {name}",
         "data": {"shape": shape, "range": [-2, 2] if points else [-1, 1], "dataset": "moons" if points else "mnist"},
-        "defaults": {"langevin": {"eps": 0.01, "n_steps": 4}, "short-run": {"eps": 1.0, "n_steps": 4}},
-        **({} if law == "energy" else {"prior": {"name": "normal", "dim": LATENT}}),
+        "defaults": {"langevin": {"eps": 0.01, "n_steps": 4}, "short-run": {"eps": 1.0, "n_steps": 4}, "gibbs": {"n_steps": 4}},
+        **({"prior": {"name": "normal", "dim": LATENT}} if law in ("pair", "joint") else {}),
         **changes,
     }
     save_checkpoint(folder / name, config, parts, model_card({**config, "name": name}))
@@ -82,6 +93,8 @@ def test_methods_by_law(model):
     if LAWS[model.name] == "pair":
         assert gradient | {"rejection", "mh-gan", "dot"} <= set(methods_of(config))
         assert "short-run" not in methods_of(config)
+    elif model.name in MACHINES:
+        assert methods_of(config) == ("gibbs",)
     else:
         assert set(methods_of(config)) == gradient | {"short-run"}
 
@@ -106,7 +119,7 @@ def test_every_fitting_method_refines_and_does_not_depend_on_how_many(name, tmp_
 
 def test_models_with_an_energy_have_no_ratio(tmp_path):
     for name in ENERGIES:
-        result = ebm_refine.refine(save_model(tmp_path, name), "langevin", num_images=3)
+        result = ebm_refine.refine(save_model(tmp_path, name), num_images=3)
         assert result.ratio_before is None
         assert result.ratio_after is None
         assert result.frames[0].ratio.isnan().all()
@@ -116,7 +129,7 @@ def test_models_with_an_energy_have_no_ratio(tmp_path):
 
 def test_energies_are_those_of_the_positions(tmp_path):
     for name in ENERGIES:
-        result = ebm_refine.refine(save_model(tmp_path, name), "langevin", num_images=3)
+        result = ebm_refine.refine(save_model(tmp_path, name), num_images=3)
         with torch.no_grad():
             energy = result.checkpoint.networks["energy"](result.positions)
         torch.testing.assert_close(result.energy_after, energy, rtol=1e-4, atol=1e-5)
@@ -133,6 +146,31 @@ def test_an_energy_begins_in_uniform_noise_and_decodes_to_what_it_is(tmp_path):
     assert abs(mean_score(position.square().flatten(), 1 / 3)) < LIMIT
     pixels = target.decode(torch.tensor([-1.0, 0.0, 1.0, 3.0]).expand(1, 1, 1, 4))
     assert pixels.flatten().tolist() == [0, 128, 255, 255]
+
+
+def test_a_machine_begins_in_coin_tosses_and_goes_down_to_means(tmp_path):
+    """Of 12 x 500 tosses half are heads: |z| < LIMIT, false alarm 6.8e-6. A single machine's bits are its pixels."""
+    belief, single = (load_checkpoint(save_model(tmp_path, name)) for name in ("dbn", "rbm"))
+    start = target_of(belief).init(1, torch.arange(500))
+    assert set(start.unique().tolist()) == {0.0, 1.0}
+    assert abs(mean_score(start.flatten(), 0.5)) < LIMIT
+    lower = belief.networks["energy"].stack[0]
+    means = torch.sigmoid(start @ lower.weight.T + lower.visible_bias).mul(255).round().unflatten(1, tuple(IMAGE))
+    assert (ebm_refine.refine(belief, num_images=500, seed=1).before.float() - means).abs().max() <= 1
+    result = ebm_refine.refine(single, num_images=9)
+    assert torch.equal(result.after.flatten(1).float(), 255 * result.positions)
+
+
+def test_a_machine_ignores_eps_and_says_so(tmp_path):
+    folder = save_model(tmp_path, "dbn")
+    result, given = (ebm_refine.refine(folder, eps=eps, num_images=3) for eps in (None, 0.1))
+    assert given.diagnostics["ignored"] == "method gibbs does not use eps"
+    assert torch.equal(result.after, given.after)
+    assert "stein_discrepancy" not in ebm_refine.refine(folder, num_images=20).diagnostics
+    with pytest.raises(InputError, match="'gibbs' has no temperature"):
+        ebm_refine.refine(folder, temperature=1.0)
+    with pytest.raises(InputError, match="'langevin' does not work on a model of kind 'dbn'; use gibbs"):
+        ebm_refine.refine(folder, "langevin")
 
 
 def test_points_energy_begins_within_the_range_of_its_data(tmp_path):
@@ -191,6 +229,8 @@ def test_a_ratio_or_beta_for_a_model_without_one_is_refused(tmp_path):
         ("energy", {"data": {"shape": [1, 9, 9], "range": [-1, 1], "dataset": "mnist"}}, "the energy does not fit the data"),
         ("energy", {"data": {"shape": IMAGE, "range": [1, -1], "dataset": "mnist"}}, "range must be"),
         ("energy", {"data": {"shape": IMAGE, "range": "all", "dataset": "mnist"}}, "range must be"),
+        ("dbn", {"data": {"shape": [1, 8, 9], "range": [-1, 1], "dataset": "mnist"}}, "with as many pixels as"),
+        ("energy", {"kind": "rbm"}, "must be an RBM or a DBN"),
         ("energy", {"kind": "joint", "prior": {"name": "normal", "dim": 3}}, "of kind 'joint' needs a part 'generator'"),
         ("energy", {"kind": "pair", "prior": {"name": "normal", "dim": 3}}, "of kind 'pair' needs a part 'generator'"),
         ("joint", {"prior": None}, "prior must be"),

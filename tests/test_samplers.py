@@ -24,7 +24,7 @@ CHAINS, STEPS = 12, 6
 class Case:
     """A row: `values` over the method's defaults; `forwards`, `gradients` per chain and transition (None: depends on the run).
 
-    `coupled`: the chains depend on one another, as the method says.
+    `coupled`: the chains depend on one another, as the method says. `bits`: it samples a Boltzmann machine, and no gradient.
     """
 
     method: str
@@ -32,6 +32,15 @@ class Case:
     forwards: int | None = 1
     gradients: int | None = 1
     coupled: bool = False
+    bits: bool = False
+
+    def target(self) -> Any:
+        return toys.bits() if self.bits else posterior()
+
+    @property
+    def edge(self) -> float:
+        """Where a hole in the target begins that half of the start may lie in."""
+        return 0.5 if self.bits else 1.0
 
     def build(self, target: Any) -> Kernel:
         rows = METHODS[self.method].parameters
@@ -59,6 +68,7 @@ CASES = [
     Case("dot", {"eps": 0.05}),
     Case("dot", {"eps": 0.05, "constraint": "shell"}),
     *(Case("dg-flow", {"eps": 0.1, "divergence": divergence}) for divergence in ("KL", "JS", "logD")),
+    Case("gibbs", gradients=0, bits=True),
 ]
 EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join([case.method, *map(str, case.values.values())]))
 
@@ -84,7 +94,7 @@ def test_every_method_has_its_case() -> None:
 
 @EVERY
 def test_shapes_and_dtypes(case: Case) -> None:
-    target = posterior()
+    target = case.target()
     for frame in frames(case, target, torch.arange(CHAINS)):
         assert frame.state.position.shape == (CHAINS, 3)
         assert frame.state.position.dtype == frame.state.energy.dtype == torch.float32
@@ -97,7 +107,7 @@ def test_shapes_and_dtypes(case: Case) -> None:
 @EVERY
 def test_energy_belongs_to_the_position(case: Case) -> None:
     """What a state carries is what a fresh evaluation gives; so does its gradient, where it has one."""
-    target = posterior()
+    target = case.target()
     for frame in frames(case, target, torch.arange(CHAINS)):
         energy, grad = target.energy_and_grad(frame.state.position)
         torch.testing.assert_close(frame.state.energy, energy, rtol=1e-5, atol=1e-5)
@@ -107,7 +117,7 @@ def test_energy_belongs_to_the_position(case: Case) -> None:
 
 @EVERY
 def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
-    first, second, other = (frames(case, posterior(), torch.arange(CHAINS), seed)[-1].state for seed in (3, 3, 4))
+    first, second, other = (frames(case, case.target(), torch.arange(CHAINS), seed)[-1].state for seed in (3, 3, 4))
     assert torch.equal(first.position, second.position)
     assert torch.equal(first.energy, second.energy)
     assert not torch.equal(first.position, other.position)
@@ -117,15 +127,15 @@ def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
 def test_a_chain_does_not_depend_on_the_others(case: Case) -> None:
     if case.coupled:
         pytest.skip("couples its chains, and says so")
-    everything = frames(case, posterior(), torch.arange(CHAINS))[-1].state
+    everything = frames(case, case.target(), torch.arange(CHAINS))[-1].state
     few = torch.tensor([7, 2])
-    assert torch.equal(everything.position[few], frames(case, posterior(), few)[-1].state.position)
-    assert torch.equal(everything.position[7:8], frames(case, posterior(), few[:1])[-1].state.position)
+    assert torch.equal(everything.position[few], frames(case, case.target(), few)[-1].state.position)
+    assert torch.equal(everything.position[7:8], frames(case, case.target(), few[:1])[-1].state.position)
 
 
 @EVERY
 def test_the_chains_move(case: Case) -> None:
-    run_frames = frames(case, posterior(), torch.arange(60), n_steps=8)
+    run_frames = frames(case, case.target(), torch.arange(60), n_steps=8)
     assert (run_frames[-1].state.position != run_frames[0].state.position).any()
     assert any(frame.accepted.any() for frame in run_frames)
 
@@ -133,22 +143,22 @@ def test_the_chains_move(case: Case) -> None:
 @EVERY
 def test_holes_in_the_target_are_survived_and_counted(case: Case) -> None:
     """NaN in one region, infinity in another: no chain enters either, what was thrown away is counted."""
-    target = toys.Holed(posterior(), edge=1.0)
+    target = toys.Holed(case.target(), edge=case.edge)
     index = torch.arange(120)
-    inside = target.init(3, index)[:, 0].abs() < 1.0
+    inside = target.init(3, index)[:, 0].abs() < case.edge
     index = index[inside]
     run_frames = list(run(case.build(target), target.init(3, index), 3, index, 12))
     for frame in run_frames:
         assert frame.state.position.isfinite().all()
         assert frame.state.energy.isfinite().all()
-        assert (frame.state.position[:, 0].abs() <= 1.0).all()
+        assert (frame.state.position[:, 0].abs() <= case.edge).all()
     if case.values.get("temperature") != 0.0:
         assert sum(int(frame.nonfinite.sum()) for frame in run_frames) > 0
 
 
 @EVERY
 def test_a_start_in_a_hole_stays_finite(case: Case) -> None:
-    target = toys.Holed(posterior(), edge=0.5)
+    target = toys.Holed(case.target(), edge=0.5)
     for frame in frames(case, target, torch.arange(50), n_steps=6):
         assert frame.state.position.isfinite().all()
 
@@ -157,7 +167,7 @@ def test_a_start_in_a_hole_stays_finite(case: Case) -> None:
 def test_cost_is_counted_by_the_target(case: Case) -> None:
     if case.forwards is None:
         pytest.skip("its cost depends on the run")
-    target = posterior()
+    target = case.target()
     index = torch.arange(CHAINS)
     kernel = case.build(target)
     costs = []
@@ -169,7 +179,7 @@ def test_cost_is_counted_by_the_target(case: Case) -> None:
 
 @EVERY
 def test_summary_is_plain_numbers_and_words(case: Case) -> None:
-    target = posterior()
+    target = case.target()
     kernel = case.build(target)
     *_, last = run(kernel, target.init(3, torch.arange(CHAINS)), 3, torch.arange(CHAINS), STEPS)
     assert all(type(value) in (int, float, str) for value in kernel.summary(last.state).values())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ebm_refine import targets
+from ebm_refine.networks.rbm import RBM
 from ebm_refine.random import Draws, Stream
 
 
@@ -30,6 +31,15 @@ def quadratic(precision: Tensor, centre: Tensor, peak: float = 0.0, module: Modu
     target = module.LatentTarget(nn.Identity(), QuadraticRatio(precision, centre, peak), len(centre))
     target.chunk = chunk  # one pass for all chains: these toys cost nothing per image
     return target
+
+
+def bits() -> targets.BinaryTarget:
+    """Three visible and four hidden bits of a Boltzmann machine with sizeable weights."""
+    source = torch.Generator().manual_seed(0)
+    machine = RBM(3, 4).requires_grad_(False)
+    for parameter in machine.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=source))
+    return targets.BinaryTarget(machine, (3,))
 
 
 def gaussian(precision: float, dim: int = 1, module: ModuleType = targets) -> Any:
@@ -168,8 +178,10 @@ class Holed:
 
     def __init__(self, target: Any, edge: float):
         self.target, self.edge, self.shape = target, edge, target.shape
-        self.init, self.start, self.bounds = target.init, target.start, target.bounds
-        self.prior, self.prior_energy = target.prior, target.prior_energy
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever has no holes: starts, priors, means."""
+        return getattr(self.target, name)
 
     def _holes(self, position: Tensor, values: Tensor) -> Tensor:
         where = position[:, 0].reshape(-1, *[1] * (values.dim() - 1))
@@ -180,6 +192,10 @@ class Holed:
 
     def energy(self, position: Tensor) -> Tensor:
         return self._holes(position, self.target.energy(position))
+
+    def upward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        energy, mean = self.target.upward(position)
+        return self._holes(position, energy), self._holes(position, mean)
 
     def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
         energy, grad = self.target.energy_and_grad(position)

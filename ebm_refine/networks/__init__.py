@@ -9,9 +9,11 @@ from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.networks.mlp import MLPDiscriminator, MLPGenerator
 from ebm_refine.networks.ratio import RatioHead, RatioNetwork
+from ebm_refine.networks.rbm import DBN, RBM
 from ebm_refine.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "dbn": DBN,
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,
@@ -21,6 +23,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "mlp-discriminator": MLPDiscriminator,
     "ratio-network": RatioNetwork,
     "ratio-head": RatioHead,
+    "rbm": RBM,
     "resnet-classifier": ResNetClassifier,
 }
 

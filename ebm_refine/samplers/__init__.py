@@ -13,6 +13,7 @@ from ebm_refine.samplers import dot as _dot
 from ebm_refine.samplers import ex2mcmc as _ex2mcmc
 from ebm_refine.samplers import flex2mcmc as _flex2mcmc
 from ebm_refine.samplers import flow as _flow
+from ebm_refine.samplers import gibbs as _gibbs
 from ebm_refine.samplers import hmc as _hmc
 from ebm_refine.samplers import i_sir as _i_sir
 from ebm_refine.samplers import langevin as _langevin
@@ -120,6 +121,10 @@ def _build_dot(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
 
 def _build_dg_flow(target: Target, values: dict[str, Any], pilot: Pilot) -> Kernel:
     return _dg_flow.dg_flow(target, values["eps"], values["divergence"], values["gamma"])
+
+
+def _build_gibbs(target: _gibbs.Machine, values: dict[str, Any], pilot: Pilot) -> Kernel:
+    return _gibbs.gibbs(target)
 
 
 def _mala_eps(target: Energy, values: dict[str, Any], pilot: Pilot, acceptance: float) -> float:
@@ -248,6 +253,14 @@ METHODS: dict[str, Method] = {
             _dg_flow,
             _build_dg_flow,
             stationary=False,
+        ),
+        _row(
+            "gibbs",
+            "Block Gibbs",
+            "Tosses all hidden bits given the visible ones, then all visible ones given the hidden.",
+            _gibbs,
+            _build_gibbs,
+            ("rbm", "dbn"),
         ),
     )
 }

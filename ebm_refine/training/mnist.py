@@ -1,8 +1,9 @@
-"""The MNIST recipes: feature extractor, energies, a GAN pair, and a GAN with an energy."""
+"""The MNIST recipes: feature extractor, energies, a GAN pair, a GAN with an energy, and a deep belief network."""
 
 from typing import Any
 
 from ebm_refine.training.classifier import ClassifierRecipe
+from ebm_refine.training.dbn import belief_net
 from ebm_refine.training.energy import EnergyRecipe
 from ebm_refine.training.energy_model import energy_model
 from ebm_refine.training.features import feature_extractor
@@ -10,6 +11,7 @@ from ebm_refine.training.gan import GANRecipe
 from ebm_refine.training.job import Job
 from ebm_refine.training.joint import joint_model
 from ebm_refine.training.pair import gan_pair
+from ebm_refine.training.rbm import RBMRecipe
 
 DATA: dict[str, Any] = {"dataset": "mnist", "shape": [1, 28, 28]}
 LATENT = 64
@@ -94,6 +96,34 @@ def mnist_gan_ebm(job: Job) -> None:
         energy=("energy-cnn", {"widths": [16, 32, 64, 64], "channels": 1, "side": 28}),
         recipe=_gan_recipe(job),
         chains=_joint_chains(job),
+    )
+
+
+def mnist_dbn(job: Job) -> None:
+    """A deep belief network of two machines, each learned in turn; `steps` counts the epochs of each.
+
+    The top machine has no units for the labels: what is learned owes nothing to them, so that a classifier that begins in
+    these weights can be set against one that does not, and digits are drawn without being told which.
+    """
+    below, top = job.steps or 10, job.steps or 30
+    belief_net(
+        job,
+        name="mnist-dbn",
+        title="Deep belief network of MNIST digits",
+        **DATA,
+        sizes=[28 * 28, 256, 512],
+        recipes=[
+            RBMRecipe(below, rate=0.05, momentum=0.5, gibbs=1),
+            RBMRecipe(top, rate=0.05, steady=0.2, momentum=0.0, gibbs=1, chains=100, life=100, warm=30),
+        ],
+        chain_steps=200,
+        measure_every=5,
+        notes=[
+            "Grey digits become bits anew every time they are seen: a pixel is 1 with the probability of its grey level.",
+            "The energy is the free energy of the top machine's visible bits, which lie one layer above the pixels. An image "
+            "is the mean of the pixels given these bits, which one pass down gives exactly; no pixel is drawn.",
+            "The top machine has no units for the labels.",
+        ],
     )
 
 

@@ -15,7 +15,7 @@ from ebm_refine.points import DATASETS, FAMILIES, law
 from ebm_refine.training.cifar10 import cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.closed_form import closed_form
 from ebm_refine.training.job import Job
-from ebm_refine.training.mnist import mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
+from ebm_refine.training.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
 from ebm_refine.training.ratio import refitted_head, refitted_ratio
 from ebm_refine.training.run import Run
 from ebm_refine.training.toys import toy
@@ -32,6 +32,7 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     "mnist-jem": mnist_jem,
     "mnist-gan": mnist_gan,
     "mnist-gan-ebm": mnist_gan_ebm,
+    "mnist-dbn": mnist_dbn,
     **{f"toy-{dataset}-{family}": toy(dataset, family) for dataset in DATASETS for family in FAMILIES},
     **{f"toy-{dataset}-exact": closed_form(dataset, "exact") for dataset in DATASETS},
     **{f"toy-{dataset}-deficient": closed_form(dataset, "deficient") for dataset in DATASETS if law(dataset).num_modes > 1},

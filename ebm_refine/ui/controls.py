@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ebm_refine.catalogue import ModelInfo
+from ebm_refine.kinds import is_points
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import COMMON, MAIN, Settings, available_ratios
@@ -97,8 +98,12 @@ class Controls:
         for (owner, name), option in self.options.items():
             if owner == settings.method:
                 updates[option] = settings.values[name]
+        updates[self.num_images] = gr.update(info=_work_help(settings, info))
         if common:
-            updates |= {self.num_images: settings.num_images, self.seed: settings.seed}
+            updates |= {
+                self.num_images: gr.update(value=settings.num_images, info=_work_help(settings, info)),
+                self.seed: settings.seed,
+            }
         return updates
 
 
@@ -109,7 +114,6 @@ class Scope:
     models: dict[str, ModelInfo]
     noun: str = "Images"
     most: int = limits.MAX_IMAGES
-    work: int = limits.MAX_WORK
     prefix: str = ""
 
 
@@ -135,7 +139,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
         )  # fmt: skip
         num_images = gr.Slider(
             1, scope.most, value=settings.num_images, step=1, label=scope.noun,
-            info=f"{scope.noun.lower()} x N may be at most {scope.work:,} here", elem_id=f"{scope.prefix}num-images",
+            info=_work_help(settings, info), elem_id=f"{scope.prefix}num-images",
         )  # fmt: skip
         with gr.Row(equal_height=True, elem_classes="seed-row"):
             seed = gr.Number(settings.seed, label="Seed", precision=0, min_width=120, scale=3, elem_id=f"{scope.prefix}seed")
@@ -203,6 +207,11 @@ def _ratio_help(info: ModelInfo) -> str:
     if info.config.get("discriminator_output") != "critic":
         return _COMMON["ratio"].help
     return f"{_COMMON['ratio'].help}; raw is a critic's score, whose scale only beta sets"
+
+
+def _work_help(settings: Settings, info: ModelInfo) -> str:
+    noun, most = ("points", limits.MAX_POINT_WORK) if is_points(info.config) else ("images", limits.most_work(settings))
+    return f"{noun} x N may be at most {most:,} here"
 
 
 def _steps_shown(row: Parameter, value: int) -> int:

@@ -52,7 +52,7 @@ def _sampling() -> None:
             preset = gr.Dropdown(
                 list(known), value=first.title or None, label="Known experiment", elem_id="toy-preset", render=False
             )
-            scope = Scope(models, "Points", limits.MAX_POINTS, limits.MAX_POINT_WORK, "toy-")
+            scope = Scope(models, "Points", limits.MAX_POINTS, "toy-")
             controls = controls_room.build(settings, preset, scope)
         with gr.Column(scale=2, min_width=330):
             shows = gr.Markdown(first.shows, elem_id="toy-shows")

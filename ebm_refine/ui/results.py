@@ -34,6 +34,8 @@ BEFORE = {
     "pair": "Before: the generator alone",
     "joint": "Before: the generator alone",
     "energy": "Before: the noise in which the chains begin",
+    "rbm": "Before: the coin tosses in which the chains begin",
+    "dbn": "Before: what lies below the coin tosses in which the chains begin",
 }
 # Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
 LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}

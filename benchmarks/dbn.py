@@ -1,0 +1,190 @@
+"""What the deep belief network of digits is worth, by number: its samples, its likelihood, and the start it gives a classifier.
+
+    python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json [--model mnist-dbn] [--record]
+
+Samples: for each sampling seed, before and after its own Gibbs chains, measured as `benchmarks/mnist.py` measures; grids beside
+the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and with their mean the variational
+lower bound of log p(v) of test digits made bits; of the first machine alone log p(v) by the same annealing; and of independent
+pixels. Classifier: test errors of fine-tuning from the network's weights and from random ones, the same steps for both, with
+the learning rate of each chosen on held-out digits; by number of labels, over seeds that choose labels, weights and order.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mnist import one_run, spread
+from record import write_metrics
+from speed import machine
+from torch import Tensor
+
+from ebm_refine import load
+from ebm_refine.checkpoints import Checkpoint
+from ebm_refine.files import replacing
+from ebm_refine.metrics.classes import class_report
+from ebm_refine.metrics.features import FeatureExtractor, features_for
+from ebm_refine.metrics.likelihood import annealed_log_partition, log_likelihood, lower_bounds
+from ebm_refine.metrics.report import floors_at
+from ebm_refine.networks.rbm import DBN, RBM
+from ebm_refine.training.classifier import labelled
+from ebm_refine.training.data import Images, load_images
+from ebm_refine.training.dbn import bits_of
+from ebm_refine.training.energy import source_of
+from ebm_refine.training.finetune import classifier_of, error_rate, fine_tune
+
+LABELS = (100, 1000, 54_000)
+RATES = (3e-4, 1e-3, 3e-3)
+STEPS = 2000
+COMMAND = "python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json --record"
+MEASURES = ("frechet_distance", "inception_style_score", "mean_confidence", "classes", "histogram_divergence")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="folder of parquet files, or a Hub data set")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--model", default="mnist-dbn")
+    parser.add_argument("--num-images", type=int, default=1000)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--temperatures", type=int, default=5000)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--record", action="store_true", help="write the numbers into config and card too")
+    chosen = parser.parse_args()
+    seeds = [int(seed) for seed in chosen.seeds.split(",")]
+    checkpoint, extractor = load(chosen.model), features_for("mnist")
+    train, holdout, test = (load_images("mnist", chosen.data, split) for split in ("train", "holdout", "test"))
+    results: dict[str, Any] = {
+        **extractor.describe(), "model": checkpoint.name, "weights": checkpoint.hashes, "num_images": chosen.num_images,
+        "seeds": seeds, "reference_split": "test", "floors": floors_at(extractor, chosen.num_images),
+        "real": class_report(test.pixels[: chosen.num_images], extractor), **machine(),
+        "half_precision": checkpoint.config["training"].get("half_precision"),
+    }  # fmt: skip
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    network: Any = checkpoint.networks["energy"]
+    for section, measure in (
+        ("samples", lambda: samples(checkpoint, chosen.num_images, seeds, extractor, chosen.out)),
+        ("likelihood", lambda: likelihood(network, train, test, seeds, chosen.temperatures, chosen.runs, chosen.draws)),
+        ("classifier", lambda: classifier(network, train, holdout, test, seeds)),
+    ):
+        results[section] = measure()
+        print(section, json.dumps(results[section], indent=1), flush=True)
+        with replacing(chosen.out) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n")
+    if chosen.record:
+        write_metrics(checkpoint.name, checkpoint.hashes, entries(results))
+
+
+def samples(
+    checkpoint: Checkpoint, num_images: int, seeds: Sequence[int], extractor: FeatureExtractor, out: Path
+) -> dict[str, Any]:
+    """Every seed's measures before and after, and their means over the seeds."""
+    runs = [one_run(checkpoint, num_images, seed, extractor, out) for seed in seeds]
+    summary = {f"{name}_{when}": spread([run[when][name] for run in runs]) for when in ("before", "after") for name in MEASURES}
+    return {"runs": runs, "summary": summary}
+
+
+def likelihood(
+    network: DBN, train: Images, test: Images, seeds: Sequence[int], temperatures: int, runs: int, draws: int
+) -> dict[str, Any]:
+    """Nats a digit, over all test digits; every seed has its own annealing, bits and draws."""
+    first = network.stack[0]
+    means = train.pixels.flatten(1).float().mean(dim=0) / 255
+    independent = means.clamp(1e-3, 1 - 1e-3).logit()
+    partitions: dict[str, list[dict[str, float]]] = {"top": [], "first": []}
+    bits = [bits_of(network, test.pixels.flatten(1), 0, source_of(seed, 1, "cpu")) for seed in seeds]
+    for seed in seeds:
+        source = source_of(seed, 0, "cpu")
+        upward = bits_of(network, train.pixels[:5000].flatten(1), len(network.stack) - 1, source).mean(dim=0)
+        for name, rbm, mean in (("top", network.top, upward), ("first", first, means)):
+            partitions[name].append(annealed(rbm, mean, temperatures, runs, source))
+    log_z = {name: mean_of_logs([one["value"] for one in found]) for name, found in partitions.items()}
+    bounds = [
+        lower_bounds(network, one, log_z["top"], draws, source_of(seed, 2, "cpu"))
+        for seed, one in zip(seeds, bits, strict=True)
+    ]
+    alone = [-first(one).double() - log_z["first"] for one in bits]
+    plain = [log_likelihood(independent.expand(len(one), -1), one) for one in bits]
+    return {
+        "digits": len(test.pixels), "temperatures": temperatures, "runs": runs, "draws": draws,
+        "log_partitions": partitions, "log_partition": log_z,
+        "lower_bound": nats(bounds), "first_machine_alone": nats(alone), "independent_pixels": nats(plain),
+    }  # fmt: skip
+
+
+def annealed(rbm: RBM, mean: Tensor, temperatures: int, runs: int, source: torch.Generator) -> dict[str, float]:
+    return annealed_log_partition(rbm, mean, temperatures, runs, source)._asdict()
+
+
+def mean_of_logs(values: list[float]) -> float:
+    """The logarithm of the mean of what these are the logarithms of."""
+    return float(torch.tensor(values, dtype=torch.float64).logsumexp(0)) - math.log(len(values))
+
+
+def nats(by_seed: list[Tensor]) -> dict[str, float]:
+    """Mean over digits and seeds, its standard error over the digits, and the deviation of the seeds' means."""
+    means = [float(one.mean()) for one in by_seed]
+    error = float(torch.stack(by_seed).mean(dim=0).std() / math.sqrt(len(by_seed[0])))
+    return {"mean": statistics.fmean(means), "error": error, "sd": statistics.stdev(means) if len(means) > 1 else 0.0}
+
+
+def classifier(network: DBN, train: Images, holdout: Images, test: Images, seeds: Sequence[int]) -> dict[str, Any]:
+    """By number of labels and start: every seed's test error at the rate of the least mean error on held-out digits."""
+    rows = []
+    for count in (min(count, len(train.pixels)) for count in LABELS):
+        for start in ("network", "random"):
+            errors = {
+                rate: [one_classifier(network, train, holdout, test, count, start, rate, seed) for seed in seeds]
+                for rate in RATES
+            }
+            best = min(RATES, key=lambda rate: statistics.fmean(error["holdout"] for error in errors[rate]))
+            on_test = [error["test"] for error in errors[best]]
+            rows.append({"labels": count, "start": start, "rate": best, "test_errors": on_test, "test_error": spread(on_test),
+                         "holdout_error": statistics.fmean(error["holdout"] for error in errors[best])})  # fmt: skip
+            print(json.dumps(rows[-1]), flush=True)
+    return {"steps": STEPS, "rates": list(RATES), "rows": rows}
+
+
+def one_classifier(
+    network: DBN, train: Images, holdout: Images, test: Images, count: int, start: str, rate: float, seed: int
+) -> dict[str, float]:
+    chosen = torch.randperm(len(train.pixels), generator=source_of(seed, 3, "cpu"))[:count]
+    model = classifier_of(network, seed, pretrained=start == "network")
+    fine_tune(model, train.pixels[chosen].flatten(1), labelled(train)[chosen], rate, STEPS, seed)
+    return {
+        "holdout": error_rate(model, holdout.pixels.flatten(1), labelled(holdout)),
+        "test": error_rate(model, test.pixels.flatten(1), labelled(test)),
+    }
+
+
+def entries(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the card lists."""
+    drawn = {
+        "num_images": results["num_images"], "seeds": results["seeds"], "reference_split": results["reference_split"],
+        "extractor": results["extractor"], "extractor_sha256": results["sha256"], "command": COMMAND,
+    }  # fmt: skip
+    found = []
+    for side in ("before", "after"):
+        for key, name, floor in (
+            ("frechet_distance", "Fréchet distance", results["floors"]["frechet_mean"]),
+            ("mean_confidence", "mean confidence", results["real"]["mean_confidence"]),
+        ):
+            value = results["samples"]["summary"][f"{key}_{side}"]["mean"]
+            found.append({"name": f"{name}, {side}", "value": value, "floor": floor, **drawn})
+    likely = results["likelihood"]
+    told = {"num_images": likely["digits"], "seeds": results["seeds"], "reference_split": "test", "command": COMMAND}
+    found.append({"name": "lower bound of log p(v), nats", "value": likely["lower_bound"]["mean"], **told})
+    for row in results["classifier"]["rows"]:
+        start = "this network's weights" if row["start"] == "network" else "random weights"
+        name = f"test error of a classifier of {row['labels']} labels, from {start}"
+        found.append({"name": name, "value": row["test_error"]["mean"], **told})
+    return found
+
+
+if __name__ == "__main__":
+    main()
