@@ -2,11 +2,12 @@
 
     python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json [--model mnist-dbn] [--record]
 
-Samples: for each sampling seed, before and after its own Gibbs chains, measured as `benchmarks/mnist.py` measures; grids beside
-the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and with their mean the variational
-lower bound of log p(v) of test digits made bits; of the first machine alone log p(v) by the same annealing; and of independent
-pixels. Classifier: test errors of fine-tuning from the network's weights and from random ones, the same steps for both, with
-the learning rate of each chosen on held-out digits; by number of labels, over seeds that choose labels, weights and order.
+Samples: for each sampling seed the model's own Gibbs chains at several lengths, measured as `benchmarks/mnist.py` measures;
+grids of the first seed beside the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and
+with their mean the variational lower bound of log p(v) of test digits made bits; of the first machine alone log p(v) by the
+same annealing; and of independent pixels. Classifier: test errors of fine-tuning from the network's weights and from random
+ones, the same steps for both, with the learning rate of each chosen on held-out digits; by number of labels, over seeds that
+choose labels, weights and order.
 """
 
 import argparse
@@ -18,19 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mnist import one_run, spread
+from mnist import spread
 from record import write_metrics
 from speed import machine
 from torch import Tensor
 
-from ebm_refine import load
+from ebm_refine import load, render
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.files import replacing
 from ebm_refine.metrics.classes import class_report
+from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import FeatureExtractor, features_for
 from ebm_refine.metrics.likelihood import annealed_log_partition, log_likelihood, lower_bounds
 from ebm_refine.metrics.report import floors_at
 from ebm_refine.networks.rbm import DBN, RBM
+from ebm_refine.samplers.driver import run
+from ebm_refine.samplers.gibbs import gibbs
+from ebm_refine.targets import target_of
 from ebm_refine.training.classifier import labelled
 from ebm_refine.training.data import Images, load_images
 from ebm_refine.training.dbn import bits_of
@@ -38,8 +43,10 @@ from ebm_refine.training.energy import source_of
 from ebm_refine.training.finetune import classifier_of, error_rate, fine_tune
 
 LABELS = (100, 1000, 54_000)
-RATES = (3e-4, 1e-3, 3e-3)
-STEPS = 2000
+RATES = (1e-3, 3e-3)
+STEPS = 1000
+# How the samples change with the length of the chains, the model's own length among them.
+LENGTHS = (0, 20, 50, 100, 200, 500)
 COMMAND = "python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json --record"
 MEASURES = ("frechet_distance", "inception_style_score", "mean_confidence", "classes", "histogram_divergence")
 
@@ -51,9 +58,10 @@ def main() -> None:
     parser.add_argument("--model", default="mnist-dbn")
     parser.add_argument("--num-images", type=int, default=1000)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--temperatures", type=int, default=5000)
-    parser.add_argument("--runs", type=int, default=500)
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--temperatures", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--only", default="samples,likelihood,classifier", help="sections to measure; others stay as they are")
     parser.add_argument("--record", action="store_true", help="write the numbers into config and card too")
     chosen = parser.parse_args()
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
@@ -66,12 +74,16 @@ def main() -> None:
         "half_precision": checkpoint.config["training"].get("half_precision"),
     }  # fmt: skip
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    if chosen.out.exists() and (kept := json.loads(chosen.out.read_text()))["weights"] == checkpoint.hashes:
+        results = {**kept, **results}
     network: Any = checkpoint.networks["energy"]
     for section, measure in (
         ("samples", lambda: samples(checkpoint, chosen.num_images, seeds, extractor, chosen.out)),
         ("likelihood", lambda: likelihood(network, train, test, seeds, chosen.temperatures, chosen.runs, chosen.draws)),
         ("classifier", lambda: classifier(network, train, holdout, test, seeds)),
     ):
+        if section not in chosen.only.split(","):
+            continue
         results[section] = measure()
         print(section, json.dumps(results[section], indent=1), flush=True)
         with replacing(chosen.out) as temporary:
@@ -83,10 +95,26 @@ def main() -> None:
 def samples(
     checkpoint: Checkpoint, num_images: int, seeds: Sequence[int], extractor: FeatureExtractor, out: Path
 ) -> dict[str, Any]:
-    """Every seed's measures before and after, and their means over the seeds."""
-    runs = [one_run(checkpoint, num_images, seed, extractor, out) for seed in seeds]
-    summary = {f"{name}_{when}": spread([run[when][name] for run in runs]) for when in ("before", "after") for name in MEASURES}
-    return {"runs": runs, "summary": summary}
+    """Measures of the model's own chains at LENGTHS and at its default length, by seed and as means over the seeds."""
+    own = checkpoint.config["defaults"]["gibbs"]["n_steps"]
+    lengths = sorted({*LENGTHS, own})
+    runs: dict[int, list[dict[str, Any]]] = {steps: [] for steps in lengths}
+    target: Any = target_of(checkpoint)
+    index = torch.arange(num_images)
+    for seed in seeds:
+        for frame in run(gibbs(target), target.init(seed, index), seed, index, lengths[-1]):
+            if frame.step not in runs:
+                continue
+            images = target.decode(frame.state.position)
+            report = class_report(images, extractor)
+            report["frechet_distance"] = frechet_distance(extractor(images), extractor.references["test"])
+            runs[frame.step].append(
+                {"seed": seed, "histogram": report["histogram"], **{name: report[name] for name in MEASURES}}
+            )
+            if seed == seeds[0]:
+                render.save_png(render.grid(images[:100]), out.with_name(f"{out.stem}-seed{seed}-{frame.step}-steps.png"))
+    by_steps = {str(steps): {name: spread([one[name] for one in found]) for name in MEASURES} for steps, found in runs.items()}
+    return {"n_steps": own, "runs": runs, "by_steps": by_steps}
 
 
 def likelihood(
@@ -169,12 +197,12 @@ def entries(results: dict[str, Any]) -> list[dict[str, Any]]:
         "extractor": results["extractor"], "extractor_sha256": results["sha256"], "command": COMMAND,
     }  # fmt: skip
     found = []
-    for side in ("before", "after"):
+    for side, steps in (("before", 0), ("after", results["samples"]["n_steps"])):
         for key, name, floor in (
             ("frechet_distance", "Fréchet distance", results["floors"]["frechet_mean"]),
             ("mean_confidence", "mean confidence", results["real"]["mean_confidence"]),
         ):
-            value = results["samples"]["summary"][f"{key}_{side}"]["mean"]
+            value = results["samples"]["by_steps"][str(steps)][key]["mean"]
             found.append({"name": f"{name}, {side}", "value": value, "floor": floor, **drawn})
     likely = results["likelihood"]
     told = {"num_images": likely["digits"], "seeds": results["seeds"], "reference_split": "test", "command": COMMAND}

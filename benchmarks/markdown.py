@@ -115,6 +115,46 @@ def mnist(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows), "\n\n".join(asked))
 
 
+def dbn(results: dict[str, Any]) -> str:
+    """The belief network of digits: its samples, its likelihood, and the start it gives a classifier."""
+    real, likely, fits = results["real"], results["likelihood"], results["classifier"]
+    words = (
+        f"`{results['model']}`: {results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), "
+        f"N = {results['num_images']}, seeds {listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real "
+        f"digits at this N: Fréchet floor {results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, "
+        f"Inception-style score {real['inception_style_score']:.2f}. {results['machine']}, torch {results['torch']}."
+    )
+    head = ["Gibbs steps from a coin's tosses", *(title for title, _ in DIGIT_COLUMNS.values())]
+    rows = [
+        [str(steps), *(plus_minus(row[key], digits) for key, (_, digits) in DIGIT_COLUMNS.items())]
+        for steps, row in results["samples"]["by_steps"].items()
+    ]
+    partitions = listed(f"{one['value']:.2f} ± {one['error']:.2f}" for one in likely["log_partitions"]["top"])
+    likelihood = (
+        f"log p(v) of {likely['digits']} test digits made bits, nats: lower bound of the network "
+        f"{_nats(likely['lower_bound'])}, its first machine alone {_nats(likely['first_machine_alone'])}, independent pixels "
+        f"{_nats(likely['independent_pixels'])} (± standard error over the digits; sd over seeds of the bits and draws, "
+        f"{likely['draws']} draws a digit). log Z of the top machine by annealing, {likely['temperatures']} temperatures and "
+        f"{likely['runs']} runs a seed: {partitions}."
+    )
+    starts = {"network": "this network", "random": "random weights"}
+    errors = [
+        [
+            str(row["labels"]),
+            starts[row["start"]],
+            f"{row['rate']:g}",
+            f"{100 * row['test_error']['mean']:.2f} ± {100 * row['test_error']['sd']:.2f} %",
+        ]
+        for row in fits["rows"]
+    ]
+    told = f"A classifier of the network's layers after {fits['steps']} steps of fine-tuning, by number of labels:"
+    return page(words, grid(head, rows), likelihood, told, grid(["labels", "begins in", "rate", "test error"], errors))
+
+
+def _nats(value: dict[str, float]) -> str:
+    return f"{value['mean']:.2f} ± {value['error']:.2f} (sd {value['sd']:.2f})"
+
+
 def toys(results: dict[str, Any]) -> str:
     """Points in the plane before and after, by model or by experiment."""
     words = (
@@ -208,6 +248,7 @@ RENDERERS = {
     "speed": speed,
     "precision": precision,
     "mnist": mnist,
+    "dbn": dbn,
     "toys-models": toys,
     "toys-experiments": toys,
     "toys-weights": toy_weights,

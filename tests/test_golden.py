@@ -21,7 +21,7 @@ PINNED = [name for name in METHODS if name != "flex2mcmc"]
 
 
 def golden(method: str) -> dict[str, Any]:
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=64)
+    target = toys.bits() if method == "gibbs" else toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=64)
     values = {row.name: row.default for row in METHODS[method].parameters} | {"n_steps": 5}
     if values.get("eps", 1.0) is None:
         values["eps"] = 0.7

@@ -22,7 +22,7 @@ from ebm_refine.samplers.pilot import Pilot
 
 SEED, STEPS, CHAINS = 5, 6, 7
 WAITING = ("_local_scalar_dense", "nonzero", "equal", "masked_select", "unique")
-CAPTURABLE = {"langevin", "short-run", "mala", "hmc", "underdamped", "i-sir", "dot", "dg-flow"}
+CAPTURABLE = {"langevin", "short-run", "mala", "hmc", "underdamped", "i-sir", "dot", "dg-flow", "gibbs"}
 with_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -101,13 +101,17 @@ def equal(one: list[list[torch.Tensor]], other: list[list[torch.Tensor]]) -> boo
     )
 
 
-def fresh_target() -> Any:
+def fresh_target(method: str = "") -> Any:
+    if method == "gibbs":
+        target = toys.bits()
+        target.chunk = 4
+        return target
     return toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=4)  # 7 chains: one full chunk and one that is not
 
 
 @pytest.mark.parametrize("method", sorted(CAPTURABLE))
 def test_a_replayed_step_gives_the_same_chain_and_counts_the_same_work(method):
-    plain, target = fresh_target(), fresh_target()
+    plain, target = fresh_target(method), fresh_target(method)
     expected = chain(kernel_of(method, plain), plain)
     kernel = kernel_of(method, target)
     assert kernel.capturable
@@ -119,7 +123,7 @@ def test_a_replayed_step_gives_the_same_chain_and_counts_the_same_work(method):
 
 def test_the_methods_that_say_so_are_those_that_can_be_recorded():
     others = set(METHODS) - {"flex2mcmc"}  # which learns a flow first, and is as ex2mcmc
-    assert {name for name in others if kernel_of(name, fresh_target()).capturable} == CAPTURABLE
+    assert {name for name in others if kernel_of(name, fresh_target(name)).capturable} == CAPTURABLE
 
 
 @pytest.mark.parametrize("error", [RuntimeError("capture failed"), torch.OutOfMemoryError("no memory left")])
@@ -199,7 +203,7 @@ def test_on_the_cpu_nothing_is_recorded():
 def test_a_cuda_graph_gives_the_chain_of_plain_steps(method):
     chains = []
     for wrap in (lambda kernel, target: kernel, captured):
-        target = on_gpu()
+        target = on_gpu(method)
         kernel = wrap(kernel_of_gpu(method, target), target)
         index = torch.arange(CHAINS, device="cuda")
         frames = run(kernel, target.init(SEED, index), SEED, index, STEPS)
@@ -223,7 +227,11 @@ def test_replayed_steps_never_wait_for_the_device():
     assert int(accepted) == 17 * CHAINS
 
 
-def on_gpu() -> Any:
+def on_gpu(method: str = "") -> Any:
+    if method == "gibbs":
+        target = toys.bits("cuda")
+        target.chunk = 4
+        return target
     target = toys.quadratic(toys.A.cuda(), toys.B.cuda(), toys.PEAK, chunk=4)
     target.device = torch.device("cuda")
     return target

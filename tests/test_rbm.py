@@ -18,6 +18,7 @@ from ebm_refine.random import Draws
 from ebm_refine.samplers import gibbs
 from ebm_refine.samplers.driver import run
 from ebm_refine.targets import BinaryTarget
+from ebm_refine.training import finetune
 from ebm_refine.training import rbm as training
 
 VISIBLE, HIDDEN = 4, 3
@@ -297,3 +298,28 @@ def test_training_resumes_to_the_same_bits(chains: dict[str, int]):
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     assert last.numbers == stages[-1].numbers
+
+
+def test_a_classifier_begins_in_the_networks_own_layers():
+    """Its hidden layers are the means going up; a random start has other weights in them, and the same last layer."""
+    network, pixels = small_network(), torch.rand(7, 5)
+    own, random = (finetune.classifier_of(network, 0, pretrained) for pretrained in (True, False))
+    lower, top = network.stack
+    hidden = top.hidden_mean(lower.hidden_mean(pixels))
+    torch.testing.assert_close(own[:-1](pixels), hidden)
+    torch.testing.assert_close(own(pixels), own[-1](hidden))
+    assert torch.equal(own[-1].weight, random[-1].weight)
+    assert not torch.equal(own[0].weight, random[0].weight)
+    assert [layer.weight.shape for layer in own[::2]] == [layer.weight.shape for layer in random[::2]]
+
+
+def test_fine_tuning_learns_and_is_repeatable():
+    source = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (60, 5), generator=source, dtype=torch.uint8)
+    labels = (pixels[:, 0] > 127).long()
+    first, second = (finetune.classifier_of(small_network(), 1, False) for _ in range(2))
+    before = finetune.error_rate(first, pixels, labels)
+    for classifier in (first, second):
+        finetune.fine_tune(classifier, pixels, labels, 0.03, 150, 0)
+    assert finetune.error_rate(first, pixels, labels) < 0.1 < before
+    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))

@@ -33,13 +33,13 @@ def quadratic(precision: Tensor, centre: Tensor, peak: float = 0.0, module: Modu
     return target
 
 
-def bits() -> targets.BinaryTarget:
+def bits(device: str = "cpu") -> targets.BinaryTarget:
     """Three visible and four hidden bits of a Boltzmann machine with sizeable weights."""
     source = torch.Generator().manual_seed(0)
     machine = RBM(3, 4).requires_grad_(False)
     for parameter in machine.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=source))
-    return targets.BinaryTarget(machine, (3,))
+    return targets.BinaryTarget(machine, (3,), device)
 
 
 def gaussian(precision: float, dim: int = 1, module: ModuleType = targets) -> Any:

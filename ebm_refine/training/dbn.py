@@ -5,6 +5,7 @@ one learns the hidden bits that the finished ones below make of the data. Grey d
 seen, a pixel being 1 with the probability that its grey level says.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,8 @@ def belief_net(
                     measured = measured_chains(network, extractor, chain_steps, shape, job)
                     job.run.log(machine=number + 1, epoch=now.epoch, **measured)
                     if measured["holdout_distance"] < best["distance"]:
-                        best = {"distance": measured["holdout_distance"], "epoch": now.epoch, "network": network.state_dict()}
+                        weights = copy.deepcopy(network.state_dict())  # its own tensors are trained on
+                        best = {"distance": measured["holdout_distance"], "epoch": now.epoch, "network": weights}
                 kept = {"machine": number, "loop": now.state, "network": network.state_dict(), "best": best}
                 job.run.save(kept)
     if "network" in best:

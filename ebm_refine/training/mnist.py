@@ -105,7 +105,7 @@ def mnist_dbn(job: Job) -> None:
     The top machine has no units for the labels: what is learned owes nothing to them, so that a classifier that begins in
     these weights can be set against one that does not, and digits are drawn without being told which.
     """
-    below, top = job.steps or 10, job.steps or 30
+    below, top = job.steps or 10, job.steps or 20
     belief_net(
         job,
         name="mnist-dbn",

@@ -79,7 +79,8 @@ def _title(results: dict[str, Any]) -> str:
 
 
 def _live() -> None:
-    models = refinable_models()
+    # Of a model that one method alone samples there is nothing to compare.
+    models = {name: model for name, model in refinable_models().items() if len(model.methods) > 1}
     start_model = next(iter(models))
     with gr.Row():
         with gr.Column(min_width=280):
