@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ebm_refine.files import replacing
 
@@ -41,13 +42,24 @@ def columns_for(count: int) -> int:
 
 def grid(images: Tensor, columns: int | None = None, scale: int = 1, limit: int = 256) -> Image.Image:
     """A grid of uint8 images (N, C, H, W), the first `limit` of them, enlarged `scale` times by repeating pixels."""
-    from torchvision.utils import make_grid  # a second of start-up, so that the page comes first
-
     images = images[:limit]
-    picture = make_grid(images, nrow=columns or columns_for(len(images)), padding=1, pad_value=0)
+    picture = _tiled(images, columns or columns_for(len(images)))
     if scale > 1:
         picture = picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
     return Image.fromarray(picture.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+
+
+def _tiled(images: Tensor, columns: int) -> Tensor:
+    """What `torchvision.utils.make_grid` gives with padding 1: importing torchvision is seconds of the page's start."""
+    count, channels, height, width = images.shape
+    images = images.expand(-1, 3, -1, -1) if channels == 1 else images
+    if count == 1:
+        return images[0]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    tiles = torch.cat([images, images.new_zeros(rows * columns - count, *images.shape[1:])])
+    sheet = pad(tiles, (1, 0, 1, 0)).unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)
+    return pad(sheet.reshape(-1, rows * (height + 1), columns * (width + 1)), (0, 1, 0, 1))
 
 
 def scatter(points: Tensor, bounds: Sequence[float], side: int = PLOT_SIDE, mark: int | None = None) -> Image.Image:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import save_tiny_models
@@ -14,7 +15,7 @@ from ebm_refine.metrics import features
 
 
 @contextmanager
-def served(models: Path | None = None) -> Iterator[str]:
+def served(models: Path | None = None, **options: Any) -> Iterator[str]:
     """Serve the page with the models of a folder (the embedded ones where None); gives its address."""
     from ebm_refine.ui import build, launch
 
@@ -24,7 +25,7 @@ def served(models: Path | None = None) -> Iterator[str]:
         features.features_for.cache_clear()
         demo = build()
         try:
-            _, address, _ = launch(demo, server_name="127.0.0.1", quiet=True, prevent_thread_lock=True)
+            _, address, _ = launch(demo, server_name="127.0.0.1", quiet=True, prevent_thread_lock=True, **options)
             yield address
         finally:
             demo.close()
@@ -32,9 +33,9 @@ def served(models: Path | None = None) -> Iterator[str]:
 
 
 @contextmanager
-def served_tiny(folder: Path) -> Iterator[str]:
+def served_tiny(folder: Path, **options: Any) -> Iterator[str]:
     """Serve the page with a pair `tiny` that runs in milliseconds."""
-    with served(save_tiny_models(folder / "embedded")) as address:
+    with served(save_tiny_models(folder / "embedded"), **options) as address:
         yield address
 
 

@@ -1,6 +1,7 @@
 """The HTTP interface: its schema, right answers, every kind of bad input in one sentence, stopping, queueing, hostile calls."""
 
 import ctypes
+import gc
 import io
 import json
 import math
@@ -25,16 +26,18 @@ from serving import seconds_until, served_tiny, workers
 
 import ebm_refine
 from ebm_refine import render
+from ebm_refine.pipeline import Frame
 from ebm_refine.ui import limits
 
 SCHEMA = Path(__file__).parent / "api_schema.json"
 LONG = {"model": "tiny", "n_steps": 10_000, "num_images": 4}  # as much as one call may ask for
 HTTP = httpx.Client(timeout=30)
+VISITORS_KEPT = 16  # fewer than the page keeps, so that a leak shows after fewer calls
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with served_tiny(tmp_path_factory.mktemp("api")) as where:
+    with served_tiny(tmp_path_factory.mktemp("api"), state_session_capacity=VISITORS_KEPT) as where:
         yield where
 
 
@@ -182,28 +185,75 @@ def test_private_events_cannot_be_called(address, client):
     assert client.view_api(return_format="dict", print_info=False)["unnamed_endpoints"] == {}
 
 
-def test_cancel_ends_the_work_within_half_a_second(client):
-    job = client.submit(**LONG, api_name="/refine")
-    assert seconds_until(lambda: len(job.outputs()) > 2, 20) < 20
-    assert workers() == 1
-    job.cancel()
-    assert seconds_until(lambda: workers() == 0, 5) < 0.5
+class Visitor:
+    """Someone who asks for a long run as the page does, with a session and an event stream of their own."""
+
+    def __init__(self, address: str, which: int):
+        self.address, self.which, self.session = address, which, f"visitor{random.random()}"
+        data = ["tiny", None, None, LONG["n_steps"], LONG["num_images"], 0, "auto", None]
+        joined = HTTP.post(
+            f"{address}gradio_api/queue/join", json={"data": data, "fn_index": which, "session_hash": self.session}
+        )
+        self.refused = joined.json().get("detail")
+        if not self.refused:
+            self.event = joined.json()["event_id"]
+            self._stream = HTTP.stream("GET", f"{address}gradio_api/queue/data", params={"session_hash": self.session})
+            self._lines = self._stream.__enter__().iter_lines()
+
+    def sees_it_run(self) -> "Visitor":
+        next(line for line in self._lines if "process_generating" in line)
+        return self
+
+    def cancels(self) -> None:
+        body = {"session_hash": self.session, "fn_index": self.which, "event_id": self.event}
+        assert HTTP.post(f"{self.address}gradio_api/cancel", json=body).json() == {"success": True}
+
+    def goes_away(self) -> None:
+        self._stream.__exit__(None, None, None)
 
 
-def test_a_dropped_connection_ends_the_work(address):
+@pytest.fixture(scope="module")
+def visitor(address) -> Any:
+    which = next(one["id"] for one in HTTP.get(f"{address}config").json()["dependencies"] if one["api_name"] == "refine")
+    return lambda: Visitor(address, which)
+
+
+def frames_held() -> int:
+    """Moments of chains that this process still has in memory."""
+    gc.collect()
+    return sum(type(one) is Frame for one in gc.get_objects())
+
+
+def ends_within_half_a_second(start: Any, end: Any, over: Any = lambda: workers() == 0) -> bool:
+    """Whether it does once in three times: a machine that is busy elsewhere is not what is tested."""
+    took = []
+    for _ in range(3):
+        started = start()
+        end(started)
+        took.append(seconds_until(over, 30))
+        assert took[-1] < 30
+        if took[-1] < 0.5:
+            return True
+    return False
+
+
+def test_cancel_ends_the_work_within_half_a_second_and_gives_memory_back(client):
+    def start():
+        job = client.submit(**LONG, api_name="/refine")
+        assert seconds_until(lambda: len(job.outputs()) > 2, 20) < 20
+        assert workers() == 1
+        return job
+
+    before = frames_held()
+    assert ends_within_half_a_second(start, lambda job: job.cancel())
+    assert seconds_until(lambda: frames_held() <= before, 5) < 5
+
+
+def test_a_dropped_connection_ends_the_work(visitor):
     """A visitor who goes away frees the lane: the page's own event stream is closed while the chain runs."""
-    with httpx.Client(base_url=f"{address}gradio_api/", timeout=30) as http:
-        config = httpx.get(f"{address}config").json()
-        which = next(one["id"] for one in config["dependencies"] if one["api_name"] == "refine")
-        session = f"gone{random.random()}"
-        data = ["tiny", None, None, 10_000, 4, 0, "auto", None]
-        http.post("queue/join", json={"data": data, "fn_index": which, "session_hash": session}).raise_for_status()
-        with http.stream("GET", "queue/data", params={"session_hash": session}) as events:
-            for line in events.iter_lines():
-                if "process_generating" in line:
-                    break
-            assert workers() == 1
-    assert seconds_until(lambda: workers() == 0, 5) < 1.0
+    before = frames_held()
+    assert ends_within_half_a_second(lambda: visitor().sees_it_run(), lambda gone: gone.goes_away())
+    assert seconds_until(lambda: frames_held() <= before, 5) < 5
 
 
 def test_two_visitors_get_their_own_results(address):
@@ -217,23 +267,31 @@ def test_two_visitors_get_their_own_results(address):
 
 def waiting(address: str) -> int:
     """By plain HTTP, which the queue's fullness does not touch; the Python client joins the queue even for this."""
-    return httpx.post(f"{address}gradio_api/run/status", json={"data": []}).json()["data"][0]["queue"]["waiting"]
+    return HTTP.post(f"{address}gradio_api/run/status", json={"data": []}).json()["data"][0]["queue"]["waiting"]
 
 
-def test_a_full_queue_says_so_and_status_still_answers(client, address):
-    running = client.submit(**LONG, api_name="/refine")
-    assert seconds_until(lambda: workers() == 1, 20) < 20
+def test_a_full_queue_says_so_and_status_still_answers(client, address, visitor):
+    running = visitor().sees_it_run()
     assert client.predict(api_name="/status")["ready"]  # not behind the run
-    jobs = [running]
+    queue = [visitor() for _ in range(limits.MAX_WAITING)]
     try:
-        jobs += [client.submit(**LONG, api_name="/refine") for _ in range(limits.MAX_WAITING)]
-        assert seconds_until(lambda: waiting(address) == limits.MAX_WAITING, 20) < 20
+        assert waiting(address) == limits.MAX_WAITING
+        assert "Queue is full" in visitor().refused
         with pytest.raises(QueueError, match="Queue is full"):
             client.submit(**LONG, api_name="/refine").result(timeout=20)
-        assert workers() == 1  # one lane
+        # Who cancels while waiting has left once that is answered, and who closes the page a moment later.
+        queue.pop().cancels()
+        assert waiting(address) == limits.MAX_WAITING - 1
+
+        def left():
+            return waiting(address) == len(queue)
+
+        assert ends_within_half_a_second(queue.pop, lambda gone: gone.goes_away(), left)
+        assert workers() == 1  # one lane, and it went on
     finally:
-        for job in jobs[::-1]:
-            job.cancel()
+        while queue:
+            queue.pop().goes_away()
+        running.goes_away()
     assert seconds_until(lambda: workers() == 0 and waiting(address) == 0, 30) < 30
 
 
@@ -298,8 +356,10 @@ def bodies(draw) -> tuple[str, Any]:
         kept = draw(st.sets(st.sampled_from(list(FITTING))))
         return "call/v2/refine", {name: values[name] for name in kept | {"n_steps", "num_images"}}
     data = list(values.values())
+    # Few visitors, who come again: a new one costs the server fifty milliseconds, and `test_memory_is_flat` has those.
+    visitor = {"session_hash": f"hostile{draw(st.integers(0, 7))}"}
     cut = {"all": data, "short": data[: draw(st.integers(0, 7))], "long": [*data, draw(JUNK)]}
-    return "call/refine", {"data": cut[way]}
+    return "call/refine", {"data": cut[way], **visitor}
 
 
 def resident_mebibytes() -> float:
@@ -346,10 +406,10 @@ def test_hostile_calls(address):
 
 
 def test_memory_is_flat(address):
-    """The same call over and over: past the 64 visitors whose state is kept, nothing may be left behind."""
+    """The same call over and over: past the visitors whose state is kept, nothing may be left behind."""
     memory = []
-    for calls in (70, 50, 50):
+    for calls in (VISITORS_KEPT + 5, 30, 30):
         for _ in range(calls):
             assert call(address, {"data": ["tiny", "langevin", 0.01, 2, 4, 0, "auto", None]})["data"]
         memory.append(resident_mebibytes())
-    assert memory[2] - memory[1] < 5
+    assert memory[2] - memory[1] < 3

@@ -4,6 +4,9 @@ import os
 
 # Before gradio is imported: the page asks nothing of anyone, and tells nobody anything.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Nor does it count its calls for a dashboard that is switched off: Gradio would make a table of the last 10,000 after each.
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
 from ebm_refine.ui.page import build, launch
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ebm_refine import answers
 from ebm_refine.answers import Chains, EnergyModel, Moment
-from ebm_refine.catalogue import ModelInfo, list_models, load
+from ebm_refine.catalogue import ModelInfo, list_models
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter, listed, shorten
 from ebm_refine.questions import masks, reading
@@ -18,6 +18,7 @@ from ebm_refine.settings import COMMON, Settings
 from ebm_refine.space import borrows_gpu
 from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
+from ebm_refine.ui.kept import kept
 from ebm_refine.ui.running import LIVE_EVERY, device
 
 # Digits are prepared for models of this size, as those of MNIST are.
@@ -148,7 +149,7 @@ def ask(question: Question) -> Generator[Moment | Answer | None, None, None]:
 
 @borrows_gpu
 def _work(settings: Any, question: Question) -> Generator[Moment | Answer, None, None]:
-    model, details = EnergyModel(load(question.model), device()), question.details
+    model, details = EnergyModel(kept(question.model), device()), question.details
     if question.name == "sample":
         yield from _paced(answers.sample(model, settings, details["label"]))
     elif question.name == "complete":

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
-from ebm_refine.catalogue import load
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 from ebm_refine.kinds import is_points
@@ -23,6 +22,7 @@ from ebm_refine.space import borrows_gpu
 from ebm_refine.timing import ess_per_second, timed
 from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
+from ebm_refine.ui.kept import kept
 from ebm_refine.ui.running import LIVE_EVERY, checked, device, measured, model_named
 
 GRID_WIDTH = 440
@@ -115,7 +115,7 @@ def run(pair: Pair) -> Generator[Moment | Compared | None, None, None]:
 @borrows_gpu
 def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
     where = device()
-    checkpoint = load(pair.first.model)
+    checkpoint = kept(pair.first.model)
     sides = [_Running(settings, timed(_stream(checkpoint, settings, where))) for settings in (pair.first, pair.second)]
     while waiting := [side for side in sides if side.result is None]:
         # Whichever is less far gets the next transition, so that both end together.

@@ -7,8 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
-from ebm_refine.catalogue import load
 from ebm_refine.ui.asking import model_asked
+from ebm_refine.ui.kept import kept
 from ebm_refine.ui.results import LOOK
 from ebm_refine.ui.running import told
 
@@ -52,7 +52,7 @@ def story(model: gr.Dropdown) -> None:
 
 def _epochs(name: Any) -> dict[str, Tensor]:
     """The kept chains by epoch, in order; none where the model kept none."""
-    table = load(model_asked(name).name).tables.get(TABLE, {})
+    table = kept(model_asked(name).name).tables.get(TABLE, {})
     return {key.removeprefix("epoch-").lstrip("0") or "0": table[key] for key in sorted(table)}
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import gradio as gr
 from gradio.components.api_component import Api
 
-from ebm_refine.catalogue import load
 from ebm_refine.landscape import landscape
 from ebm_refine.parameters import Parameter
 from ebm_refine.settings import resolve
 from ebm_refine.ui import laboratory, limits
 from ebm_refine.ui.api import split_options
+from ebm_refine.ui.kept import kept
 from ebm_refine.ui.laboratory_running import LANE, FinishedScene, LiveScene, ground_as_json, run, toy_named
 from ebm_refine.ui.running import told
 
@@ -41,7 +41,7 @@ def toy_landscape(model, window="data", ratio="auto", beta=1.0, resolution=96) -
     with told():
         info = toy_named(model)
         settings = resolve(info.name, info.config, ratio=ratio, beta=beta)
-        ground = landscape(load(info.name), window, settings.ratio, settings.beta, RESOLUTION.parse(resolution))
+        ground = landscape(kept(info.name), window, settings.ratio, settings.beta, RESOLUTION.parse(resolution))
         return ground_as_json(ground)
 
 

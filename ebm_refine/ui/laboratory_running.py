@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ebm_refine.catalogue import ModelInfo, load
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 from ebm_refine.kinds import is_points
@@ -21,6 +21,7 @@ from ebm_refine.samplers.driver import MAX_FRAMES
 from ebm_refine.settings import Settings
 from ebm_refine.ui import limits, running
 from ebm_refine.ui.background import in_background
+from ebm_refine.ui.kept import kept
 from ebm_refine.ui.plane_view import scene, window
 
 LANE = "laboratory"
@@ -82,7 +83,7 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[LiveScene | Finished
 
 def _work(settings: Settings, arguments: dict[str, Any]) -> Generator[LiveScene | FinishedScene, None, None]:
     began, shown = time.monotonic(), 0.0
-    checkpoint = load(settings.model)
+    checkpoint = kept(settings.model)
     grounds = [landscape(checkpoint, name, settings.ratio, settings.beta) for name in windows(checkpoint)]
     result: Any = None
     recorded = Recorded()

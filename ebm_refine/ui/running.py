@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ebm_refine.catalogue import ModelInfo, list_models, load
+from ebm_refine.catalogue import ModelInfo, list_models
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 from ebm_refine.kinds import is_points
@@ -25,6 +25,7 @@ from ebm_refine.space import borrows_gpu
 from ebm_refine.timing import ess_per_second, timed
 from ebm_refine.ui import limits
 from ebm_refine.ui.background import in_background
+from ebm_refine.ui.kept import kept
 
 LIVE_EVERY = 0.1
 # The frames stay in memory while the visitor looks at them.
@@ -137,7 +138,7 @@ def told() -> Iterator[None]:
 @borrows_gpu
 def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generator[Live | Finished, None, None]:
     began, shown, where = time.monotonic(), 0.0, device()
-    checkpoint = load(settings.model)
+    checkpoint = kept(settings.model)
     result: Any = None
     step_seconds: list[float] = []
     for result, seconds in timed(stream(checkpoint, device=where, **arguments)):
