@@ -352,7 +352,7 @@ def target_of(
     return target
 
 
-def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype) -> LatentTarget | EnergyTarget:
+def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype) -> AnyTarget:
     config, prepared = checkpoint.config, checkpoint.prepared_on(device, dtype)
     networks, widths = prepared.networks, prepared.widths.setdefault(ratio, {})
     points = is_points(config)

@@ -211,7 +211,7 @@ def parquet(folder: Path) -> Path:
 def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
     make = room.RatioRecipe
-    monkeypatch.setattr(room, "RatioRecipe", lambda steps: make(steps=steps, batch_size=8, measure_every=5))
+    monkeypatch.setattr(room, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
 
 
 @pytest.mark.parametrize("recipe", ["ratio", "ratio-head"])
@@ -247,6 +247,25 @@ def test_a_head_keeps_the_discriminator_s_features(tiny_models, tmp_path, short)
     body, discriminator = loaded.networks["ratio"].body, loaded.networks["discriminator"].main
     for name, value in body.state_dict().items():
         assert torch.equal(value, discriminator.state_dict()[name])
+
+
+def test_a_discriminator_goes_on_and_what_was_measured_with_the_old_one_is_dropped(tiny_models, tmp_path, short):
+    data = parquet(tmp_path / "data")
+    config = {**tiny_pair_config(), "metrics": [], "choice": {}}
+    save_checkpoint(tmp_path / "pair", config, tiny_pair_parts(), "")
+    arguments = ["train", "discriminator", "--model", str(tmp_path / "pair"), "--data", str(data), "--steps", "10"]
+    assert main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    old, new = load_checkpoint(tmp_path / "pair"), load_checkpoint(tmp_path / "out" / "pair")
+    assert new.hashes["generator"] == old.hashes["generator"]
+    assert new.hashes["discriminator"] != old.hashes["discriminator"]
+    assert not {"metrics", "choice"} & new.config.keys()
+    assert new.config["calibration"] != old.config["calibration"]
+    assert set(new.config["ratio_report"]) == {"raw", "calibrated", "isotonic"}
+    measured = new.config["training"]["alone_further"]
+    assert measured["holdout_cross_entropy"] > 0
+    # It began where the old one was, and ten small steps do not lead far.
+    weights = [model.networks["discriminator"].state_dict()["main.0.weight"] for model in (old, new)]
+    assert 0 < float((weights[1] - weights[0]).norm() / weights[0].norm()) < 0.1
 
 
 def test_models_that_have_no_ratio_to_refit_are_refused(tiny_models, tmp_path, capsys):

@@ -7,6 +7,7 @@ that image alone. A fresh network of either sort says r = 0 everywhere, the rati
 from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ebm_refine.networks.dcgan import DCGANDiscriminator
@@ -21,7 +22,7 @@ class RatioNetwork(nn.Module):
         super().__init__()
         pairs = zip((channels, *widths), widths, strict=False)
         self.stages = nn.Sequential(*(RatioStage(before, after) for before, after in pairs))
-        self.hidden = nn.Linear(widths[-1], hidden)
+        self.hidden = _scale_kept(nn.Linear(widths[-1], hidden))
         self.act = nn.SiLU()
         self.last = _zeroed(nn.Linear(hidden, 1))
 
@@ -34,7 +35,7 @@ class RatioStage(nn.Module):
 
     def __init__(self, before: int, after: int):
         super().__init__()
-        self.halve = nn.Conv2d(before, after, 4, 2, 1)
+        self.halve = _scale_kept(nn.Conv2d(before, after, 4, 2, 1))
         self.residual = _zeroed(nn.Conv2d(after, after, 3, 1, 1))
         self.act = nn.SiLU()
 
@@ -66,6 +67,19 @@ class RatioHead(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.last(self.act(self.hidden(self.body(images)))).mean(dim=(1, 2, 3))
+
+
+@torch.no_grad()
+def _scale_kept(layer: Layer) -> Layer:
+    """Weights under which a signal keeps its scale (He et al. 2015) through SiLU, whose gain is 1.68.
+
+    PyTorch's own shrink it threefold a layer; such a network still said r = 0 after 750 steps on CIFAR-10.
+    """
+    weight, bias = layer.parameters()
+    nn.init.kaiming_normal_(weight, nonlinearity="linear")
+    weight.mul_(1.68)
+    nn.init.zeros_(bias)
+    return layer
 
 
 def _zeroed(layer: Layer) -> Layer:

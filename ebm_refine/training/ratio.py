@@ -6,6 +6,8 @@ that: logistic regression of training images against a pool of the generator's s
 held-out images is lowest, then calibrated on them. The law that it estimates is that of uint8 images, so that it cannot tell
 the two by their rounding.
 
+The pair's own discriminator can be trained on in the same way. It keeps its place, and with it the raw ratio.
+
 Labels are not smoothed. With a share s of them flipped the optimum is no longer r but log((1-s) e^r + s) - log((1-s) + s e^r),
 which levels off where |r| > log((1-s) / s): where the worst images are told from the bad ones, the gradient would vanish.
 """
@@ -24,7 +26,7 @@ from ebm_refine.networks import build
 from ebm_refine.targets import REAL_RATIOS
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import HUB_IDS, load_images, to_unit
-from ebm_refine.training.gan import update_average
+from ebm_refine.training.gan import has_native_bf16, update_average
 from ebm_refine.training.job import Job, record
 from ebm_refine.training.run import Run, place
 from ebm_refine.training.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
@@ -37,6 +39,7 @@ HOLDOUT_SEED, POOL_SEED = 1, 2
 class RatioRecipe(NamedTuple):
     """AdamW with a rate that falls linearly to zero; the exponential average of the weights is what is kept.
 
+    The rate rises over the first `warm_up` steps: Adam knows nothing of a trained network's gradients, and would spoil it.
     `penalty` weighs the squared gradient norm of r at real and generated images alike (Mescheder et al. 2018, R1 and R2), taken
     every `penalty_every` steps at as many times the weight (Karras et al. 2020). Training ends after `steps`, or once
     `patience` measurements in a row have not lowered the holdout cross-entropy.
@@ -45,6 +48,7 @@ class RatioRecipe(NamedTuple):
     steps: int
     batch_size: int = 64
     rate: float = 1e-3
+    warm_up: int = 200
     weight_decay: float = 1e-2
     average_decay: float = 0.998
     shift: float = 0.125
@@ -58,7 +62,7 @@ def refitted_ratio(job: Job) -> None:
     """A small network of its own. `steps` counts batches of 64 real and 64 generated images."""
     shape = _pair_of(job).config["data"]["shape"]
     arguments = {"widths": [32, 64, 88], "channels": shape[0], "hidden": 64}
-    _refit(job, "ratio-network", arguments, RatioRecipe(steps=job.steps or 8000))
+    _refit(job, "ratio", "ratio-network", arguments, RatioRecipe(steps=job.steps or 8000))
 
 
 def refitted_head(job: Job) -> None:
@@ -66,7 +70,18 @@ def refitted_head(job: Job) -> None:
     part = _pair_of(job).config["parts"]["discriminator"]
     if part["architecture"] != "dcgan-discriminator":
         raise InputError(f"recipe 'ratio-head' needs a discriminator of the DCGAN family; got {part['architecture']!r}")
-    _refit(job, "ratio-head", {**part["arguments"], "hidden": 64}, RatioRecipe(steps=job.steps or 4000))
+    _refit(job, "ratio", "ratio-head", {**part["arguments"], "hidden": 64}, RatioRecipe(steps=job.steps or 4000))
+
+
+def refitted_discriminator(job: Job) -> None:
+    """The pair's own discriminator goes on alone against the frozen generator, then is calibrated anew. `steps` as above."""
+    checkpoint = _pair_of(job)
+    output = checkpoint.config.get("discriminator_output", "logit")
+    if output != "logit":
+        raise InputError(f"recipe 'discriminator' needs one that gives a logit; that of {checkpoint.name} gives {output!r}")
+    part = checkpoint.config["parts"]["discriminator"]
+    recipe = RatioRecipe(steps=job.steps or 6000, rate=5e-4, penalty=0.0)
+    _refit(job, "discriminator", part["architecture"], part["arguments"], recipe)
 
 
 def train_ratio(
@@ -81,18 +96,21 @@ def train_ratio(
     """
     torch.manual_seed(seed)
     place(network, device)
+    device_type, narrow = torch.device(device).type, has_native_bf16(device)
     network.eval()  # a frozen body's batch norms stay as they are
     average = copy.deepcopy(network).requires_grad_(False)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     adam = torch.optim.AdamW(trainable, lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay)
 
     def update(step: int) -> None:
-        adam.param_groups[0]["lr"] = recipe.rate * (1 - step / recipe.steps)
+        adam.param_groups[0]["lr"] = recipe.rate * min(1.0, (step + 1) / recipe.warm_up) * (1 - step / recipe.steps)
         real = train[torch.randint(len(train), (recipe.batch_size,))]
         fake = pool[torch.randint(len(pool), (recipe.batch_size,))]
         images = augment(to_unit(torch.cat([real, fake])).to(device), recipe.shift)
-        penalised = step % recipe.penalty_every == 0
-        r = network(images.requires_grad_(penalised))
+        penalised = recipe.penalty > 0 and step % recipe.penalty_every == 0
+        # A penalty is a difference of small numbers, and is left in float32.
+        with torch.autocast(device_type, torch.bfloat16, enabled=narrow and not penalised):
+            r = network(images.requires_grad_(penalised)).float()
         on_real, on_fake = r.chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
         if penalised:
@@ -140,7 +158,8 @@ def _pair_of(job: Job) -> Checkpoint:
     return checkpoint
 
 
-def _refit(job: Job, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
+def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
+    """Train a network for `role`, "ratio" or "discriminator", and write the checkpoint with it."""
     checkpoint = _pair_of(job)
     dataset, shape = checkpoint.config["data"]["dataset"], checkpoint.config["data"]["shape"]
     train, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
@@ -153,6 +172,8 @@ def _refit(job: Job, architecture: str, arguments: dict[str, Any], recipe: Ratio
 
     torch.manual_seed(job.seed)
     network: Any = build(architecture, arguments)
+    if role == "discriminator":
+        network.load_state_dict(checkpoint.networks["discriminator"].state_dict())
     if architecture == "ratio-head":
         discriminator: Any = checkpoint.networks["discriminator"]
         network.body.load_state_dict(discriminator.main[:-1].state_dict())
@@ -161,18 +182,21 @@ def _refit(job: Job, architecture: str, arguments: dict[str, Any], recipe: Ratio
     measured = train_ratio(network, recipe, train, pool, holdout[:half], fakes[:half], job.run, job.seed, job.device)
     place(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
-    fitting = Halves(scores_of(network, holdout[:half]), scores_of(network, fakes[:half]))
-    measured["calibration"] = calibrate_last_layer(network, network.last, fitting)
-
     config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
+    if role == "ratio":
+        fitting = Halves(scores_of(network, holdout[:half]), scores_of(network, fakes[:half]))
+        measured["calibration"] = calibrate_last_layer(network, network.last, fitting)
+    else:  # what was fitted to the old one, or measured with it, goes with it
+        config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic", "metrics", "choice")}
+
     # Reported is what the stored half-precision weights say.
-    stored = copy.deepcopy(network).half().float()
-    networks = {"discriminator": checkpoint.networks["discriminator"], "ratio": stored}
+    networks = {name: one for name, one in checkpoint.networks.items() if name in ("discriminator", "ratio")}
+    networks[role] = copy.deepcopy(network).half().float()
     entries, table = ratio_entries(networks, config, holdout, fakes)
     own = record(architecture, job, measured["step"], f"batches of {recipe.batch_size} real and as many generated", train)
-    training = {**config.get("training", {}), "ratio": {**own, **measured}}
+    training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
     config = {**config, **entries, "training": training}
-    part = {"ratio": Part(architecture, arguments, network)}
+    part = {role: Part(architecture, arguments, network)}
     card = model_card({**config, "name": checkpoint.name})
     save_checkpoint(job.folder, config, part, card, {REAL_RATIOS: table}, kept=checkpoint)
     for name, report in entries["ratio_report"].items():

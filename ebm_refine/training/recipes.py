@@ -16,7 +16,7 @@ from ebm_refine.training.cifar10 import cifar10_dcgan, cifar10_features, cifar10
 from ebm_refine.training.closed_form import closed_form
 from ebm_refine.training.job import Job
 from ebm_refine.training.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
-from ebm_refine.training.ratio import refitted_head, refitted_ratio
+from ebm_refine.training.ratio import refitted_discriminator, refitted_head, refitted_ratio
 from ebm_refine.training.run import Run
 from ebm_refine.training.toys import toy
 
@@ -40,6 +40,7 @@ RECIPES: dict[str, Callable[[Job], None]] = {
 FROM_MODEL: dict[str, Callable[[Job], None]] = {
     "ratio": refitted_ratio,
     "ratio-head": refitted_head,
+    "discriminator": refitted_discriminator,
 }
 
 
