@@ -48,6 +48,8 @@ def test_models_lists_what_is_embedded(tiny_models, capsys):
         (["--eps", "nan"], "eps must be a number from 1e-09 to 10; got nan"),
         (["--eps", "inf"], "eps must be"),
         (["--eps", "-1"], "eps must be"),
+        (["--eps", "-1e-3"], "eps must be a number from 1e-09 to 10; got -0.001"),
+        (["--eps", "-inf"], "eps must be a number from 1e-09 to 10; got -inf"),
         (["--eps", "0"], "eps must be"),
         (["--eps", "1e300"], "eps must be"),
         (["--eps", "small"], "got 'small'"),

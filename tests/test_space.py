@@ -10,6 +10,7 @@ import gradio
 import pytest
 import yaml
 
+from ebm_refine.catalogue import list_models
 from ebm_refine.space import borrows_gpu, seconds_for
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,13 @@ def test_optional_keys_are_of_their_form(front):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+( \S+( [0-9a-f]{40})?)?", item)
     for key in ("models", "datasets"):
         assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", name) for name in front.get(key, []))
+
+
+def test_what_the_page_offers_is_embedded_or_preloaded(front):
+    """Nothing is fetched when a Space starts: without `preload_from_hub` there must be models in the repository itself."""
+    embedded = [model for model in list_models() if model.methods]
+    assert embedded or front.get("preload_from_hub")
+    assert "preload_from_hub" in (ROOT / "README.md").read_text(encoding="utf-8").split("---\n", 2)[1]
 
 
 def settings(num_images, n_steps):

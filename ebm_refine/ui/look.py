@@ -12,6 +12,7 @@ def theme() -> gr.themes.Base:
     plain = {"text_color": "*body_text_color", "background_fill": "transparent", "border_color": "transparent"}
     return soft.set(
         **{f"block_title_{name}{mode}": value for name, value in plain.items() for mode in ("", "_dark")},
+        body_text_color_subdued="*neutral_500",  # on white, 400 is too pale to be read
         block_title_padding="0",
         block_title_text_weight="600",
     )
