@@ -1,5 +1,6 @@
 """Committed results as Markdown: one function a file of `benchmarks/results`, for `readme_tables.py`."""
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -182,6 +183,46 @@ def toys(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows))
 
 
+def grid_search(results: dict[str, Any]) -> str:
+    """Best, median and mean of each family's trials, and how many reach a score, by number of layers."""
+    real, families = results["real"], {"gan": "GAN", "ebgan": "EBGAN", "ebgan-pt": "EBGAN-PT"}
+    spent = sum(row["cpu_seconds"] for row in results["rows"]) / 60
+    counts = listed(f"{results['settings'][family]:,} of {title}" for family, title in families.items())
+    words = (
+        f"Fully connected networks on MNIST, {results['done']} of {results['queued']} queued trials done, at a reduced budget: "
+        f"settings drawn at random (seed {results['seed']}) from the published {counts}, the same for EBGAN and EBGAN-PT; each "
+        f"trained once on {results['batches']:,} batches of {results['batch_size']} digits. Score: mean of KL(p(y|x) ‖ p(y)) "
+        f"over {results['num_images']:,} generated digits under `{results['extractor']}` (sha256 {results['sha256'][:12]}), at "
+        f"most log 10 = 2.303; beside it KL(p(y) ‖ p(y|x)), as published, without upper bound. Real test digits, "
+        f"{real['num_images']:,}: {real['score']:.3f} and {real['reversed_score']:.2f}. One worker of one thread, {results['machine']}, torch "
+        f"{results['torch']}, {spent:.0f} CPU minutes. `{results['command']}`"
+    )
+    rows, bins = [], []
+    for family, told in results["summary"].items():
+        best, median = told["best"], told["median"]
+        setting = best["setting"]
+        rows.append(
+            [
+                families[family],
+                told["trials"],
+                f"{told['mean_score']:.3f}",
+                f"{median['score']:.3f} / {median['reversed_score']:.2f}",
+                f"{best['score']:.3f} / {best['reversed_score']:.2f}",
+                f"G {setting['layers_g']} × {setting['size_g']} ({setting['optim_g']}), D {setting['layers_d']} × "
+                f"{setting['size_d']} ({setting['optim_d']}), {'' if setting['dropout_d'] else 'no '}dropout, "
+                f"rate {setting['rate']:g}",
+            ]
+        )
+        for most, found in results["histograms"].items():
+            counts = found[family]
+            pairs = [counts[place] + counts[place + 1] for place in range(0, len(counts), 2)]
+            bins.append([families[family], f"at most {most}", sum(counts), *pairs])
+    edges = results["edges"][::2]
+    head = ["family", "trials", "mean score", "median, other way round", "best, other way round", "the best's setting"]
+    spans = [f"{low:.1f}–{high:.1f}" for low, high in itertools.pairwise(edges)]
+    return page(words, grid(head, rows), grid(["family", "layers of G and D", "trials", *spans], bins))
+
+
 def toy_weights(results: dict[str, Any]) -> str:
     """Which methods mend wrong weights over 25 modes."""
     words = (
@@ -253,4 +294,5 @@ RENDERERS = {
     "toys-experiments": toys,
     "toys-weights": toy_weights,
     "toys-sweep": toy_sweep,
+    "grid-search": grid_search,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from ebm_refine.errors import InputError
 from ebm_refine.training.search_space import SPACE, Setting, fingerprint, random_subset, settings_of
-from ebm_refine.training.study import SILENT_BEATS, Plan, Study, work
+from ebm_refine.training.study import SILENT_BEATS, Plan, Study, read_study, work
 
 pytest.importorskip("optuna")
 BEAT = 0.02  # where no worker but a killed one may fall silent
@@ -195,3 +195,18 @@ def test_a_storage_that_is_no_journal_is_refused(tmp_path):
         with pytest.raises(InputError, match="is no readable journal"):
             Study(tmp_path / "text", PLAN)
         assert (tmp_path / "text").read_text() == content
+
+
+def test_a_study_can_be_read_without_its_plan(tmp_path):
+    journal = tmp_path / "study.journal"
+    study = Study(journal, PLAN)
+    trial, setting = study.take()
+    study.finish(trial, found(setting))
+    stored = read_study(journal, "grid")
+    assert stored.identity == PLAN.identity()
+    assert stored.queued == 24
+    assert stored.results == [{"place": 0, **setting._asdict(), **found(setting)}]
+    with pytest.raises(InputError, match="study must be one of grid; got 'other'"):
+        read_study(journal, "other")
+    with pytest.raises(InputError, match="is no file"):
+        read_study(tmp_path / "nothing", "grid")

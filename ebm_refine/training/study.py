@@ -138,8 +138,7 @@ class Study:
 
     def results(self) -> list[dict[str, Any]]:
         """Place in the list, setting and result of every trial that is done, in the list's order."""
-        done = {trial.user_attrs[PLACE]: trial.user_attrs[RESULT] for trial in self._trials(self._states.COMPLETE)}
-        return [{PLACE: place, **self.settings[place]._asdict(), **done[place]} for place in sorted(done)]
+        return _results(self._trials(self._states.COMPLETE))
 
     def _agree(self) -> None:
         """See that the stored study is this one. Raises InputError."""
@@ -186,6 +185,29 @@ class Study:
 
     def _trials(self, *states: Any) -> list[Any]:
         return self._storage.get_all_trials(self._id, deepcopy=False, states=states)
+
+
+class Stored(NamedTuple):
+    """A study as it lies in its journal: `identity` as of its `Plan`, how many trials were `queued`, and `results` so far."""
+
+    identity: dict[str, Any]
+    queued: int
+    results: list[dict[str, Any]]
+
+
+def read_study(journal: Path, name: str) -> Stored:
+    """The study `name` of a journal, for reading alone. Raises InputError where there is none."""
+    optuna = _optuna()
+    if not journal.is_file():
+        raise InputError(f"storage {str(journal)!r} is no file")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal.resolve())))
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        raise InputError(f"study must be one of {', '.join(names) or '(none stored)'}; got {name!r}")
+    study = optuna.load_study(study_name=name, storage=storage)
+    trials = study.get_trials(deepcopy=False)
+    done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    return Stored(study.user_attrs[IDENTITY], len({trial.user_attrs[PLACE] for trial in trials}), _results(done))
 
 
 def work(
@@ -238,6 +260,11 @@ def _listen(
             told(f"trial {trial}: no sign of its worker for {patience:.0f} s, queued anew")
             study.give_back(trial)
     return fresh
+
+
+def _results(done: list[Any]) -> list[dict[str, Any]]:
+    rows = [{PLACE: trial.user_attrs[PLACE], **trial.params, **trial.user_attrs[RESULT]} for trial in done]
+    return sorted(rows, key=lambda row: row[PLACE])
 
 
 def _words(setting: Setting) -> str:

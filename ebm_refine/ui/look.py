@@ -59,6 +59,13 @@ CSS = """
 .panel .floor { color: var(--body-text-color-subdued); }
 .panel td.share { width: 50%; }
 .panel td.share span { display: block; height: 0.6rem; border-radius: 2px; background: var(--color-accent); }
+.panel.histogram th { white-space: nowrap; }
+.panel.histogram td { width: 30%; }
+.panel.histogram :is(td, th) { padding-top: 0.1rem !important; padding-bottom: 0.1rem !important; }
+.panel.histogram .bar { display: inline-block; height: 0.7rem; max-width: 82%; border-radius: 2px;
+                        background: var(--color-accent); vertical-align: middle; }
+.panel.histogram .count { font-size: 0.8rem; padding-left: 0.3rem; color: var(--body-text-color-subdued); }
+.panel caption { text-align: left; }
 .panel .wide { overflow-x: auto; }
 .panel .wide :is(th, td) { white-space: nowrap; padding-right: 0.9rem !important; }
 .panel .wide :is(th, td):nth-child(3) { white-space: normal; min-width: 11rem; }
