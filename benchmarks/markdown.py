@@ -194,8 +194,8 @@ def grid_search(results: dict[str, Any]) -> str:
         f"trained once on {results['batches']:,} batches of {results['batch_size']} digits. Score: mean of KL(p(y|x) ‖ p(y)) "
         f"over {results['num_images']:,} generated digits under `{results['extractor']}` (sha256 {results['sha256'][:12]}), at "
         f"most log 10 = 2.303; beside it KL(p(y) ‖ p(y|x)), as published, without upper bound. Real test digits, "
-        f"{real['num_images']:,}: {real['score']:.3f} and {real['reversed_score']:.2f}. One worker of one thread, {results['machine']}, torch "
-        f"{results['torch']}, {spent:.0f} CPU minutes. `{results['command']}`"
+        f"{real['num_images']:,}: {real['score']:.3f} and {real['reversed_score']:.2f}. One worker of one thread, "
+        f"{results['machine']}, torch {results['torch']}, {spent:.0f} CPU minutes. `{results['command']}`"
     )
     rows, bins = [], []
     for family, told in results["summary"].items():

@@ -80,7 +80,7 @@ def test_the_part_shows_histograms_digits_and_trials(committed):
     words = components["study-words"]["value"]
     for said in (
         "reduced",
-        "60 of 63 queued",
+        "60 of 63 settings",
         "200 batches of 128",
         "1,000 generated",
         "6,144 of a GAN",
