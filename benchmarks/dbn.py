@@ -44,9 +44,9 @@ from ebm_refine.training.finetune import classifier_of, error_rate, fine_tune
 
 LABELS = (100, 1000, 54_000)
 RATES = (1e-3, 3e-3)
-STEPS = 1000
+STEPS = 500
 # How the samples change with the length of the chains, the model's own length among them.
-LENGTHS = (0, 20, 50, 100, 200, 500)
+LENGTHS = (0, 50, 100, 500)
 COMMAND = "python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json --record"
 MEASURES = ("frechet_distance", "inception_style_score", "mean_confidence", "classes", "histogram_divergence")
 
@@ -58,8 +58,8 @@ def main() -> None:
     parser.add_argument("--model", default="mnist-dbn")
     parser.add_argument("--num-images", type=int, default=1000)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--temperatures", type=int, default=2000)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--temperatures", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--only", default="samples,likelihood,classifier", help="sections to measure; others stay as they are")
     parser.add_argument("--record", action="store_true", help="write the numbers into config and card too")
@@ -74,8 +74,6 @@ def main() -> None:
         "half_precision": checkpoint.config["training"].get("half_precision"),
     }  # fmt: skip
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    if chosen.out.exists() and (kept := json.loads(chosen.out.read_text()))["weights"] == checkpoint.hashes:
-        results = {**kept, **results}
     network: Any = checkpoint.networks["energy"]
     for section, measure in (
         ("samples", lambda: samples(checkpoint, chosen.num_images, seeds, extractor, chosen.out)),
@@ -86,10 +84,17 @@ def main() -> None:
             continue
         results[section] = measure()
         print(section, json.dumps(results[section], indent=1), flush=True)
+        results = {**measured_before(chosen.out, checkpoint), **results}
         with replacing(chosen.out) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
     if chosen.record:
-        write_metrics(checkpoint.name, checkpoint.hashes, entries(results))
+        write_metrics(checkpoint.name, checkpoint.hashes, entries({**measured_before(chosen.out, checkpoint), **results}))
+
+
+def measured_before(out: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the file holds already of these very weights."""
+    kept = json.loads(out.read_text()) if out.exists() else {}
+    return kept if kept.get("weights") == checkpoint.hashes else {}
 
 
 def samples(
