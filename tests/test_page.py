@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import seconds_until, served, served_tiny, workers
 
 import ebm_refine
@@ -43,6 +43,9 @@ COUNT_FRAMES = """() => {
 }"""
 
 
+KEPT: dict[str, BrowserContext] = {}  # of the browser that is open, by their options
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
     with served_tiny(tmp_path_factory.mktemp("page")) as where:
@@ -55,6 +58,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
+        KEPT.clear()
         chromium.close()
 
 
@@ -62,12 +66,15 @@ def browser() -> Iterator[Browser]:
 def opened(browser: Browser, address: str) -> Iterator[Any]:
     """Open the page with a query and context options; at the end nothing may have gone wrong or outside."""
     troubles: list[str] = []
-    contexts = []
+    pages = []
 
     def open_page(query: str = "", base: str = address, **options: Any) -> Page:
-        context = browser.new_context(**({"viewport": {"width": 1400, "height": 1000}} | options))
-        contexts.append(context)
-        page = context.new_page()
+        options = {"viewport": {"width": 1400, "height": 1000}} | options
+        # One context for all the pages of a kind: a fresh one would fetch and compile all of Gradio's scripts again.
+        if (kind := repr(sorted(options.items()))) not in KEPT:
+            KEPT[kind] = browser.new_context(**options)
+        page = KEPT[kind].new_page()
+        pages.append(page)
         page.set_default_timeout(PATIENCE)
 
         def on_console(message):
@@ -93,8 +100,8 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert troubles == []
 
 
