@@ -130,7 +130,7 @@ def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
         layer.register_forward_pre_hook(_take_in_own_type)
         layer.register_forward_hook(partial(_give_in_type, given))
     for name, layer in list(network.named_modules())[1:]:
-        if layer is weighted[0] and isinstance(layer, nn.Conv2d) and _is_plain(layer) and following[0] == dtype:
+        if layer in weighted[:1] and isinstance(layer, nn.Conv2d) and _is_plain(layer) and following[0] == dtype:
             network.set_submodule(name, Entry(layer, dtype))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from zscores import LIMIT, gaussian_scores
 
-from ebm_refine import devices, refine
+from ebm_refine import devices, load, refine
 from ebm_refine.devices import check_device, dtype_for
 from ebm_refine.errors import InputError
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
@@ -308,3 +308,10 @@ def test_a_run_in_bfloat16_says_so_and_repeats_to_the_bit(monkeypatch, tiny_pair
     assert torch.allclose(first.positions, exact.positions, atol=0.05)
     assert torch.equal(first.decode(first.positions), first.after)
     assert torch.equal(refine(tiny_pair, n_steps=3, num_images=4, precision="fp32").positions, exact.positions)
+
+
+def test_a_network_without_weights_is_left_alone():
+    """Laws in closed form have none; where the processor has bf16 they are narrowed like any other network."""
+    generator = load("toy-ring8-deficient").networks["generator"]
+    z = torch.randn(5, 2)
+    assert torch.equal(prepare(generator, torch.bfloat16)(z), generator(z))
