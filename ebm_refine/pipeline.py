@@ -207,7 +207,8 @@ def _run(
     ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype) for one in (start, position))
     diagnostics = {
         "steps": raw.step,
-        "precision": "fp32" if dtype == torch.float32 else "bf16",
+        # Bits are sampled in float32 throughout: there is no convolution to narrow.
+        "precision": "fp32" if dtype == torch.float32 or isinstance(target, BinaryTarget) else "bf16",
         "accepted_share": int(accepted) / max(transitions, 1),
         "nonfinite_proposals": int(nonfinite),
         "forwards_per_image": chain.forwards / settings.num_images,

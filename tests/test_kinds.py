@@ -166,6 +166,7 @@ def test_a_machine_ignores_eps_and_says_so(tmp_path):
     result, given = (ebm_refine.refine(folder, eps=eps, num_images=3) for eps in (None, 0.1))
     assert given.diagnostics["ignored"] == "method gibbs does not use eps"
     assert torch.equal(result.after, given.after)
+    assert result.diagnostics["precision"] == "fp32"
     assert "stein_discrepancy" not in ebm_refine.refine(folder, num_images=20).diagnostics
     with pytest.raises(InputError, match="'gibbs' has no temperature"):
         ebm_refine.refine(folder, temperature=1.0)
