@@ -1,17 +1,20 @@
 """Seconds of a training step of an energy over its floor: K forward-plus-gradient passes and one update of the weights.
 
-    python benchmarks/energy_step.py [--batch 128] [--repeats 15]
+    python benchmarks/energy_step.py [--batch 128] [--repeats 15] [--out benchmarks/results/energy-step.json]
 
 The floor does nothing else: no replay buffer, no noise, no moves, no clipping, no logging. The step is the one that
-`training.energy` runs. Both are timed in turns; medians are printed with their ratio, as JSON with machine and versions.
+`training.energy` runs. Both are timed in turns; medians are printed with their ratio, as JSON with machine and versions, and
+written to --out.
 """
 
 import argparse
 import json
+from pathlib import Path
 
 import torch
 from speed import interleaved, machine
 
+from ebm_refine.files import replacing
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.training.energy import EnergyRecipe, ReplayBuffer, contrastive_loss, diverged, energy_step, source_of
 
@@ -20,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.manual_seed(0)
     recipe = EnergyRecipe(epochs=1, batch_size=chosen.batch)
@@ -44,8 +48,12 @@ def main() -> None:
 
     seconds = interleaved({"floor": floor, "step": step}, chosen.repeats)
     ratio = round(seconds["step"] / seconds["floor"], 3)
-    print(json.dumps({"batch": chosen.batch, "mcmc_steps": recipe.chain_steps, "seconds": seconds, "step_over_floor": ratio,
-                      **machine()}, indent=1))  # fmt: skip
+    told = {"batch": chosen.batch, "repeats": chosen.repeats, "mcmc_steps": recipe.chain_steps, "seconds": seconds,
+            "step_over_floor": ratio, **machine()}  # fmt: skip
+    print(json.dumps(told, indent=1))
+    if chosen.out is not None:
+        with replacing(chosen.out) as temporary:
+            temporary.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":

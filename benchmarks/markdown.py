@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ def mnist(results: dict[str, Any]) -> str:
         f"{results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, Inception-style score "
         f"{real['inception_style_score']:.2f}."
     )
-    rows, asked = [], []
+    rows, asked, counts = [], [], [["real digits", "", *shares([real["histogram"]])]]
     for name, model in results["models"].items():
         summary = model["summary"]
         for side in ("before", "after"):
@@ -105,6 +106,7 @@ def mnist(results: dict[str, Any]) -> str:
             rows.append(
                 [f"`{name}`", side, *told, number(summary.get(f"energy_{side}"), 2), number(summary.get("energy_real"), 2)]
             )
+            counts.append([f"`{name}`", side, *shares([run[side]["histogram"] for run in model["runs"]])])
         if "chains_from_noise" in summary:
             chains = summary["chains_from_noise"]
             areas = ", ".join(f"{what.replace('_', ' ')} {area:.3f}" for what, area in summary["aurocs"].items())
@@ -113,7 +115,24 @@ def mnist(results: dict[str, Any]) -> str:
                 f"in {chains['classes']} classes. Area under the ROC curve of unseen digits against: {areas}."
             )
     head = ["model", "side", *(title for title, _ in DIGIT_COLUMNS.values()), "mean energy", "of real digits"]
-    return page(words, grid(head, rows), "\n\n".join(asked))
+    classes = grid(["% of images", "side", *range(10)], counts)
+    return page(words, grid(head, rows), "How often the feature net saw each digit:", classes, "\n\n".join(asked))
+
+
+def shares(histograms: Sequence[Sequence[int]]) -> list[str]:
+    """The share of each class in percent, mean over the runs."""
+    return [f"{100 * statistics.fmean(one):.0f}" for one in zip(*([n / sum(h) for n in h] for h in histograms), strict=True)]
+
+
+def energy_step(results: dict[str, Any]) -> str:
+    """A training step of an energy over its floor."""
+    seconds = results["seconds"]
+    return page(
+        f"A training step of the MNIST energy at batch {results['batch']} takes {results['step_over_floor']:.3f} times its "
+        f"floor of {results['mcmc_steps']} forward-plus-gradient passes and one update: {seconds['step']:.2f} s and "
+        f"{seconds['floor']:.2f} s, medians of {results['repeats']} turns, {results['machine']}, {results['threads']} "
+        f"thread(s), torch {results['torch']}."
+    )
 
 
 def dbn(results: dict[str, Any]) -> str:
@@ -290,6 +309,7 @@ RENDERERS = {
     "precision": precision,
     "mnist": mnist,
     "dbn": dbn,
+    "energy-step": energy_step,
     "toys-models": toys,
     "toys-experiments": toys,
     "toys-weights": toy_weights,

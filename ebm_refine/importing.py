@@ -33,6 +33,14 @@ ASSUMED_PERCEPTRON = "generator: ReLU, tanh; discriminator: LeakyReLU(0.2), sigm
 ASSUMED_ENERGY = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the output is minus the energy"
 ASSUMED_LOGITS = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the outputs are a classifier's logits"
 
+# Public energies of this shape are sampled by the run that trained them (Nijkamp et al. 2019), at length from noise.
+ENERGY_DEFAULTS = {"method": "short-run", "short-run": {"n_steps": 256}}
+COLD = (
+    "The default sampler is the short run that such energies are trained with: its noise is that of a temperature of about a "
+    "millionth and its gradient is clipped, so its images are no samples of exp(-E). A long Langevin chain at temperature 1 is "
+    "one, up to its step's bias; the two look different."
+)
+
 
 def import_pair(
     generator_file: str | Path,
@@ -141,6 +149,7 @@ def _saved(
         "title": told["title"] or f"Imported {family}, {told['dataset']}",
         **({} if latent is None else {"prior": {"name": "normal", "dim": latent}, "discriminator_output": "logit"}),
         "data": {"shape": list(shape), "range": [-1, 1], "dataset": told["dataset"]},
+        **({"defaults": ENERGY_DEFAULTS, "notes": [COLD]} if kind == "energy" else {}),
         "training": {"recipe": "import", **names, **hashes, "assumed": assumed, **origin},
     }
     save_checkpoint(folder, config, parts, model_card(config), dtype=torch.float32)

@@ -19,7 +19,9 @@ from ebm_refine.metrics.classes import class_report
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mlp import MLPDiscriminator
+from ebm_refine.questions.detection import REFERENCE
 from ebm_refine.training import energy as energy_room
+from ebm_refine.training import energy_alone as alone_room
 from ebm_refine.training import energy_model as energy_model_room
 from ebm_refine.training import joint as joint_room
 from ebm_refine.training.data import Images
@@ -36,6 +38,7 @@ from ebm_refine.training.energy import (
 from ebm_refine.training.gan import GANRecipe
 from ebm_refine.training.job import Job
 from ebm_refine.training.run import Run
+from ebm_refine.training.stopping import Stopping
 
 RECIPE = EnergyRecipe(epochs=3, batch_size=8, chain_steps=3, buffer=20, told_every=4)
 
@@ -252,7 +255,7 @@ def digits(tiny_models, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Small random images in the place of the data, with an extractor that is embedded for them."""
     pixels = torch.randint(0, 256, (80, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     given = Images(pixels, torch.arange(80) % 10)
-    for room in (energy_model_room, joint_room):
+    for room in (energy_model_room, joint_room, alone_room):
         monkeypatch.setattr(room, "load_images", lambda *_: given)
         monkeypatch.setattr(room, "MEASURED", 60)
     monkeypatch.setattr(energy_model_room, "STORY_STEPS", 7)
@@ -366,6 +369,83 @@ def test_a_resumed_joint_run_equals_an_uninterrupted_one(digits, tmp_path):
     cut = run(tmp_path / "cut", 4)
     for name in ("generator", "discriminator", "energy", "average"):
         assert all(torch.equal(value, cut[name][key]) for key, value in whole[name].items())
+
+
+def alone(folder: Path, run: Path, steps: int = 4, resume: bool = False) -> Path:
+    """Go on with the energy of the joint model in `folder`."""
+    out = run.with_name(f"{run.name}-model")
+    model = load_checkpoint(folder)
+    alone_room.energy_alone(Job(None, steps, 0, "cpu", Run(run, resume=resume), out, model))
+    return out
+
+
+@pytest.fixture
+def joint(digits, tmp_path, monkeypatch) -> Path:
+    def few(job: Job):
+        return EnergyRecipe(epochs=1, batch_size=8, chain_steps=2, rate=1e-2, alpha=1.0), Stopping(job.steps, 2, 20)
+
+    monkeypatch.setattr(alone_room, "alone_settings", few)
+    return joint_model(tmp_path)
+
+
+def test_an_energy_goes_on_alone_and_its_generator_stays_to_the_byte(joint, tmp_path):
+    before, after = load_checkpoint(joint), load_checkpoint(alone(joint, tmp_path / "alone"))
+    assert after.hashes["generator"] == before.hashes["generator"]
+    assert after.hashes["energy"] != before.hashes["energy"]
+    assert after.config["defaults"]["short-run"]["n_steps"] == 2
+    record = after.config["training"]["energy_alone"]
+    assert record["steps_run"] == 4
+    assert math.isfinite(record["refined_distance"])
+    assert after.config["training"]["recipe"] == "tiny-joint"  # the record of the first phase stays
+    assert not torch.equal(after.tables[REFERENCE]["digits"], before.tables[REFERENCE]["digits"])
+    assert ebm_refine.refine(tmp_path / "alone-model", num_images=2).after.shape == (2, 3, 32, 32)
+
+
+def test_a_killed_energy_alone_goes_on_to_the_same_bits(joint, tmp_path, monkeypatch):
+    whole = load_checkpoint(alone(joint, tmp_path / "whole"))
+    saved, calls = Run.save, []
+
+    def save(self, state):
+        saved(self, state)
+        calls.append(state["step"])
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            alone(joint, tmp_path / "cut")
+    assert calls == [2]
+    torch.manual_seed(99)
+    cut = load_checkpoint(alone(joint, tmp_path / "cut", resume=True))
+    assert cut.hashes == whole.hashes
+    assert cut.config["training"]["energy_alone"] == whole.config["training"]["energy_alone"]
+
+
+def test_chains_taught_alone_come_nearer_to_the_data(monkeypatch, tmp_path):
+    """A generator that gives noise beside data that are dark: after training, chains from G(z) end darker than they began."""
+    torch.manual_seed(0)
+    generator, energy = DCGANGenerator(4, (4, 4, 4)), EnergyCNN((4, 4, 4, 4), 3, 32)
+    data = torch.randint(0, 30, (40, 3, 32, 32), dtype=torch.uint8)
+    # Of 3,072 pixels each has a small share of the gradient: steps are long.
+    chains = EnergyRecipe(epochs=1, batch_size=16, chain_steps=4, eps=2000.0, rate=3e-3, alpha=1.0, max_norm=10.0)
+    ends = []
+    monkeypatch.setattr(alone_room, "MEASURED", 30)
+
+    def distance(images: torch.Tensor) -> float:
+        ends.append(float(images.mean()))
+        return ends[-1]
+
+    run = Run(tmp_path / "run", resume=False)
+    alone_room.train_energy_alone(generator, energy, chains, Stopping(40, 20, 20), data, run, 0, "cpu", distance)
+    plain = float(generator(torch.randn(30, 4)).mean())
+    assert min(ends) < plain - 0.2
+
+
+def test_only_a_joint_model_of_images_has_an_energy_to_go_on_with(tiny_models, tmp_path, capsys):
+    where = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert main(["train", "energy-alone", "--model", "tiny", *where]) == 2
+    assert "joint model of images; tiny is of kind 'pair'" in capsys.readouterr().err
 
 
 def test_class_report_counts_classes_and_scores_them(digits):

@@ -5,9 +5,12 @@ import torch
 from torch import nn
 
 import ebm_refine
+from ebm_refine import catalogue
 from ebm_refine.cli import main
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.importing import import_energy, import_pair
+from ebm_refine.questions import patterns
+from ebm_refine.ui import asking, running
 
 WIDTHS = (4, 6, 8, 8)
 
@@ -77,6 +80,23 @@ def test_an_energy_is_minus_the_public_networks_output_and_works_like_a_native_o
     card = (out / "README.md").read_text()
     assert "minus the energy" in card
     assert "somewhere" in card
+
+
+def test_an_imported_energy_is_asked_like_a_native_one(public, tmp_path, monkeypatch):
+    """In the embedded folder it is on the page and in the API, which ask by name; its own default is its recipe's run."""
+    _, file, _ = public
+    import_energy(file, tmp_path / "embedded" / "theirs", dataset="mnist")
+    monkeypatch.setattr(catalogue, "EMBEDDED", tmp_path / "embedded")
+    assert list(asking.energy_models()) == ["theirs"]
+    assert list(running.refinable_models()) == ["theirs"]
+    assert (running.checked("theirs", {}).method, running.checked("theirs", {}).n_steps) == ("short-run", 256)
+    assert "no samples of exp(-E)" in (tmp_path / "embedded" / "theirs" / "README.md").read_text()
+    seven = patterns.written([7], 28)[0]
+    *_, chains = asking.ask(asking.completion("theirs", seven, "left", 0.5, "short-run", n_steps=2, num_images=3))
+    assert chains.after.shape == (3, 1, 28, 28)
+    assert torch.equal(chains.after[:, 0, :, 14:], chains.before[:, 0, :, 14:])
+    *_, found = asking.ask(asking.detection("theirs", seven))
+    assert 0 <= found.aurocs["inverted"] <= 1
 
 
 def test_ten_outputs_are_a_classifiers_logits(tmp_path):

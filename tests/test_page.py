@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def opened(browser: Browser, address: str) -> Iterator[Any]:
-    """Open the page with a query and context options; at the end nothing may have gone wrong or outside."""
+@contextmanager
+def opening(browser: Browser, address: str) -> Iterator[Any]:
+    """Opens the page with a query and context options; at the end nothing may have gone wrong or outside."""
     troubles: list[str] = []
     pages = []
 
@@ -103,6 +104,20 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
     for page in pages:
         page.close()
     assert troubles == []
+
+
+@pytest.fixture
+def opened(browser: Browser, address: str) -> Iterator[Any]:
+    with opening(browser, address) as open_page:
+        yield open_page
+
+
+def in_both_themes(page: Page) -> Iterator[None]:
+    """The page as it was opened, light, then dark: the class that `?__theme=dark` sets."""
+    assert not page.evaluate("document.body.classList.contains('dark')")
+    yield
+    page.evaluate("document.body.classList.add('dark')")
+    yield
 
 
 def open_tab(page: Page, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import browser, open_tab, opened  # noqa: F401
+from test_page import browser, in_both_themes, open_tab, opened, opening  # noqa: F401
 
 EXPERIMENT = "Exact discriminator, wrong weights: ring of 8 Gaussians, rejection succeeds"
 # How many pixels of a canvas are drawn on, in a colour of their own.
@@ -24,14 +24,25 @@ def address() -> Iterator[str]:
         yield where
 
 
+@pytest.fixture(scope="module")
+def desk(browser, address) -> Iterator[Page]:  # noqa: F811
+    """The tab, loaded once for all tests that can go on where the last one ended."""
+    with opening(browser, address) as open_page:
+        page = open_page()
+        enter(page)
+        yield page
+
+
 def enter(page: Page) -> None:
     open_tab(page, "2-D laboratory")
     page.wait_for_selector("#toy-run")
 
 
 def run(page: Page) -> None:
+    # The numbers of a run before stand until this one has begun.
+    page.evaluate("document.querySelectorAll('#toy-numbers .verdict').forEach((one) => one.classList.add('old'))")
     page.click("#toy-run")
-    page.wait_for_selector("#toy-numbers .verdict")
+    page.wait_for_selector("#toy-numbers .verdict:not(.old)")
     expect(page.locator("#toy-status")).to_contain_text("points,")
 
 
@@ -44,9 +55,8 @@ def painted(page: Page, canvas: int = 0) -> int:
     return page.locator("#toy-view canvas").nth(canvas).evaluate(PAINTED)
 
 
-def test_an_experiment_its_layers_and_its_film(opened):  # noqa: F811
-    page = opened()
-    enter(page)
+def test_an_experiment_its_layers_and_its_film(desk):
+    page = desk
     choose(page, EXPERIMENT)
     expect(page.locator("#toy-shows")).to_contain_text("thinned")
     run(page)
@@ -79,9 +89,8 @@ def test_an_experiment_its_layers_and_its_film(opened):  # noqa: F811
     page.wait_for_function("Number(document.querySelector('#toy-view canvas').dataset.frame) > 1")
 
 
-def test_a_pair_is_seen_through_two_windows(opened):  # noqa: F811
-    page = opened()
-    enter(page)
+def test_a_pair_is_seen_through_two_windows(desk):
+    page = desk
     choose(page, "GAN alone: two moons")
     run(page)
     captions = page.locator("#toy-view figcaption").all_inner_texts()
@@ -90,9 +99,8 @@ def test_a_pair_is_seen_through_two_windows(opened):  # noqa: F811
     assert painted(page, 1) > 0
 
 
-def test_stop(opened):  # noqa: F811
-    page = opened()
-    enter(page)
+def test_stop(desk):
+    page = desk
     choose(page, "GAN with EBM: two moons, small step")
     steps = page.locator("#toy-n-steps input[type=number]")
     expect(steps).to_have_value("100")  # the experiment's settings have come, and will not overwrite what is typed
@@ -104,9 +112,8 @@ def test_stop(opened):  # noqa: F811
     expect(page.locator("#toy-status")).to_contain_text("Stopped.")
 
 
-def test_training_is_watched_and_stopped(opened):  # noqa: F811
-    page = opened()
-    enter(page)
+def test_training_is_watched_and_stopped(desk):
+    page = desk
     page.get_by_role("tab", name="Train").click()
     page.locator("#lesson-steps input").fill("20000")
     page.click("#lesson-run")
@@ -120,13 +127,13 @@ def test_training_is_watched_and_stopped(opened):  # noqa: F811
     expect(page.locator("body")).to_contain_text("steps must be a whole number from 100 to 20000; got 5")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone(opened, theme):  # noqa: F811
-    page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+def test_phone(opened):  # noqa: F811
+    page = opened(viewport={"width": 390, "height": 844})
     enter(page)
     choose(page, EXPERIMENT)
     run(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert painted(page) > 0
     unnamed = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
-    assert page.evaluate(f"{unnamed}.map(one => one.outerHTML.slice(0, 200))") == []
+    for _ in in_both_themes(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert painted(page) > 0
+        assert page.evaluate(f"{unnamed}.map(one => one.outerHTML.slice(0, 200))") == []

@@ -1,5 +1,6 @@
 """Toy training: resumed runs equal uninterrupted ones to the bit, ratios are learned, recipes and experiments fit together."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,33 @@ def test_a_killed_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch, 
             trained(tmp_path / "cut", family)
     torch.manual_seed(99)  # whatever state a new process starts in
     assert load(trained(tmp_path / "cut", family, resume=True)).hashes == whole.hashes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, monkeypatch, family):
+    """A rate that fits after the first news and no longer after them: what was told then is what is left."""
+    model = toys.Toy("moons", family, toys.SETTINGS[family]._replace(**MOMENT, eps=5e-3))
+    steps = model.train()
+    _, told = next(steps)
+    assert not told.stopped
+    kept = {
+        role: {key: value.clone() for key, value in network.state_dict().items()} for role, network in model.networks.items()
+    }
+    monkeypatch.setattr(plane, "_set_rates", lambda adams, *_: [adam.param_groups[0].update(lr=1e9) for adam in adams])
+    phase, last = next(steps)
+    assert phase == "main"
+    assert last.step == last.state["step"] == 2
+    assert re.match(r"stopped at step [34]: [a-z_ ]+ is \S+; the state of step 2 is kept", last.stopped)
+    for role, network in model.networks.items():
+        assert all(torch.equal(value, kept[role][key]) for key, value in network.state_dict().items())
+
+
+def test_a_recipe_that_diverges_says_so_in_the_terminal_and_on_its_card(quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(plane, "MAX_NUMBER", 1e-9)
+    folder = trained(tmp_path, "gan-ebm")
+    assert "toy-moons-gan-ebm: stopped at step 1" in capsys.readouterr().out
+    assert "the state of step 0 is kept" in (folder / "README.md").read_text()
+    assert load(folder).config["training"]["steps"] == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,8 +1,10 @@
 """Train models of points in the plane: vanilla GAN, WGAN-GP, an energy, and a GAN beside an energy; a ratio for a generator.
 
 Small enough to watch: every loop is a generator that tells how far it is (`training.energy.Progress`) and goes on from a saved
-state to the same bits. Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661). WGAN-GP: Gulrajani et
-al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. The joint scheme is that of `training.joint`.
+state to the same bits. A loop that diverges is stopped: its last Progress says so, and its networks are as they last were good.
+
+Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661). WGAN-GP: Gulrajani et al. 2017 (arXiv
+1704.00028), with the small penalty of their toy experiments. The joint scheme is that of `training.joint`.
 """
 
 import copy
@@ -20,6 +22,8 @@ from ebm_refine.training.gan import update_average
 from ebm_refine.training.wgan import gradient_penalty
 
 TOLD = 200
+# The regulariser of the laboratory's energies ends at 500 on either side: where they near that it alone still holds them.
+MAX_NUMBER = 400.0
 # Fresh points that a jump chooses among.
 JUMPS = 16
 
@@ -49,7 +53,8 @@ def train_gan(
     generator, discriminator = networks["generator"], networks["discriminator"]
     adam_g, adam_d = (_adam(network, recipe) for network in (generator, discriminator))
     parts = {**networks, "adam_g": adam_g, "adam_d": adam_d}
-    for step in range(_restored(parts, state), recipe.steps):
+    good = _kept(parts, start := _restored(parts, state))
+    for step in range(start, recipe.steps):
         cancellation.check()
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam_g, adam_d), recipe, step)
@@ -60,8 +65,12 @@ def train_gan(
             loss_d = _update(adam_d, _discriminator_loss(discriminator, real, fake, recipe.penalty, source))
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
         update_average(networks["average"], generator, min(recipe.average_decay, (1 + step) / (10 + step)))
+        if stopped := _diverged(parts, good, step + 1, recipe.steps, loss_d=loss_d, loss_g=loss_g):
+            yield stopped
+            return
         if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            yield _told(parts, step + 1, recipe.steps, loss_d=loss_d, loss_g=loss_g)
+            good = _kept(parts, step + 1)
+            yield _told(good, recipe.steps, loss_d=loss_d, loss_g=loss_g)
 
 
 def train_energy(
@@ -81,7 +90,8 @@ def train_energy(
     adam = _adam(energy, recipe)
     buffer = _Chains(uniform((recipe.batch_size, 2), chains.bounds, source_of(seed, 0, "cpu")))
     parts = {**networks, "adam": adam, "chains": buffer}
-    for step in range(_restored(parts, state), recipe.steps):
+    good = _kept(parts, start := _restored(parts, state))
+    for step in range(start, recipe.steps):
         cancellation.check()
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam,), recipe, step)
@@ -89,8 +99,12 @@ def train_energy(
         loss, numbers = contrastive_loss(energy, _batch(data, recipe.batch_size, source), buffer.positions, chains.alpha)
         _update(adam, loss)
         update_average(networks["average_energy"], energy, min(recipe.average_decay, (1 + step) / (10 + step)))
+        if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
+            yield stopped
+            return
         if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            yield _told(parts, step + 1, recipe.steps, **numbers)
+            good = _kept(parts, step + 1)
+            yield _told(good, recipe.steps, **numbers)
 
 
 @torch.no_grad()
@@ -119,7 +133,8 @@ def train_joint(
     adam_g, adam_d, adam_e = (_adam(network, recipe) for network in (generator, discriminator, energy))
     parts = {**networks, "adam_g": adam_g, "adam_d": adam_d, "adam_e": adam_e}
     half = recipe.batch_size // 2
-    for step in range(_restored(parts, state), recipe.steps):
+    good = _kept(parts, start := _restored(parts, state))
+    for step in range(start, recipe.steps):
         cancellation.check()
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam_g, adam_d, adam_e), recipe, step)
@@ -129,14 +144,19 @@ def train_joint(
         revised = run_chains(energy, fake, chains, source)
         loss_e, numbers = contrastive_loss(energy, real, torch.cat([revised[:half], fake[half:]]), chains.alpha)
         _update(adam_e, loss_e)
-        good = torch.cat([real[:half], revised[half:]])
-        loss_d = _update(adam_d, _discriminator_loss(discriminator, good, fake, 0.0, source))
+        taken = torch.cat([real[:half], revised[half:]])
+        loss_d = _update(adam_d, _discriminator_loss(discriminator, taken, fake, 0.0, source))
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
         share = min(recipe.average_decay, (1 + step) / (10 + step))
         update_average(networks["average"], generator, share)
         update_average(networks["average_energy"], energy, share)
+        numbers = {"loss_d": loss_d, "loss_g": loss_g, **numbers}
+        if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
+            yield stopped
+            return
         if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            yield _told(parts, step + 1, recipe.steps, loss_d=loss_d, loss_g=loss_g, **numbers)
+            good = _kept(parts, step + 1)
+            yield _told(good, recipe.steps, **numbers)
 
 
 def train_ratio(
@@ -146,15 +166,20 @@ def train_ratio(
     generator, ratio = networks["generator"], networks["ratio"]
     adam = _adam(ratio, recipe)
     parts = {"ratio": ratio, "adam": adam}
-    for step in range(_restored(parts, state), recipe.steps):
+    good = _kept(parts, start := _restored(parts, state))
+    for step in range(start, recipe.steps):
         cancellation.check()
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam,), recipe, step)
         with torch.no_grad():
             fake = generator(_latents(generator, recipe.batch_size, source))
         loss = _update(adam, _discriminator_loss(ratio, _batch(data, recipe.batch_size, source), fake, 0.0, source) / 2)
+        if stopped := _diverged(parts, good, step + 1, recipe.steps, cross_entropy=loss):
+            yield stopped
+            return
         if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            yield _told(parts, step + 1, recipe.steps, cross_entropy=loss)
+            good = _kept(parts, step + 1)
+            yield _told(good, recipe.steps, cross_entropy=loss)
 
 
 class _Chains:
@@ -218,6 +243,23 @@ def _restored(parts: dict[str, Any], state: dict[str, Any] | None) -> int:
     return state["step"]
 
 
-def _told(parts: dict[str, Any], step: int, steps: int, **numbers: Tensor) -> Progress:
-    state = copy.deepcopy({name: part.state_dict() for name, part in parts.items()}) | {"step": step}
-    return Progress(step, steps, {name: float(value) for name, value in numbers.items()}, state)
+def _kept(parts: dict[str, Any], step: int) -> dict[str, Any]:
+    """The state after `step` steps, a copy."""
+    return copy.deepcopy({name: part.state_dict() for name, part in parts.items()}) | {"step": step}
+
+
+def _told(kept: dict[str, Any], steps: int, **numbers: Tensor) -> Progress:
+    return Progress(kept["step"], steps, {name: float(value) for name, value in numbers.items()}, kept)
+
+
+def _diverged(parts: dict[str, Any], good: dict[str, Any], step: int, steps: int, **numbers: Tensor) -> Progress | None:
+    """None while all is well; else everything is put back to `good`, and the loop's last Progress says why."""
+    values = {name: float(value) for name, value in numbers.items()}
+    # False for what is not a number, too.
+    lost = [(name, value) for name, value in values.items() if not abs(value) <= MAX_NUMBER]
+    if not lost:
+        return None
+    name, value = lost[0]
+    _restored(parts, good)
+    why = f"stopped at step {step}: {name.replace('_', ' ')} is {value:.3g}; the state of step {good['step']} is kept"
+    return Progress(good["step"], steps, {}, good, why)

@@ -14,6 +14,7 @@ from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.points import DATASETS, FAMILIES, law
 from ebm_refine.training.cifar10 import cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.closed_form import closed_form
+from ebm_refine.training.energy_alone import energy_alone
 from ebm_refine.training.job import Job
 from ebm_refine.training.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
 from ebm_refine.training.ratio import refitted_discriminator, refitted_head, refitted_ratio
@@ -41,6 +42,7 @@ FROM_MODEL: dict[str, Callable[[Job], None]] = {
     "ratio": refitted_ratio,
     "ratio-head": refitted_head,
     "discriminator": refitted_discriminator,
+    "energy-alone": energy_alone,
 }
 
 

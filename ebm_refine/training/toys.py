@@ -166,10 +166,13 @@ def train_toy(job: Job, dataset: str, family: str, settings: ToySettings) -> Non
         phase, state = saved["phase"], saved["state"]
         for role, network in model.networks.items():
             network.load_state_dict(saved["networks"][role])
-    reached = settings.steps
+    reached, words = settings.steps, {}
     for name, progress in model.train(phase, state):
         reached = progress.step if name == "main" else reached
         stopped = {"stopped": progress.stopped} if progress.stopped else {}
+        if stopped:
+            print(f"toy-{dataset}-{family}: {progress.stopped}")
+            words = stopped
         job.run.log(phase=name, step=progress.step, **progress.numbers, **stopped)
         if progress.step % SAVE_EVERY == 0 or progress.step == progress.steps or stopped:
             networks = {role: network.state_dict() for role, network in model.networks.items()}
@@ -184,6 +187,7 @@ def train_toy(job: Job, dataset: str, family: str, settings: ToySettings) -> Non
         "widths": list(settings.widths),
         **({"mcmc_steps": settings.mcmc_steps, "eps": model.eps} if "energy" in parts else {}),
         **({"ratio_steps": settings.ratio_steps} if "ratio" in model.phases else {}),
+        **words,
     }
     save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}))
 

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ebm_refine.ui import energy_chains, energy_questions, energy_story, energy_words
+from ebm_refine.ui import energy_chains, energy_measured, energy_questions, energy_story, energy_words
 from ebm_refine.ui.asking import energy_models, labelled_models
 from ebm_refine.ui.digit_input import DigitInput
 
@@ -22,6 +22,8 @@ def build() -> None:
     gr.Markdown("### From noise to digits")
     energy_chains.from_noise(model)
     energy_story.story(model)
+    if energy_measured.present():
+        energy_measured.build()
     gr.Markdown("### Ask it about a digit")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):

@@ -76,7 +76,7 @@ def build() -> None:
             )  # fmt: skip
 
     def watch(*values: Any) -> Iterator[dict[Any, Any]]:
-        began, line = time.monotonic(), "Preparing"
+        began, line, ended = time.monotonic(), "Preparing", ""
         with told(), closing(lessons(*values)) as news:
             for item in news:
                 seconds = time.monotonic() - began
@@ -85,9 +85,10 @@ def build() -> None:
                     continue
                 line = f"{item.phase}: update {item.step} of {item.steps}"
                 yield {status: idle(f"{line} · {seconds:.0f} s"), view: item.view, plot: item.history}
-                if item.stopped:
-                    line = item.stopped
-        yield {status: idle(f"{line}. Finished in {time.monotonic() - began:.0f} s.")}
+                # A phase that diverged says so to the end, whatever follows on the state that was kept.
+                ended = item.stopped or ended
+        words = ended[:1].upper() + ended[1:] if ended else line
+        yield {status: idle(f"{words}. Finished in {time.monotonic() - began:.0f} s.")}
 
     running = start.click(
         watch, [dataset, family, widths, steps, chain_steps, eps, seed], [status, view, plot], preprocess=False,
