@@ -126,12 +126,12 @@ def shares(histograms: Sequence[Sequence[int]]) -> list[str]:
 
 def energy_step(results: dict[str, Any]) -> str:
     """A training step of an energy over its floor."""
-    seconds = results["seconds"]
+    seconds = results["cpu_seconds"]
     return page(
         f"A training step of the MNIST energy at batch {results['batch']} takes {results['step_over_floor']:.3f} times its "
-        f"floor of {results['mcmc_steps']} forward-plus-gradient passes and one update: {seconds['step']:.2f} s and "
-        f"{seconds['floor']:.2f} s, medians of {results['repeats']} turns, {results['machine']}, {results['threads']} "
-        f"thread(s), torch {results['torch']}."
+        f"floor of {results['mcmc_steps']} forward-plus-gradient passes and one update: {seconds['step']:.2f} and "
+        f"{seconds['floor']:.2f} CPU seconds, medians of {results['repeats']} turns, {results['machine']}, "
+        f"{results['threads']} thread, torch {results['torch']}."
     )
 
 

@@ -182,17 +182,22 @@ def peak_memory(model: str, n_steps: int) -> float:
     return round(int(done.stdout) / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def interleaved(work: dict[str, Callable[[], object]], repeats: int, device: torch.device | None = None) -> dict[str, float]:
-    """Median seconds of each piece of work, taken in turns so that a noisy machine disturbs all alike."""
+def interleaved(
+    work: dict[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each piece of work, by `clock`, taken in turns so that a noisy machine disturbs all alike."""
     taken: dict[str, list[float]] = {name: [] for name in work}
     for repeat in range(repeats + 2):
         for name, function in work.items():
-            started = time.perf_counter()
+            started = clock()
             function()
             if device is not None and device.type == "cuda":
                 torch.cuda.synchronize(device)
             if repeat >= 2:
-                taken[name].append(time.perf_counter() - started)
+                taken[name].append(clock() - started)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

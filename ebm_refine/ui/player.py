@@ -39,17 +39,22 @@ function pause() {
   if (play) { play.textContent = '▶'; play.setAttribute('aria-label', 'Play'); }
 }
 function show(frame) {
-  const canvas = find('canvas');
-  if (!canvas || !frames || !strip.naturalWidth) return;
+  if (!frames || !find('.where')) return;
   at = Math.max(0, Math.min(frames - 1, frame));
+  find('.scrub').value = at;
+  find('.where').textContent = 'step ' + steps[at] + ' of ' + steps[frames - 1];
+  draw();
+}
+// What is written does not wait for the picture to be decoded, which takes a busy browser its time.
+function draw() {
+  const canvas = find('canvas');
+  if (!canvas || !frames || !strip.complete || !strip.naturalWidth) return;
   const height = strip.naturalHeight / frames;
   if (canvas.width !== strip.naturalWidth || canvas.height !== height) {
     canvas.width = strip.naturalWidth; canvas.height = height;
   }
   canvas.getContext('2d').drawImage(strip, 0, at * height, strip.naturalWidth, height, 0, 0, strip.naturalWidth, height);
   canvas.dataset.frame = at;
-  find('.scrub').value = at;
-  find('.where').textContent = 'step ' + steps[at] + ' of ' + steps[frames - 1];
 }
 function load() {
   pause();
@@ -61,8 +66,9 @@ function load() {
   frames = value.frames; steps = value.steps;
   find('.scrub').max = frames - 1;
   find('canvas').setAttribute('aria-label', value.label);
-  strip.onload = () => show(frames - 1);
+  strip.onload = draw;
   strip.src = value.strip;
+  show(frames - 1);
 }
 element.addEventListener('click', (event) => {
   if (!event.target.closest('.play')) return;
