@@ -1,11 +1,13 @@
 """What the MNIST energies show, by number: chains from noise, detection, and a GAN with an energy beside the same GAN without.
 
     python benchmarks/mnist.py --data ../shared/data/mnist --out benchmarks/results/mnist.json [--num-images 1000] [--record]
+        [--models mnist-gan-ebm,…]
 
 Of every model that is embedded, for each sampling seed: Fréchet distance in MNIST features with its floor, classes and their
 histogram, Inception-style score and confidence, before and after the model's own sampler; and grids, beside the JSON. Of models
 with an energy: the mean energy of real digits, of what chains begin with, and of what they end with. Of `mnist-ebm` and
 `mnist-jem` besides: 256 chains from noise, and the area under the ROC curve of unseen digits against what is no digit.
+Models that are not asked for keep the numbers that stand in --out.
 """
 
 import argparse
@@ -49,17 +51,32 @@ def main() -> None:
     embedded = {model.name for model in catalogue.list_models()}
     results: dict[str, Any] = {
         **extractor.describe(), "num_images": chosen.num_images, "seeds": seeds, "reference_split": "test",
-        "floors": floors_at(extractor, chosen.num_images), "real": class_report(digits, extractor), **machine(), "models": {},
+        "floors": floors_at(extractor, chosen.num_images), "real": class_report(digits, extractor),
+        "models": kept(chosen.out, extractor, chosen.num_images, seeds),
     }  # fmt: skip
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    for name in (name for name in chosen.models.split(",") if name in embedded):
-        results["models"][name] = measured(load(name), digits, seeds, extractor, chosen.out)
+    names = [name for name in chosen.models.split(",") if name in embedded]
+    for name in names:
+        results["models"][name] = {**measured(load(name), digits, seeds, extractor, chosen.out), "measured_on": machine()}
         with replacing(chosen.out) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
     if chosen.record:
-        for name, model in results["models"].items():
+        for name in names:
+            model = results["models"][name]
             write_metrics(name, model["weights"], entries(results, model["summary"]))
-    print(json.dumps({name: model["summary"] for name, model in results["models"].items()}, indent=1))
+    print(json.dumps({name: results["models"][name]["summary"] for name in names}, indent=1))
+
+
+def kept(out: Path, extractor: FeatureExtractor, num_images: int, seeds: list[int]) -> dict[str, Any]:
+    """The models that `out` already holds, where they were measured alike and their weights still ship."""
+    if not out.exists():
+        return {}
+    earlier = json.loads(out.read_text())
+    if (earlier["sha256"], earlier["num_images"], earlier["seeds"]) != (extractor.describe()["sha256"], num_images, seeds):
+        return {}
+    machine_then = {name: earlier[name] for name in machine() if name in earlier}
+    found = {name: {"measured_on": machine_then, **model} for name, model in earlier["models"].items()}
+    return {name: found[name] for name in MODELS if name in found and found[name]["weights"] == load(name).hashes}
 
 
 def measured(
