@@ -1,5 +1,6 @@
 """Toy training: resumed runs equal uninterrupted ones to the bit, ratios are learned, recipes and experiments fit together."""
 
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ebm_refine.training.closed_form import GENERATORS, closed_form
 from ebm_refine.training.plane import PlaneRecipe, train_ratio
 from ebm_refine.training.recipes import RECIPES
 from ebm_refine.training.run import Run
+from ebm_refine.ui import energy_measured, running
+from ebm_refine.ui.presets import DIGITS, presets
 
 
 @pytest.fixture
@@ -153,3 +156,25 @@ def test_experiments_fit_their_models(quick, tmp_path):
                 configs[one.model] = toys.Toy(dataset, family, toys.SETTINGS[family]).checkpoint().config
         resolve(one.model, configs[one.model], **one.arguments)
     assert len({one.title for one in EXPERIMENTS}) == len(EXPERIMENTS)
+
+
+def test_the_experiment_on_digits_has_a_preset_on_either_side():
+    """Without the energy nothing moves; with it, chains of K = 20 steps begin at the generator's digits."""
+    known = {name: presets(info) for name, info in running.refinable_models().items() if name in DIGITS}
+    assert set(known) == {"mnist-gan", "mnist-gan-ebm"}
+    for name, titles in DIGITS.items():
+        for title, arguments in titles.items():
+            assert known[name][title] == arguments
+            settings = running.checked(name, {**arguments, "num_images": 64})
+            assert settings.n_steps == (20 if "with an EBM" in title else 1)
+    assert running.checked("mnist-gan", DIGITS["mnist-gan"]["MNIST without an EBM: the generator alone"]).beta == 0.0
+
+
+def test_the_committed_measurement_of_the_digits_is_shown_whole():
+    results = json.loads(energy_measured.FILE.read_text())
+    shown = energy_measured.as_html(results)
+    for name, model in results["models"].items():
+        assert shown.count(f">{name}</th>") == 4  # before and after, in the measures and in the classes
+        assert f"{model['summary']['frechet_distance_after']['mean']:.2f}" in shown
+    for line in re.findall(r"<tr><th scope='row'>(?:mnist-[a-z-]+|real digits)</th>((?:<td>[^<]*</td>){11})</tr>", shown):
+        assert abs(sum(map(int, re.findall(r">(\d+)<", line))) - 100) <= 5  # ten shares, rounded
