@@ -69,6 +69,7 @@ CSS = """
 .panel .wide { overflow-x: auto; }
 .panel .wide :is(th, td) { white-space: nowrap; padding-right: 0.9rem !important; }
 .panel .wide :is(th, td):nth-child(3) { white-space: normal; min-width: 11rem; }
+#energy-measured .wide :is(th, td):nth-child(3) { min-width: 0; }
 .panel .gained > :is(th, td) { background: color-mix(in srgb, #15803d 14%, transparent); }
 .panel summary { cursor: pointer; margin-top: 0.4rem; }
 .verdict { padding: 0.55rem 0.8rem; border-radius: 8px; border-left: 5px solid var(--border-color-accent); font-weight: 550;
