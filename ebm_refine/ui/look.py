@@ -59,7 +59,8 @@ CSS = """
 .panel .floor { color: var(--body-text-color-subdued); }
 .panel td.share { width: 50%; }
 .panel td.share span { display: block; height: 0.6rem; border-radius: 2px; background: var(--color-accent); }
-.panel.histogram th { white-space: nowrap; }
+.panel.histogram tbody th { white-space: nowrap; }
+.panel.histogram thead th { vertical-align: bottom; }
 .panel.histogram td { width: 30%; }
 .panel.histogram :is(td, th) { padding-top: 0.1rem !important; padding-bottom: 0.1rem !important; }
 .panel.histogram .bar { display: inline-block; height: 0.7rem; max-width: 82%; border-radius: 2px;

@@ -70,7 +70,7 @@ def words(results: dict[str, Any]) -> str:
         f"`{results['extractor']}` (sha256 {results['sha256'][:12]}): 0 where all digits look alike to it, at most log 10 = "
         f"2.303. {real['num_images']:,} real test digits have {real['score']:.3f}. The other way round, KL(p(y) ‖ p(y|x)), as "
         f"the paper has it, they have {real['reversed_score']:.2f}; that one has no upper bound. {results['machine']}, one "
-        f"thread. Measured by `{results['command']}`."
+        f"thread: `{results['command']}`"
     )
 
 
@@ -80,13 +80,15 @@ def histograms_html(results: dict[str, Any], most: str) -> str:
     totals = {family: sum(counts) for family, counts in found.items()}
     shares = {family: [count / max(totals[family], 1) for count in counts] for family, counts in found.items()}
     scale = max(max(values) for values in shares.values()) or 1.0
-    head = "".join(f"<th scope='col'>{FAMILIES[family]}, {_trials(totals[family])}</th>" for family in found)
+    head = "".join(
+        f"<th scope='col'>{FAMILIES[family]}, {_counted(totals[family], 'trial', 'trials')}</th>" for family in found
+    )
     rows = []
     for number in reversed(range(len(results["edges"]) - 1)):
         low, high = results["edges"][number : number + 2]
         cells = "".join(_bar(found[family][number], shares[family][number], scale) for family in found)
         rows.append(f"<tr><th scope='row'>{low:.1f} to {high:.1f}</th>{cells}</tr>")
-    caption = f"Trials by score, {_layers(most, results).lower()} layers; bars are shares of each family's trials"
+    caption = f"Trials by score, layers of G and of D {_layers(most, results)}; bars are shares of each family's trials"
     return (
         f"<div class='panel histogram'><table><caption class='small'>{html.escape(caption)}</caption>"
         f"<thead><tr><th scope='col'>score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
@@ -119,7 +121,7 @@ def _digits(family: str, which: str, title: str, told: dict[str, Any]) -> None:
             Image.open(picture), label=label, format="png", type="pil", interactive=False, elem_id=f"study-{family}-{which}",
             elem_classes="pixel", alt_text=f"64 digits. {label}", buttons=["download", "fullscreen"],
         )  # fmt: skip
-        gr.Markdown(f"{setting_words(told['setting'])}; {told['classes']} classes", elem_classes="note")
+        gr.Markdown(f"{setting_words(told['setting'])}; {_counted(told['classes'], 'class', 'classes')}", elem_classes="note")
 
 
 def _bar(count: int, share: float, scale: float) -> str:
@@ -127,12 +129,12 @@ def _bar(count: int, share: float, scale: float) -> str:
     return f"<td><span class='bar' style='width:{width:.1f}%'></span><span class='count'>{count or ''}</span></td>"
 
 
-def _trials(count: int) -> str:
-    return f"{count} trial" if count == 1 else f"{count} trials"
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 def _layers(most: str, results: dict[str, Any]) -> str:
-    return "Any number of" if most == next(iter(results["histograms"])) else f"At most {most}"
+    return "any number" if most == next(iter(results["histograms"])) else f"at most {most}"
 
 
 def _cell(name: str, value: Any) -> Any:
