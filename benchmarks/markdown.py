@@ -22,6 +22,15 @@ DIGIT_COLUMNS = {
     "histogram_divergence": ("KL of classes to uniform", 3),
 }
 
+ENERGY_GAN_COLUMNS = {
+    "frechet_distance": ("Fréchet distance", 2),
+    "inception_style_score": ("Inception-style score", 2),
+    "kl_to_marginal": ("E KL(p(y\\|x), p(y))", 3),
+    "kl_from_marginal": ("E KL(p(y), p(y\\|x))", 2),
+    "mean_confidence": ("confidence", 3),
+    "histogram_divergence": ("KL of classes to uniform", 3),
+}
+
 
 def speed(results: dict[str, Any]) -> str:
     """A sampling step beside its floor and its peers, and whole runs beneath."""
@@ -175,6 +184,34 @@ def _nats(value: dict[str, float]) -> str:
     return f"{value['mean']:.2f} ± {value['error']:.2f} (sd {value['sd']:.2f})"
 
 
+def ebgan(results: dict[str, Any]) -> str:
+    """GANs with an energy for a discriminator: their samples before and after, and what D says."""
+    real = results["real"]
+    words = (
+        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), N = {results['num_images']}, seeds "
+        f"{listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real digits at this N: Fréchet floor "
+        f"{results['floors']['frechet_mean']:.2f}, Inception-style score {real['inception_style_score']:.2f}, "
+        f"E KL(p(y\\|x), p(y)) {real['kl_to_marginal']:.3f}, E KL(p(y), p(y\\|x)) {real['kl_from_marginal']:.2f}."
+    )
+    rows, said = [], []
+    for name, model in results["models"].items():
+        summary = model["summary"]
+        sampler = summary["sampler"]
+        steps = f"{sampler['method']}, {sampler['ratio']}, eps {sampler['eps']:g}, n_steps {sampler['n_steps']}"
+        for side in ("before", "after"):
+            told = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in ENERGY_GAN_COLUMNS.items()]
+            rows.append([f"`{name}`", steps if side == "after" else "before", *told])
+        areas = ", ".join(f"{what} {area:.3f}" for what, area in summary["aurocs"].items())
+        said.append(
+            [f"`{name}`", summary["unit"], number(summary["d_real"], 3), plus_minus(summary["d_generated"], 3),
+             plus_minus(summary["cosine_generated"], 3), number(summary["cosine_real"], 3), areas]
+        )  # fmt: skip
+    head = ["model", "sampler", *(title for title, _ in ENERGY_GAN_COLUMNS.values())]
+    head_of_d = ["model", "D is", "mean D, real", "generated", "squared cosine of codes, generated", "real",
+                 "AUROC of D, unseen digits against"]  # fmt: skip
+    return page(words, grid(head, rows), grid(head_of_d, said))
+
+
 def toys(results: dict[str, Any]) -> str:
     """Points in the plane before and after, by model or by experiment."""
     words = (
@@ -310,6 +347,7 @@ RENDERERS = {
     "mnist": mnist,
     "dbn": dbn,
     "energy-step": energy_step,
+    "ebgan": ebgan,
     "toys-models": toys,
     "toys-experiments": toys,
     "toys-weights": toy_weights,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ebm_refine import catalogue
+from ebm_refine import catalogue, energy_gans
 from ebm_refine.checkpoints import Part, load_checkpoint, save_checkpoint
 from ebm_refine.metrics import features
+from ebm_refine.networks.autoencoder import AutoencoderDiscriminator
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mlp import MLPGenerator
@@ -113,3 +114,29 @@ def save_tiny_energies(folder: Path) -> Path:
         tables = {"story": {"epoch-003": kept[0], "epoch-030": kept[1]}} if "classes" in arguments else {}
         save_checkpoint(folder / name, config, parts, "", tables)
     return folder
+
+
+def save_tiny_energy_gan(folder: Path, name: str = "tiny-ebgan", family: str = "magan") -> None:
+    """A random pair of digits whose discriminator is an autoencoder, with curves and energies such as training keeps."""
+    torch.manual_seed(len(name))
+    generator = {"latent": 8, "widths": [8, 4], "channels": 1, "stem_side": 7}
+    arguments = {"widths": [4, 4], "channels": 1, "side": 28, "code": 6, "error": "norm"}
+    parts = {
+        "generator": Part("dcgan-generator", generator, DCGANGenerator(**generator)),
+        "discriminator": Part(energy_gans.ARCHITECTURE, arguments, AutoencoderDiscriminator(**arguments)),
+    }
+    config = {
+        "kind": "pair",
+        "title": f"a {name.replace('-', ' ')}",
+        "prior": {"name": "normal", "dim": 8},
+        "data": {"shape": [1, 28, 28], "range": [-1, 1], "dataset": "mnist"},
+        "discriminator_output": "energy",
+        "calibration": {"slope": 2.0, "intercept": 3.0},
+        "defaults": {"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.05, "n_steps": 5}},
+        "training": {"settings": {"family": family}},
+    }
+    steps = torch.arange(1, 6) * 100.0
+    curves = {curve: steps / (place + 1) for place, curve in enumerate(energy_gans.CURVE)}
+    energies = {energy_gans.REAL: torch.linspace(2, 4, 50), energy_gans.GENERATED: torch.linspace(3, 6, 50)}
+    tables = {energy_gans.CURVES: curves, energy_gans.ENERGIES: energies}
+    save_checkpoint(folder / name, config, parts, "", tables, dtype=torch.float32)

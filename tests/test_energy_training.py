@@ -467,11 +467,32 @@ def test_class_report_counts_classes_and_scores_them(digits):
     assert report["extractor"] == "cifar10-features"
 
 
-@pytest.mark.parametrize("recipe", ["mnist-ebm", "mnist-jem", "mnist-gan", "mnist-gan-ebm", "mnist-features"])
+@pytest.mark.parametrize("sure", [3.0, 2000.0])
+def test_divergences_of_classes_by_hand(digits, sure):
+    """Two images, logits (s, 0) and (0, s) of two classes: p(y) is (1/2, 1/2), and both divergences are known."""
+    extractor = features.features_for("cifar10")
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+
+    class Head(nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[sure, 0.0], [0.0, sure]])
+
+    extractor.network.head = Head()
+    report = class_report(images, extractor)
+    q = 1 / (1 + math.exp(sure)) if sure < 700 else 0.0
+    entropy = -(1 - q) * math.log1p(-q) - (q * math.log(q) if q else 0.0)
+    assert report["kl_to_marginal"] == pytest.approx(math.log(2) - entropy)
+    # 1/2 log(1/2 / (1 - q)) + 1/2 log(1/2 / q), log q being -s - log(1 + e^-s).
+    assert report["kl_from_marginal"] == pytest.approx(-math.log(2) + sure / 2 + math.log1p(math.exp(-sure)))
+    assert report["inception_style_score"] == pytest.approx(math.exp(report["kl_to_marginal"]))
+
+
+@pytest.mark.parametrize("recipe", ["mnist-ebm", "mnist-jem", "mnist-gan", "mnist-gan-ebm", "mnist-features", "mnist-magan"])
 def test_a_missing_data_folder_is_refused(recipe, tiny_models, tmp_path, capsys, monkeypatch):
     for room in (energy_model_room, joint_room):
         monkeypatch.setattr(room, "features_for", lambda _: None)
-    monkeypatch.setattr("ebm_refine.training.pair.features_for", lambda _: None)
+    for other in ("pair", "energy_gan"):
+        monkeypatch.setattr(f"ebm_refine.training.{other}.features_for", lambda _: None)
     where = ["--data", "/nowhere", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert main(["train", recipe, *where]) == 2
     assert "data must be an existing folder or a Hub data set" in capsys.readouterr().err

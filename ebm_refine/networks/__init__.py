@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from ebm_refine.networks.autoencoder import AutoencoderDiscriminator
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mixture import MixtureGenerator, MixtureLogRatio
@@ -14,6 +15,7 @@ from ebm_refine.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dbn": DBN,
+    "autoencoder-discriminator": AutoencoderDiscriminator,
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,

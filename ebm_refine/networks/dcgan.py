@@ -99,11 +99,14 @@ class DCGANDiscriminator(nn.Module):
 
 
 @torch.no_grad()
-def initialise(network: nn.Module) -> None:
-    """The DCGAN paper's initial weights: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0."""
+def initialise(network: nn.Module, deviation: float = 0.02) -> None:
+    """The DCGAN paper's initial weights: convolutions N(0, 0.02), batch-norm gains N(1, 0.02), biases 0.
+
+    `deviation` is another one for the former.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.02)
+            nn.init.normal_(module.weight, 0.0, deviation)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):

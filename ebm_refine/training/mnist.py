@@ -77,7 +77,7 @@ def mnist_gan(job: Job) -> None:
         name="mnist-gan",
         title="DCGAN on MNIST",
         **DATA,
-        generator=_generator(job),
+        generator=generator(job),
         discriminator=_discriminator(job),
         recipe=recipe,
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}},
@@ -91,7 +91,7 @@ def mnist_gan_ebm(job: Job) -> None:
         name="mnist-gan-ebm",
         title="DCGAN with an energy on MNIST",
         **DATA,
-        generator=_generator(job),
+        generator=generator(job),
         discriminator=_discriminator(job),
         energy=("energy-cnn", {"widths": [16, 32, 64, 64], "channels": 1, "side": 28}),
         recipe=_gan_recipe(job),
@@ -159,7 +159,8 @@ def _widths(job: Job) -> list[int]:
     return [64, 32] if job.device == "cpu" else [128, 64]
 
 
-def _generator(job: Job) -> tuple[str, dict[str, Any]]:
+def generator(job: Job) -> tuple[str, dict[str, Any]]:
+    """The generator of every pair here: its architecture and arguments."""
     return "dcgan-generator", {"latent": LATENT, "widths": _widths(job), "channels": 1, "stem_side": 7}
 
 

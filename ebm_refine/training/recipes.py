@@ -17,6 +17,7 @@ from ebm_refine.training.closed_form import closed_form
 from ebm_refine.training.energy_alone import energy_alone
 from ebm_refine.training.job import Job
 from ebm_refine.training.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
+from ebm_refine.training.mnist_energy_gans import mnist_began, mnist_ebgan, mnist_ebgan_pt, mnist_magan
 from ebm_refine.training.ratio import refitted_discriminator, refitted_head, refitted_ratio
 from ebm_refine.training.run import Run
 from ebm_refine.training.toys import toy
@@ -34,6 +35,10 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     "mnist-gan": mnist_gan,
     "mnist-gan-ebm": mnist_gan_ebm,
     "mnist-dbn": mnist_dbn,
+    "mnist-ebgan": mnist_ebgan,
+    "mnist-ebgan-pt": mnist_ebgan_pt,
+    "mnist-began": mnist_began,
+    "mnist-magan": mnist_magan,
     **{f"toy-{dataset}-{family}": toy(dataset, family) for dataset in DATASETS for family in FAMILIES},
     **{f"toy-{dataset}-exact": closed_form(dataset, "exact") for dataset in DATASETS},
     **{f"toy-{dataset}-deficient": closed_form(dataset, "deficient") for dataset in DATASETS if law(dataset).num_modes > 1},

@@ -56,7 +56,7 @@ def energy_question(model, question, images, seed=0, options=None) -> Iterator[t
         if not isinstance(question, str) or question not in QUESTIONS:
             raise InputError(f"question must be one of {', '.join(QUESTIONS)}; got {shorten(question)}")
         given = _options(options, QUESTIONS[question], f"question {question!r}")
-        pictures = _digits(images)
+        pictures = given_digits(images)
         progress: dict[str, Any] = {"step": 0}
         for item in _answered(_question(model, question, pictures, given, seed)):
             if isinstance(item, Moment) or item is None:
@@ -197,7 +197,7 @@ def _options(options: Any, allowed: tuple[str, ...], what: str) -> dict[str, Any
     return dict(options)
 
 
-def _digits(images: Any) -> list[Tensor]:
+def given_digits(images: Any) -> list[Tensor]:
     if not isinstance(images, list):
         raise InputError(f"images must be a list of image files in base64; got {shorten(images)}")
     if len(images) > asking.MAX_CANDIDATES:

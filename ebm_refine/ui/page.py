@@ -9,7 +9,21 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from ebm_refine.questions import digits
-from ebm_refine.ui import api, asking, calls, compare, energy, energy_api, laboratory, laboratory_api, limits, look, refine
+from ebm_refine.ui import (
+    api,
+    asking,
+    calls,
+    compare,
+    energy,
+    energy_api,
+    energy_gans,
+    energy_gans_api,
+    laboratory,
+    laboratory_api,
+    limits,
+    look,
+    refine,
+)
 from ebm_refine.ui.laboratory_running import toy_models
 from ebm_refine.ui.running import refinable_models
 
@@ -38,6 +52,7 @@ def build() -> gr.Blocks:
         api.add(demo)  # first: a private event of the same name must not push a pinned name aside
         energy_api.add(demo)
         laboratory_api.add(demo)
+        energy_gans_api.add(demo)
         gr.Markdown(HEADER, elem_id="title")
         if refinable_models():
             with gr.Tabs():
@@ -48,6 +63,9 @@ def build() -> gr.Blocks:
                 if asking.energy_models():
                     with gr.Tab(energy.TITLE):
                         energy.build()
+                if energy_gans.present():
+                    with gr.Tab(energy_gans.TITLE):
+                        energy_gans.build()
                 if toy_models():
                     with gr.Tab(laboratory.TITLE):
                         laboratory.build()

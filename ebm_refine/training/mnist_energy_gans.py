@@ -1,0 +1,62 @@
+"""The MNIST recipes whose discriminator is an autoencoder: EBGAN without and with the pulling-away term, BEGAN, MAGAN.
+
+`steps` counts batches. The generators are those of `mnist-gan`, so that the pairs can be set beside it and one another.
+
+On a GPU they begin at N(0, 0.02), as published. On a CPU they begin as the generator of `mnist-gan` and play a short game: from
+random weights an EBGAN had made no digits after 1,000 batches of 32.
+"""
+
+from typing import Any
+
+from ebm_refine.training.autoencoder_gan import AutoencoderRecipe
+from ebm_refine.training.energy_gan import energy_gan
+from ebm_refine.training.job import Job
+from ebm_refine.training.mnist import DATA, generator
+
+DEFAULTS: dict[str, Any] = {"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}}
+
+
+def mnist_ebgan(job: Job) -> None:
+    """Margin loss at a fixed margin; D is a norm."""
+    _pair(job, "mnist-ebgan", "EBGAN on MNIST", "norm", _recipe(job, family="ebgan"))
+
+
+def mnist_ebgan_pt(job: Job) -> None:
+    """The same with the pulling-away term, weight 0.1."""
+    _pair(job, "mnist-ebgan-pt", "EBGAN-PT on MNIST", "norm", _recipe(job, family="ebgan-pt"))
+
+
+def mnist_began(job: Job) -> None:
+    """Boundary equilibrium: k steered towards the balance gamma; D is a mean absolute error."""
+    _pair(job, "mnist-began", "BEGAN on MNIST", "mean-absolute", _recipe(job, family="began", gamma=0.5))
+
+
+def mnist_magan(job: Job) -> None:
+    """A margin that begins at the pretrained autoencoder's mean D(real) and falls; D is a norm."""
+    _pair(job, "mnist-magan", "MAGAN on MNIST", "norm", _recipe(job, family="magan"))
+
+
+def _recipe(job: Job, **settings: Any) -> AutoencoderRecipe:
+    if job.device == "cpu":
+        # MAGAN's margin moves at the end of the second epoch at the earliest.
+        steps, measure_every = (3400, 500) if settings["family"] == "magan" else (1000, 250)
+        return AutoencoderRecipe(
+            job.steps or steps, batch_size=32, rate_g=2e-4, pretraining_steps=300, measure_every=measure_every, **settings
+        )
+    pretraining = 1000 if settings["family"] == "magan" else 0
+    return AutoencoderRecipe(job.steps or 60_000, measure_every=2000, pretraining_steps=pretraining, **settings)
+
+
+def _pair(job: Job, name: str, title: str, error: str, recipe: AutoencoderRecipe) -> None:
+    widths = [16, 32] if job.device == "cpu" else [32, 64]
+    energy_gan(
+        job,
+        name=name,
+        title=title,
+        **DATA,
+        generator=generator(job),
+        autoencoder={"widths": widths, "channels": 1, "side": 28, "code": 32, "error": error},
+        recipe=recipe,
+        defaults=DEFAULTS,
+        begins_at="mnist-gan" if job.device == "cpu" else None,
+    )

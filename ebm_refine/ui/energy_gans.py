@@ -1,0 +1,47 @@
+"""The Energy-based GANs tab: pairs whose discriminator is an autoencoder, and what else of that family there is.
+
+Each sub-tab is a title and a function that lays it out and wires it; what it returns, if anything, is filled in whenever the
+sub-tab is opened, so that no model is read before. The grid search is one of its own, where its results are.
+"""
+
+from collections.abc import Callable
+
+import gradio as gr
+
+from ebm_refine.ui import energy_gans_live, energy_gans_views, study
+from ebm_refine.ui.energy_gans_models import energy_gan_models
+from ebm_refine.ui.energy_gans_views import Opened
+from ebm_refine.ui.results import LOOK
+
+TITLE = "Energy-based GANs"
+_HEAD = """Here the discriminator is an autoencoder, and D(x), the error with which it reconstructs an image, is an energy: low
+on what looks like data. EBGAN pushes the energy of generated images up to a fixed margin, MAGAN to one that falls, BEGAN by a
+weight k that holds a balance; the pulling-away term drives the codes of generated images apart. Each is sampled with r = −D:
+beta is then the inverse temperature of the energy."""
+
+Section = tuple[str, Callable[[], Opened | None]]
+SECTIONS: list[Section] = [
+    ("Side by side", energy_gans_live.side_by_side),
+    ("Reconstructions", energy_gans_live.reconstructions),
+    ("Energies", energy_gans_views.energies),
+    ("Training", energy_gans_views.training),
+]
+
+
+def present() -> bool:
+    """Whether there is anything to show."""
+    return bool(energy_gan_models()) or study.present()
+
+
+def build() -> None:
+    """Lay out the tab and wire it. There must be something to show."""
+    gr.Markdown(_HEAD, elem_classes="note")
+    with gr.Tabs():
+        for title, build_section in SECTIONS if energy_gan_models() else []:
+            with gr.Tab(title) as tab:
+                opened = build_section()
+            if opened:
+                tab.select(opened.fill, None, opened.outputs, **LOOK)
+        if study.present():
+            with gr.Tab(study.TITLE):
+                study.build()

@@ -1,0 +1,122 @@
+"""The Energy-based GANs tab in a browser, and its endpoint: side by side, reconstructions, curves, phone, bad input."""
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import save_tiny_energy_gan, save_tiny_models
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Page, expect
+from serving import served
+from test_energy_api import DIGITS, EXACT
+from test_page import browser, open_tab, opened  # noqa: F401
+
+from ebm_refine import energy_gans
+from ebm_refine.checkpoints import load_checkpoint
+
+PAIRS = {"tiny-ebgan": "ebgan", "tiny-magan": "magan", "tiny-began": "began"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = save_tiny_models(tmp_path_factory.mktemp("page") / "embedded")
+    for name, family in PAIRS.items():
+        save_tiny_energy_gan(folder, name, family)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder) -> Iterator[str]:
+    with served(folder) as where:
+        yield where
+
+
+def enter(page: Page, section: str) -> None:
+    open_tab(page, "Energy-based GANs")
+    page.get_by_role("tab", name=section).click()
+
+
+def test_all_models_are_sampled_on_the_same_seed(opened):  # noqa: F811
+    page = opened()
+    enter(page, "Side by side")
+    page.locator("#gans-images input[type=number]").fill("4")
+    page.click("#gans-run")
+    expect(page.locator("#gans-status")).to_contain_text("Done in")
+    for name in PAIRS:
+        for side in ("before", "after"):
+            expect(page.locator(f"#{name}-{side} img")).to_be_visible()
+        expect(page.locator(f"#{name}-words")).to_contain_text("no measure of quality")
+
+
+def test_digits_are_reconstructed_and_bad_values_are_told(opened):  # noqa: F811
+    page = opened()
+    enter(page, "Reconstructions")
+    page.click("#gans-reconstruct")
+    for name in PAIRS:
+        expect(page.locator(f"#{name}-seen img")).to_be_visible()
+        expect(page.locator(f"#{name}-seen-words")).to_contain_text("of the chosen digit")
+    page.locator("#gans-digit-source").get_by_label("Draw").check()
+    expect(page.locator("#gans-digit-trouble")).to_contain_text("nothing to see yet")
+    page.click("#gans-reconstruct")
+    expect(page.locator("body")).to_contain_text("there is no digit to ask about")
+
+
+def test_histograms_and_curves_are_drawn(opened):  # noqa: F811
+    page = opened()
+    enter(page, "Energies")
+    for name in PAIRS:
+        page.wait_for_selector(f"#{name}-energies svg, #{name}-energies canvas")
+    page.get_by_role("tab", name="Training").click()
+    for name in ("energies", "margins", "k", "convergence", "cosine"):
+        page.wait_for_selector(f"#gans-{name} svg, #gans-{name} canvas")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_phone(opened, theme):  # noqa: F811
+    page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+    enter(page, "Reconstructions")
+    page.click("#gans-reconstruct")
+    expect(page.locator("#tiny-began-seen img")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    unnamed = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
+    assert page.evaluate(f"{unnamed}.map(one => one.outerHTML.slice(0, 200))") == []
+
+
+# --- The endpoint ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(address) -> Client:
+    return Client(address, verbose=False, analytics_enabled=False)
+
+
+def test_endpoint_gives_what_the_library_gives(client, folder):
+    _, answer = client.predict("tiny-magan", DIGITS[:2], 3, 1, api_name="/energy_gan")
+    found = energy_gans.seen(load_checkpoint(folder / "tiny-magan"), EXACT[:2])
+    assert answer["energies"] == pytest.approx(found.energies.tolist(), rel=1e-4)
+    assert len(answer["generated_energies"]) == 3
+    assert answer["d_is"] == "the norm of the difference over all pixels"
+    assert answer["shares_of_real_above"] == [0.0, 0.0]  # those kept reach to 4 at most
+    assert answer["training"]["step"] == [100.0, 200.0, 300.0, 400.0, 500.0]
+    _, without = client.predict("tiny-magan", api_name="/energy_gan")
+    assert without["energies"] == []
+    assert len(without["generated_energies"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tiny"], "model must be one with an autoencoder for a discriminator, tiny-began, tiny-ebgan, tiny-magan; got 'tiny'"),
+        ([None], "model must be one"),
+        (["tiny-ebgan", "digits"], "images must be a list"),
+        (["tiny-ebgan", ["no picture"]], "base64"),
+        (["tiny-ebgan", None, 0], "num_generated must be a whole number from 1 to 16; got 0"),
+        (["tiny-ebgan", None, 2.5], "num_generated must be a whole number"),
+        (["tiny-ebgan", None, 2, -1], "seed must be a whole number"),
+    ],
+)
+def test_bad_values_are_told_in_one_sentence(client, arguments, words):
+    with pytest.raises(AppError) as told:
+        client.predict(*arguments, api_name="/energy_gan")
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
