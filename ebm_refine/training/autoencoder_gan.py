@@ -40,13 +40,15 @@ class AutoencoderRecipe(NamedTuple):
     """Adam for both networks, one D step a G step; both rates fall linearly to zero over the last `falling_share` of the steps.
 
     `family` one of `energy_gans.CONTROLS`. Before the game come `pretraining_steps` of the autoencoder alone, from which
-    MAGAN's margin comes; `margin` m is EBGAN's, in D's unit. `gamma` is BEGAN's balance L(G(z)) / L(x). The curves have a point
+    MAGAN's margin comes; `margin` m is EBGAN's, in D's unit. `gamma` is BEGAN's balance L(G(z)) / L(x). `pulling_weight` is
+    that of the pulling-away term, of "ebgan-pt" alone. The curves have a point
     every `told_every` steps, a mean over them.
     """
 
     steps: int
     family: str
     margin: float = 10.0
+    pulling_weight: float = PULLING_AWAY_WEIGHT
     gamma: float = 0.5
     pretraining_steps: int = 0
     batch_size: int = 64
@@ -151,7 +153,7 @@ def train_autoencoder_gan(
         with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
             energies, codes = discriminator.energy_and_code(torch.cat([real, fake]))
         loss_g, cosine = generator_loss(energies.chunk(2)[1]), pulling_away(codes.chunk(2)[1].float())
-        pulled = loss_g + PULLING_AWAY_WEIGHT * cosine if recipe.family == "ebgan-pt" else loss_g
+        pulled = loss_g + recipe.pulling_weight * cosine if recipe.family == "ebgan-pt" else loss_g
         adam_g.zero_grad(set_to_none=True)
         pulled.backward()
         adam_g.step()

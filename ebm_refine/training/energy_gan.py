@@ -111,7 +111,7 @@ def notes(recipe: AutoencoderRecipe, error: str, real: float, fake: float) -> li
     steering = {
         "ebgan": f"The margin is {recipe.margin:g}, in that unit; it is fixed.",
         "ebgan-pt": f"The margin is {recipe.margin:g}, in that unit; it is fixed. The pulling-away term of the codes of "
-        "generated images is added to G's loss with weight 0.1.",
+        f"generated images is added to G's loss with weight {recipe.pulling_weight:.3g}.",
         "began": f"k is steered towards L(G(z)) = gamma L(x) at gamma = {recipe.gamma:g}, from 0 at rate 0.001, within [0, 1].",
         "magan": "The margin, in that unit, begins at the mean D of real images after pretraining and falls at an epoch's end "
         "where the rule says so.",

@@ -9,21 +9,29 @@ random weights an EBGAN had made no digits after 1,000 batches of 32.
 from typing import Any
 
 from ebm_refine.training.autoencoder_gan import AutoencoderRecipe
+from ebm_refine.training.autoencoder_losses import PULLING_AWAY_WEIGHT
 from ebm_refine.training.energy_gan import energy_gan
 from ebm_refine.training.job import Job
 from ebm_refine.training.mnist import DATA, generator
 
+MARGIN = 10.0
 DEFAULTS: dict[str, Any] = {"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}}
 
 
 def mnist_ebgan(job: Job) -> None:
     """Margin loss at a fixed margin; D is a norm."""
-    _pair(job, "mnist-ebgan", "EBGAN on MNIST", "norm", _recipe(job, family="ebgan"))
+    _pair(job, "mnist-ebgan", "EBGAN on MNIST", "norm", _recipe(job, family="ebgan", margin=MARGIN))
 
 
 def mnist_ebgan_pt(job: Job) -> None:
-    """The same with the pulling-away term, weight 0.1."""
-    _pair(job, "mnist-ebgan-pt", "EBGAN-PT on MNIST", "norm", _recipe(job, family="ebgan-pt"))
+    """The same with the pulling-away term. Its weight is the published 0.1 beside a mean square, in this norm's unit.
+
+    The norm N of d pixels and their mean square S go as N = sqrt(d S), so that dN / dS = d / (2 N): at the margin N = m that
+    makes 0.1 d / (2 m) = 3.92.
+    """
+    weight = PULLING_AWAY_WEIGHT * 28**2 / (2 * MARGIN)
+    recipe = _recipe(job, family="ebgan-pt", pulling_weight=weight)
+    _pair(job, "mnist-ebgan-pt", "EBGAN-PT on MNIST", "norm", recipe)
 
 
 def mnist_began(job: Job) -> None:
