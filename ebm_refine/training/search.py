@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -95,11 +94,9 @@ def picture_name(setting: Setting, seed: int) -> str:
 def score(images: Tensor, extractor: FeatureExtractor) -> dict[str, Any]:
     """Both scores of uint8 images, the mean of the largest p(y|x), and the images by most probable class."""
     report = class_report(images, extractor)
-    logs = extractor.network.head(extractor(images)).detach().double().log_softmax(1)
-    overall = logs.logsumexp(0) - torch.tensor(float(len(logs)), dtype=torch.float64).log()
     return {
-        "score": float((logs.exp() * (logs - overall)).sum(1).mean()),
-        "reversed_score": float((overall.exp() * (overall - logs)).sum(1).mean()),
+        "score": report["kl_to_marginal"],
+        "reversed_score": report["kl_from_marginal"],
         "mean_confidence": report["mean_confidence"],
         "histogram": report["histogram"],
     }
