@@ -17,6 +17,9 @@ KIND_TEXT = {
     "points": "a model of points in the plane",
     "features": "a frozen classifier whose penultimate layer gives the features in which samples are compared",
 }
+ENCODER_TEXT = "a frozen encoder, trained without labels, that gives the features in which samples are compared"
+# Where the data's terms bind what is trained on it.
+DATA_LICENSES = {"celeba": "other"}
 
 
 def model_card(config: dict[str, Any]) -> str:
@@ -25,6 +28,7 @@ def model_card(config: dict[str, Any]) -> str:
         [f"# {config.get('title') or config.get('name') or 'Model'}", "", _what(config)],
         _usage(config),
         _ratios(config.get("ratio_report"), config.get("discriminator_output", "logit")),
+        _scores(config.get("discriminator_scores")),
         _choice(config.get("choice")),
         _metrics(config.get("metrics")),
         _holdout(config.get("holdout_distance")),
@@ -72,16 +76,19 @@ def _front_matter(config: dict[str, Any]) -> str:
 
 
 def _license(config: dict[str, Any]) -> str:
-    """The one recorded; else the project's own for models trained here, and none claimed for those of others."""
+    """The one recorded; else, of models trained here, the data's or the project's own, and of those of others none claimed."""
     training = config.get("training") or {}
-    return str(training.get("license") or ("unknown" if training.get("recipe") == "import" else "mit"))
+    ours = DATA_LICENSES.get(_dataset(config), "mit")
+    return str(training.get("license") or ("unknown" if training.get("recipe") == "import" else ours))
 
 
 def _what(config: dict[str, Any]) -> str:
     kind, data = config.get("kind", "pair"), config.get("data", {})
     shape = "×".join(map(str, data.get("shape", []))) or "unknown shape"
     shape += " numbers a point" if kind == "points" else " (channels first)"
-    text = f"This is {KIND_TEXT.get(kind, kind)}. Data: {_dataset(config)}, {shape}, range {data.get('range')}."
+    # A classifier has an accuracy.
+    what = ENCODER_TEXT if kind == "features" and not config.get("accuracy") else KIND_TEXT.get(kind, kind)
+    text = f"This is {what}. Data: {_dataset(config)}, {shape}, range {data.get('range')}."
     prior = config.get("prior")
     if prior and prior.get("name") == "mixture":
         text += " The prior is the generator's own law, a Gaussian mixture in closed form."
@@ -141,6 +148,20 @@ def _reliability(report: dict[str, Any]) -> list[str]:
             cells[min(int(predicted * 10), 9)] = f"{predicted:.2f} → {observed:.2f} ({count})"
         rows.append([name, *cells])
     return _table(["ratio", *(f"{k / 10:.1f}–{(k + 1) / 10:.1f}" for k in range(10))], rows)
+
+
+def _scores(scores: dict[str, Any] | None) -> list[str]:
+    """D's raw score on images that it was trained on beside held-out ones: how much it knows by heart."""
+    if not scores:
+        return []
+    rows = [[name, *(_number(row.get(column)) for column in ("mean", "sd", "images"))] for name, row in scores.items()]
+    return [
+        "## What the discriminator knows by heart",
+        "",
+        "Its raw score. A log ratio gives training images no more than held-out ones of the same law.",
+        "",
+        *_table(["images", "mean", "sd", "N"], rows),
+    ]
 
 
 def _choice(choice: dict[str, Any] | None) -> list[str]:

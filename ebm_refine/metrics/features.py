@@ -40,6 +40,7 @@ class FeatureExtractor(nn.Module):
         self.sha256 = checkpoint.hashes["features"]
         self.title: str = checkpoint.config.get("title", checkpoint.name)
         self.floors: dict[str, Any] = checkpoint.config.get("floors", {})
+        self.tables = checkpoint.tables
         self.references = {
             stem.removeprefix("reference-"): Reference(
                 stem.removeprefix("reference-"),

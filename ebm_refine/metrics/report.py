@@ -44,7 +44,8 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         )
     if len(before) >= MANIFOLD_IMAGES:
         report.update(_manifold(features_before, features_after, reference))
-        report["modes"] = _modes({"before": features_before, "after": features_after}, extractor)
+        if hasattr(extractor.network, "head"):  # an encoder trained without labels has none
+            report["modes"] = _modes({"before": features_before, "after": features_after}, extractor)
     return report
 
 

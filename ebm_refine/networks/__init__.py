@@ -6,6 +6,7 @@ from torch import nn
 
 from ebm_refine.networks.autoencoder import AutoencoderDiscriminator
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.networks.encoder import ContrastiveEncoder
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -16,6 +17,7 @@ from ebm_refine.networks.resnet import ResNetClassifier
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dbn": DBN,
     "autoencoder-discriminator": AutoencoderDiscriminator,
+    "contrastive-encoder": ContrastiveEncoder,
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,

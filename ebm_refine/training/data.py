@@ -42,6 +42,23 @@ def load_images(dataset: str, source: str | None, split: str) -> Images:
     return Images(torch.from_numpy(pixels), labels)
 
 
+def load_extra_faces(source: str | None) -> Tensor:
+    """The looser crops of further CelebA faces, (N, 3, 64, 64) uint8, from `extra-*.parquet` in the folder `source`.
+
+    Raises InputError where there is no such folder or it has no such files: on the Hub there is no such split.
+    """
+    if source is None or not Path(source).is_dir():
+        raise InputError(f"the further faces lie in a local folder as extra-*.parquet; name it with --data (got {source!r})")
+    rows = _read("celeba", source, "extra")
+    return torch.from_numpy(np.stack([_to_array("celeba", image) for image in rows["image"]]))
+
+
+def training_image(dataset: str, source: str, row: int) -> Tensor:
+    """One image (C, H, W) uint8 of the train split in the folder `source`, without reading the others. Raises InputError."""
+    image = _read(dataset, source, "train").select([row])[IMAGE_COLUMNS[dataset]][0]
+    return torch.from_numpy(_to_array(dataset, image).copy())
+
+
 def to_unit(pixels: Tensor) -> Tensor:
     """uint8 images -> float32 in [-1, 1], the range in which every network here works."""
     return pixels.float().div_(127.5).sub_(1.0)

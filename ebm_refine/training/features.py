@@ -1,5 +1,6 @@
-"""From a classifier recipe to a features checkpoint, with references of held-out real images and real-versus-real floors."""
+"""From a trained network to a features checkpoint, with references of held-out real images and real-versus-real floors."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,16 +37,38 @@ def feature_extractor(
         "accuracy": measured,
         "training": record(name, job, recipe.epochs, "epochs", train_set.pixels),
     }
-    part = {"features": Part("resnet-classifier", arguments, network)}
-    # The references are what the stored half-precision weights make of the images, so the checkpoint is read back first.
-    save_checkpoint(job.folder, config, part, "")
+    part = Part("resnet-classifier", arguments, network)
+
+    def measure(extractor: FeatureExtractor) -> None:
+        measured["test_accuracy_stored"] = accuracy(extractor.network, test)
+
+    store_extractor(job, name, config, part, {"test": test.pixels, "holdout": holdout.pixels}, then=measure)
+
+
+def store_extractor(
+    job: Job,
+    name: str,
+    config: dict[str, Any],
+    part: Part,
+    reals: dict[str, Tensor],
+    sizes: Sequence[int] = FLOOR_SIZES,
+    tables: Callable[[FeatureExtractor], dict[str, dict[str, Tensor]]] = lambda extractor: {},
+    then: Callable[[FeatureExtractor], None] = lambda extractor: None,
+) -> None:
+    """Save a features checkpoint with the references of `reals` (by split, uint8; "test" and "holdout") and its floors.
+
+    References, `tables` and whatever `then` writes into `config` are of the stored half-precision weights, so the checkpoint is
+    read back first. `sizes` are those of the floors, of subsets of the holdout against the test images.
+    """
+    save_checkpoint(job.folder, config, {"features": part}, "")
     extractor = FeatureExtractor(load_checkpoint(job.folder))
-    measured["test_accuracy_stored"] = accuracy(extractor.network, test)
-    on_holdout = extractor(holdout.pixels)
-    tables = {"reference-test": reference_table(extractor(test.pixels)), "reference-holdout": reference_table(on_holdout)}
-    save_checkpoint(job.folder, config, part, "", tables)
-    config["floors"] = floors(on_holdout, FeatureExtractor(load_checkpoint(job.folder)).references["test"])
-    save_checkpoint(job.folder, config, part, model_card({**config, "name": name}), tables)
+    then(extractor)
+    features = {split: extractor(pixels) for split, pixels in reals.items()}
+    stored = {f"reference-{split}": reference_table(rows) for split, rows in features.items()} | tables(extractor)
+    save_checkpoint(job.folder, config, {"features": part}, "", stored)
+    reference = FeatureExtractor(load_checkpoint(job.folder)).references["test"]
+    config["floors"] = floors(features["holdout"], reference, sizes)
+    save_checkpoint(job.folder, config, {"features": part}, model_card({**config, "name": name}), stored)
 
 
 def reference_table(features: Tensor) -> dict[str, Tensor]:
@@ -60,14 +83,14 @@ def reference_table(features: Tensor) -> dict[str, Tensor]:
     }
 
 
-def floors(real: Tensor, reference: Reference, seed: int = 0) -> dict[str, Any]:
+def floors(real: Tensor, reference: Reference, sizes: Sequence[int] = FLOOR_SIZES, seed: int = 0) -> dict[str, Any]:
     """Distances of N real images (random subsets of `real` (M, d)) from other real images, the reference.
 
     What a perfect generator would score. By size: mean and sd over draws for both distances, without replacement.
     """
     source = torch.Generator().manual_seed(seed)
     table: dict[str, Any] = {}
-    for size in (size for size in FLOOR_SIZES if size <= len(real)):
+    for size in (size for size in sizes if size <= len(real)):
         draws = FLOOR_DRAWS if size < len(real) else 1
         subsets = [real[torch.randperm(len(real), generator=source)[:size]] for _ in range(draws)]
         kernel = torch.tensor([kernel_distance(subset, reference).value for subset in subsets])

@@ -210,10 +210,11 @@ def train_discriminator_alone(
         discriminator.train()
         adam.param_groups[0]["lr"] = recipe.rate_d * (1 - step / recipe.alone_steps)
         chosen = torch.randint(len(train), (recipe.batch_size,))
-        with torch.no_grad():
-            fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
-        both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
-        on_real, on_fake = discriminator(both).chunk(2)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device)):
+            with torch.no_grad():
+                fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
+            both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
+            on_real, on_fake = discriminator(both).float().chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
         adam.zero_grad(set_to_none=True)
         loss.backward()

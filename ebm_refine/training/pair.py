@@ -1,5 +1,6 @@
 """From a GAN recipe to a finished pair: train, train D alone, calibrate, report, save."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ebm_refine.training.data import load_images
 from ebm_refine.training.gan import GANRecipe, train_discriminator_alone, train_gan
 from ebm_refine.training.job import Job, record
 from ebm_refine.training.run import Run, place
-from ebm_refine.training.scores import generated, ratio_entries
+from ebm_refine.training.scores import generated, ratio_entries, score_summary
 from ebm_refine.training.wgan import WGANRecipe, train_critic_alone, train_wgan
 
 
@@ -29,11 +30,13 @@ def gan_pair(
     discriminator: tuple[str, dict[str, Any]],
     recipe: GANRecipe | WGANRecipe,
     defaults: dict[str, Any],
+    notes: Sequence[str] = (),
 ) -> None:
     """Train a pair of the DCGAN family by `recipe`, whose kind tells the losses, and write its checkpoint to `job.folder`.
 
     The generator that ships is the averaged one at its lowest holdout distance; the discriminator, or critic, is trained on
-    alone against it. `generator` and `discriminator` are (architecture, arguments); `defaults` go into the config.
+    alone against it. `generator` and `discriminator` are (architecture, arguments); `defaults` and
+    `notes` go into the config.
     """
     extractor = features_for(dataset)
     train_set, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
@@ -58,7 +61,9 @@ def gan_pair(
         network.eval().requires_grad_(False)
 
     output = {"discriminator_output": "critic" if isinstance(recipe, WGANRecipe) else "logit"}
-    entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout, generated(g, len(holdout), job.seed + 1))
+    fakes = generated(g, len(holdout), job.seed + 1)
+    entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout, fakes)
+    shown = {"train": train_set[: len(holdout)], "holdout": holdout, "generated": fakes}
     config = {
         "kind": "pair",
         "title": title,
@@ -67,6 +72,8 @@ def gan_pair(
         **output,
         "defaults": defaults,
         **entries,
+        **({"notes": list(notes)} if notes else {}),
+        "discriminator_scores": {name: score_summary(d, pixels) for name, pixels in shown.items()},
         "holdout_distance": {
             "value": best["distance"],
             "num_images": 2500,

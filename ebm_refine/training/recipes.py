@@ -12,6 +12,7 @@ from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.points import DATASETS, FAMILIES, law
+from ebm_refine.training.celeba import celeba_dcgan, celeba_features
 from ebm_refine.training.cifar10 import cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.closed_form import closed_form
 from ebm_refine.training.energy_alone import energy_alone
@@ -29,6 +30,8 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     "cifar10-features": cifar10_features,
     "cifar10-dcgan": cifar10_dcgan,
     "cifar10-wgan-gp": cifar10_wgan_gp,
+    "celeba-features": celeba_features,
+    "celeba-dcgan": celeba_dcgan,
     "mnist-features": mnist_features,
     "mnist-ebm": mnist_ebm,
     "mnist-jem": mnist_jem,

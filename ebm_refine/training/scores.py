@@ -87,3 +87,9 @@ def generated(generator: DCGANGenerator, count: int, seed: int, device: str = "c
 def scores_of(network: nn.Module, pixels: Tensor, device: str = "cpu") -> Tensor:
     """What the network gives for images (N, C, H, W) uint8: (N,) float32, on the CPU."""
     return torch.cat([network(to_unit(part).to(device)).float().cpu() for part in pixels.split(BATCH)])
+
+
+def score_summary(network: nn.Module, pixels: Tensor) -> dict[str, float | int]:
+    """Mean and standard deviation of what the network gives for `pixels` (N, C, H, W) uint8, and N."""
+    scores = scores_of(network, pixels)
+    return {"mean": float(scores.mean()), "sd": float(scores.std()), "images": len(pixels)}
