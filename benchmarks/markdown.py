@@ -319,6 +319,59 @@ def toy_sweep(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows))
 
 
+def sense(results: dict[str, Any]) -> str:
+    """What the face features make of held-out faces that were spoiled, one line a kind, strength growing to the right."""
+    clean, *spoiled = results["rows"]
+    words = (
+        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}): kernel distance × 1000 of "
+        f"{results['num_images']} {results['split']} faces, mean of {results['draws']} draws; in brackets the strength. "
+        f"Untouched: {1000 * clean['mean']:.2f} ± {1000 * clean['sd']:.2f}."
+    )
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for row in spoiled:
+        by_kind.setdefault(f"{row['kind']} ({row['unit']})", []).append(row)
+    most = max(map(len, by_kind.values()))
+    rows = [
+        [kind, *(f"{1000 * row['mean']:.1f} ({row['strength']:g})" for row in line), *["–"] * (most - len(line))]
+        for kind, line in by_kind.items()
+    ]
+    head = ["spoiled by", "weakest", *["stronger"] * (most - 2), "strongest"]
+    return page(words, grid(head, rows))
+
+
+def known(results: dict[str, Any]) -> str:
+    """The known experiments beside ours: 32 images as there, 32 of ours over seeds, and a sample large enough to measure."""
+    small, large = results["small"], results["large"]
+    head = ["model", "setting", "published, 32 images", "Fréchet, 32 images of ours", "gain there", f"Fréchet, N = {large}",
+            "kernel × 1000", "gain"]  # fmt: skip
+    rows, floors = [], []
+    for name, model in results["models"].items():
+        floor = model["floor_small"]
+        floors.append(f"`{name}` {floor['frechet_mean']:.2f} ± {floor['frechet_sd']:.2f}")
+        for row in model["rows"]:
+            kernel = row["large"]["kernel_distance"]["mean"]
+            gain = row["large"].get("kernel_gain", {}).get("mean")
+            rows.append(
+                [
+                    f"`{name}`",
+                    row["setting"],
+                    f"{row['published']:.2f}",
+                    plus_minus(row["small"], 2),
+                    plus_minus(row["gain_small"], 2) if "gain_small" in row else "–",
+                    number(row["large"]["frechet_distance"]["mean"], 3),
+                    f"{1000 * kernel:.2f}",
+                    "–" if gain is None else f"{1000 * gain:+.2f}",
+                ]
+            )
+    words = (
+        f"Langevin, calibrated ratio. Published: Inception-v3 features of {small} images against another data set; ours: each "
+        f"model's own features against its test images. The two columns of Fréchet distances are not comparable. Of "
+        f"{small} images mean ± sd over {len(results['small_seeds'])} seeds, of {large} seed(s) {listed(results['seeds'])}. "
+        f"Real against real at {small}: {'; '.join(floors)}. {results['machine']}."
+    )
+    return page(words, grid(head, rows))
+
+
 def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -353,4 +406,6 @@ RENDERERS = {
     "toys-weights": toy_weights,
     "toys-sweep": toy_sweep,
     "grid-search": grid_search,
+    "celeba-features-sense": sense,
+    "known-experiments": known,
 }

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--num-images", default="5000")
     evaluate.add_argument("--seeds", default="0", help="comma-separated")
     evaluate.add_argument("--ratios", help="comma-separated; without it all that the model has")
-    evaluate.add_argument("--sweep", help="lists of values, as in eps=0.1/0.01,n-steps=10/20")
+    evaluate.add_argument("--sweep", help="lists of values, as in eps=0.1/0.01,n-steps=10/20; also draws them")
     evaluate.add_argument("--budget", help="gradient evaluations an image, in place of --n-steps: equal for every method")
     evaluate.add_argument("--controls", action="store_true", help="also mala at beta 0, and the prior truncated")
     evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
@@ -190,7 +190,10 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     device = _device(share.device or chosen.device)
     fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
     progress = partial(print, flush=True)
-    results = evaluate(checkpoint, jobs, chosen.out, chosen.split, device, progress, fid, share, precision=chosen.precision)
+    results = evaluate(
+        checkpoint, jobs, chosen.out, chosen.split, device, progress, fid, share,
+        precision=chosen.precision, pictures=bool(sweep),
+    )  # fmt: skip
     if share.index == 0:
         print(table(results))
     return 0

@@ -1,8 +1,8 @@
 """One resumable list of jobs behind every table and sweep: (method, ratio, settings, seed) -> measures of base and refined.
 
 Each finished job is a JSON file in `OUT/jobs`, so a run that is started again does only what is missing, and several processes
-share one list; then `results.json` and `table.md` are written. Base (the generator alone) is measured in every job on the same
-seeds, so differences are paired.
+share one list; then `results.json` and `table.md` are written, of a sweep also its heat map and pictures. Base (the generator
+alone) is measured in every job on the same seeds, so differences are paired.
 """
 
 import hashlib
@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from ebm_refine import render, sweeps
 from ebm_refine.checkpoints import Checkpoint
 from ebm_refine.density_ratio import available_ratios
 from ebm_refine.devices import check_device, dtype_for
@@ -35,6 +37,8 @@ from ebm_refine.truncation import THRESHOLD, Truncation, truncated
 SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
 THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
 TELL_EVERY, LOOK_EVERY = 20.0, 1.0
+# So many images of a job are kept as a picture, where pictures are asked for.
+PICTURED = 8
 
 Job = Settings | Truncation
 
@@ -133,15 +137,17 @@ def evaluate(
     share: Share | None = None,
     stopping: Callable[[], bool] = lambda: False,
     precision: str = "auto",
+    pictures: bool = False,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
     `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
     their own law. `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other
-    distances. `share` (None: everything) are the jobs that fall to this process; it waits for those of the others, and the
-    first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where nothing can measure
-    the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or `precision` (as of
-    `refine`) that this machine lacks; what is done is kept.
+    distances. `pictures` keeps the first images of every job too, and draws each sweep over eps and n_steps among the jobs
+    (`sweeps.write`). `share` (None: everything) are the jobs that fall to this process; it waits for those of the others, and
+    the first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where nothing can
+    measure the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or `precision`
+    (as of `refine`) that this machine lacks; what is done is kept.
     """
     share = share or Share()
     place = _Place(check_device(device), precision)
@@ -154,13 +160,17 @@ def evaluate(
             f"got {min(job.num_images for job in jobs)}"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
+    keeping = pictures and not is_points(checkpoint.config)
     files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
     for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
-        if not file.exists():
+        picture = file.with_suffix(".png")
+        if not file.exists() or (keeping and not picture.exists()):
             if stopping():
                 raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
             label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
-            record = _run(checkpoint, job, yardstick, place, label, progress, fid)
+            record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid)
+            if keeping:
+                render.save_png(_pictured(sampled), picture)
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(record, indent=1))
     _wait_for(files, progress)
@@ -179,6 +189,8 @@ def evaluate(
         for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
             with replacing(Path(out) / name) as temporary:
                 temporary.write_text(text)
+        if pictures:
+            _draw_sweeps(results, finished, files, Path(out))
     return results
 
 
@@ -195,7 +207,7 @@ def _run(
     label: str,
     progress: Callable[[str], None],
     fid: Callable[[Tensor], float] | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], _Sampled]:
     started = time.monotonic()
     if isinstance(job, Truncation):
         sampled = _truncated(checkpoint, job, place)
@@ -207,13 +219,35 @@ def _run(
         measures["fid"] = {"before": fid(sampled.before), "after": fid(sampled.after)}
     distance = measures[main_distance(measures)]
     progress(f"{label}: distance {distance['before']:.4g} before, {distance['after']:.4g} after, {seconds:.0f} s")
-    return {
+    record = {
         "settings": job.as_dict(),
         "diagnostics": sampled.diagnostics,
         **measures,
         "seconds": seconds,
         "ess_per_second": sampled.ess_per_second,
     }
+    return record, sampled
+
+
+def _pictured(sampled: _Sampled) -> Image.Image:
+    """The first images after a job below the same before it."""
+    return render.grid(torch.cat([sampled.before[:PICTURED], sampled.after[:PICTURED]]), columns=PICTURED)
+
+
+def _draw_sweeps(results: dict[str, Any], finished: Sequence[dict[str, Any]], files: Sequence[Path], out: Path) -> None:
+    kept: dict[str, Path] = {}
+    for record, file in zip(finished, files, strict=True):
+        kept.setdefault(sweeps.setting_of(record["settings"]), file.with_suffix(".png"))
+
+    def halves(row: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
+        file = kept.get(sweeps.setting_of(row))
+        if file is None or not file.exists():
+            return None
+        both = Image.open(file)
+        middle = both.height // 2
+        return both.crop((0, 0, both.width, middle + 1)), both.crop((0, middle, both.width, both.height))
+
+    sweeps.write(results, out, halves)
 
 
 def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, progress: Callable[[str], None]) -> _Sampled:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,9 @@ ANIMATIONS = ("webp", "gif")
 # Scatter plots: side and radius of a dot in pixels; colours of ground, dots and the marked dot.
 PLOT_SIDE, DOT = 360, 2.0
 PAPER, INK, MARK = (250, 250, 248), (38, 84, 124), (214, 73, 51)
+TEXT = (40, 40, 40)
+# Heat maps and tables of pictures: a cell's size, and the room for labels left of the rows and above the columns.
+CELL, LABELS, HEADING, TITLE, GAP = (92, 44), 92, 24, 40, 6
 
 
 class Layout(NamedTuple):
@@ -86,9 +90,10 @@ def grid_layout(images: Tensor, scale: int = 1) -> Layout:
     return Layout(count, columns_for(count), (width + 1) * scale, (height + 1) * scale)
 
 
-def captioned(images: Tensor, captions: Sequence[str], scale: int = 1) -> Image.Image:
+def captioned(images: Tensor, captions: Sequence[str], scale: int = 1, columns: int | None = None) -> Image.Image:
     """The same grid with a line of text under every tile; `captioned_layout` says where the tiles lie."""
     layout = captioned_layout(images, scale)
+    layout = layout._replace(columns=columns or layout.columns)
     rows = -(-layout.tiles // layout.columns)
     picture = Image.new("RGB", (layout.columns * layout.pitch_x + scale, rows * layout.pitch_y + scale))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
@@ -105,6 +110,71 @@ def captioned(images: Tensor, captions: Sequence[str], scale: int = 1) -> Image.
 def captioned_layout(images: Tensor, scale: int = 1) -> Layout:
     plain = grid_layout(images, scale)
     return plain._replace(pitch_y=plain.pitch_y + CAPTION_HEIGHT)
+
+
+def heat_map(values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], title: str) -> Image.Image:
+    """Numbers in a table, each on a ground the darker the larger it is; a None stays empty. `title`: two lines at most."""
+    shades = shades_of(values)
+    width, height = LABELS + CELL[0] * len(columns), TITLE + HEADING + CELL[1] * len(rows)
+    font = ImageFont.load_default(size=12)
+    wide = max(int(font.getlength(line)) for line in title.splitlines()) + 2 * GAP
+    picture = Image.new("RGB", (max(width, wide), height + GAP), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.multiline_text((GAP, GAP), title, fill=TEXT, font=font)
+    for column, label in enumerate(columns):
+        draw.text((LABELS + CELL[0] * (column + 0.5), TITLE + HEADING / 2), label, fill=TEXT, font=font, anchor="mm")
+    for row, label in enumerate(rows):
+        top = TITLE + HEADING + CELL[1] * row
+        draw.text((LABELS - GAP, top + CELL[1] / 2), label, fill=TEXT, font=font, anchor="rm")
+        for column, shade in enumerate(shades[row]):
+            left, value = LABELS + CELL[0] * column, values[row][column]
+            if shade is None or value is None:
+                continue
+            ground = tuple(round(paper + shade * (ink - paper)) for paper, ink in zip(PAPER, INK, strict=True))
+            draw.rectangle((left + 1, top + 1, left + CELL[0] - 2, top + CELL[1] - 2), fill=ground)
+            middle = (left + CELL[0] / 2, top + CELL[1] / 2)
+            draw.text(middle, f"{value:.4g}", fill=PAPER if shade > 0.5 else TEXT, font=font, anchor="mm")
+    return picture
+
+
+def shades_of(values: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
+    """How dark each cell of a heat map is, in [0, 1]; None where there is no number. What is not finite is darkest.
+
+    Shades follow the logarithm where every number is above 0, as distances differ by their ratio.
+    """
+    known = [value for row in values for value in row if value is not None and math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    logarithmic = low > 0
+
+    def place(value: float) -> float:
+        return math.log(value) if logarithmic else value
+
+    start, end = place(low), place(high)
+
+    def shade(value: float | None) -> float | None:
+        if value is None:
+            return None
+        if not math.isfinite(value):
+            return 1.0
+        return 0.1 + 0.9 * (place(value) - start) / (end - start) if end > start else 0.1
+
+    return [[shade(value) for value in row] for row in values]
+
+
+def picture_table(pictures: Sequence[Sequence[Image.Image | None]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """Pictures of one size in a labelled table; missing ones leave their place empty. At least one must be there."""
+    width, height = next(one.size for row in pictures for one in row if one is not None)
+    whole = Image.new("RGB", (LABELS + (width + GAP) * len(columns), HEADING + (height + GAP) * len(rows)), PAPER)
+    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=12)
+    for column, label in enumerate(columns):
+        draw.text((LABELS + (width + GAP) * column + width / 2, HEADING / 2), label, fill=TEXT, font=font, anchor="mm")
+    for row, (label, line) in enumerate(zip(rows, pictures, strict=True)):
+        top = HEADING + (height + GAP) * row
+        draw.text((LABELS - GAP, top + height / 2), label, fill=TEXT, font=font, anchor="rm")
+        for column, picture in enumerate(line):
+            if picture is not None:
+                whole.paste(picture, (LABELS + (width + GAP) * column, top))
+    return whole
 
 
 def scale_for(images: Tensor, width: int) -> int:

@@ -21,7 +21,7 @@ from ebm_refine.ui.running import Finished, Live, device, refinable_models, run,
 
 LANE = "gpu"
 _ROWS = {row.name: row for row in COMMON}
-_NULL = {"type": "null"}
+NULL = {"type": "null"}
 
 
 def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ratio="auto", options=None) -> Iterator[tuple]:
@@ -79,16 +79,16 @@ def status(waiting: Callable[[], int]) -> dict[str, Any]:
 def add(demo: gr.Blocks) -> None:
     """Give the page its endpoints; they need components, of which none is shown."""
     inputs = [
-        _input("model", {"type": "string"}, "a name that /models lists"),
-        _input("method", {"anyOf": [{"type": "string"}, _NULL]}, "null: the model's default"),
-        _input("eps", {"anyOf": [{"type": "number"}, _NULL]}, "step size; null: the model's default"),
-        _input("n_steps", {"anyOf": [{"type": "integer"}, _NULL]}, "transitions; null: the model's default"),
-        _input("num_images", {"type": "integer"}, f"from 1 to {limits.MAX_IMAGES}", _ROWS["num_images"].default),
-        _input("seed", {"type": "integer"}, _ROWS["seed"].help, _ROWS["seed"].default),
-        _input("ratio", {"type": "string"}, _ROWS["ratio"].help, _ROWS["ratio"].default),
-        _input(
+        input_of("model", {"type": "string"}, "a name that /models lists"),
+        input_of("method", {"anyOf": [{"type": "string"}, NULL]}, "null: the model's default"),
+        input_of("eps", {"anyOf": [{"type": "number"}, NULL]}, "step size; null: the model's default"),
+        input_of("n_steps", {"anyOf": [{"type": "integer"}, NULL]}, "transitions; null: the model's default"),
+        input_of("num_images", {"type": "integer"}, f"from 1 to {limits.MAX_IMAGES}", _ROWS["num_images"].default),
+        input_of("seed", {"type": "integer"}, _ROWS["seed"].help, _ROWS["seed"].default),
+        input_of("ratio", {"type": "string"}, _ROWS["ratio"].help, _ROWS["ratio"].default),
+        input_of(
             "options",
-            {"anyOf": [{"type": "object", "additionalProperties": {}}, _NULL]},
+            {"anyOf": [{"type": "object", "additionalProperties": {}}, NULL]},
             "beta, temperature and the method's further parameters by name",
         ),
     ]
@@ -112,7 +112,7 @@ def add(demo: gr.Blocks) -> None:
     gr.api(how_it_is, api_name="status", api_description=status.__doc__, queue=False)
 
 
-def _input(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:
+def input_of(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:
     return Api(default, {**schema, "description": description}, label=name)
 
 

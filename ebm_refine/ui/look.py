@@ -72,6 +72,11 @@ CSS = """
 .panel .wide :is(th, td):nth-child(3) { white-space: normal; min-width: 11rem; }
 #energy-measured .wide :is(th, td):nth-child(3) { min-width: 0; }
 .panel .gained > :is(th, td) { background: color-mix(in srgb, #15803d 14%, transparent); }
+.panel .heat td { text-align: center;
+  background: color-mix(in srgb, var(--color-accent) calc(var(--shade, 0%) * 0.6), transparent); }
+.panel .heat :is(th, td):nth-child(3) { min-width: 4rem; }
+.panel .heat thead th { text-align: center; }
+.copies { image-rendering: pixelated; width: 100%; max-width: 420px; }
 .panel summary { cursor: pointer; margin-top: 0.4rem; }
 .verdict { padding: 0.55rem 0.8rem; border-radius: 8px; border-left: 5px solid var(--border-color-accent); font-weight: 550;
            background: var(--background-fill-secondary); margin: 0 0 0.5rem; }

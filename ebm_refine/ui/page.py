@@ -1,6 +1,8 @@
 """The page as a whole: its tabs, its endpoints, and how it is served."""
 
+import argparse
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from ebm_refine.ui import (
     limits,
     look,
     refine,
+    sweep,
+    sweep_api,
 )
 from ebm_refine.ui.laboratory_running import toy_models
 from ebm_refine.ui.running import refinable_models
@@ -46,20 +50,27 @@ class Page(gr.Blocks):
             raise gr.Error(f"this call takes {expected} values; got {len(inputs)}", print_exception=False)
 
 
-def build() -> gr.Blocks:
-    """The page, ready to be launched. No network, no weights: models are read when they are used."""
+def build(data: str | None = None) -> gr.Blocks:
+    """The page, ready to be launched. No network, no weights: models are read when they are used.
+
+    `data` is a folder of training images, whose nearest one is shown beside a generated one; None shows no training image.
+    """
     with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
         api.add(demo)  # first: a private event of the same name must not push a pinned name aside
         energy_api.add(demo)
         laboratory_api.add(demo)
         energy_gans_api.add(demo)
+        sweep_api.add(demo)
         gr.Markdown(HEADER, elem_id="title")
         if refinable_models():
             with gr.Tabs():
                 with gr.Tab(refine.TITLE):
-                    controls = refine.build(demo)
+                    controls = refine.build(demo, data)
                 with gr.Tab(compare.TITLE):
                     compare.build()
+                if any(sweep.sweepable(name) for name in refinable_models()):
+                    with gr.Tab(sweep.TITLE):
+                        sweep.build()
                 if asking.energy_models():
                     with gr.Tab(energy.TITLE):
                         energy.build()
@@ -77,6 +88,16 @@ def build() -> gr.Blocks:
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
     return demo
+
+
+def options(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """What `python app.py …` may be told, as arguments of `build`. Bad input ends it with one line and status 2."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Serve the page.")
+    parser.add_argument("--data", help="folder of CelebA's parquet files: shows the training face nearest to a generated one")
+    chosen = parser.parse_args(arguments)
+    if chosen.data is not None and not any(Path(chosen.data).glob("train-*.parquet")):
+        parser.error(f"--data must be a folder that holds train-*.parquet; got {chosen.data!r}")
+    return vars(chosen)
 
 
 def launch(demo: gr.Blocks, **options: Any) -> Any:

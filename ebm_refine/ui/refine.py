@@ -26,8 +26,8 @@ _COPY = """(query, base) => {
 }"""
 
 
-def build(demo: gr.Blocks) -> Controls:
-    """Lay out the tab and wire it; gives the controls, which other tabs read."""
+def build(demo: gr.Blocks, data: str | None = None) -> Controls:
+    """Lay out the tab and wire it; gives the controls, which other tabs read. `data` as of `Results`."""
     models = refinable_models()
     first = next(iter(models))
     with gr.Row():
@@ -43,7 +43,7 @@ def build(demo: gr.Blocks) -> Controls:
             with gr.Row(equal_height=True):
                 start = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
                 stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=90)
-            results = Results()
+            results = Results(data)
 
     def refine(*values: Any) -> Iterator[dict[Any, Any]]:
         began, moment = time.monotonic(), None

@@ -11,12 +11,13 @@ import gradio as gr
 from ebm_refine import render
 from ebm_refine.kinds import law_of
 from ebm_refine.pipeline import Frame
-from ebm_refine.ui import chain_panel, panel
+from ebm_refine.ui import chain_panel, copies, panel
 from ebm_refine.ui.player import film, player
 from ebm_refine.ui.running import Finished, Live, Record, model_named, told
 from ebm_refine.ui.viewing import (
     ORDERS,
     energy_frame,
+    extremes,
     film_pictures,
     ratio_frame,
     sheets,
@@ -37,6 +38,7 @@ BEFORE = {
     "rbm": "Before: the coin tosses in which the chains begin",
     "dbn": "Before: what lies below the coin tosses in which the chains begin",
 }
+EXTREMES = "What r takes for most real (above) and for least real (below), after the chain: its opinion, not quality"
 # Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
 LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 
@@ -44,7 +46,9 @@ LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 class Results:
     """The components that show a run, laid out where this is made, and the updates that fill them."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: str | None = None) -> None:
+        """`data`: folder of the data from which nearest training images are shown; None shows none."""
+        self.data = data
         self.record = gr.State(None, time_to_live=KEEP_SECONDS)
         self.status = gr.HTML(idle("Choose a preset or move a slider, then press Run."), elem_id="status")
         with gr.Row():
@@ -80,10 +84,16 @@ class Results:
                 with gr.Tab("One image", id="one"):
                     self.number = gr.Number(0, label="Image number", info="or click an image above", elem_id="tile-number")
                     self.words = gr.Markdown(elem_id="tile-words")
+                    self.copied = gr.HTML(elem_id="tile-copied")
                     with gr.Row():
                         self.tile_film = player(elem_id="tile-film", min_width=260)
                         self.tile_energy = _curve("energy", "Its energy", "tile-energy")
                         self.tile_ratio = _curve("log ratio r", "Its log ratio r", "tile-ratio")
+                with gr.Tab("Best and worst"):
+                    self.extremes = gr.Image(
+                        label=EXTREMES, format="png", type="pil", interactive=False, elem_id="extremes", elem_classes="pixel",
+                        alt_text="The images of highest and lowest log ratio", buttons=["download", "fullscreen"],
+                    )  # fmt: skip
                 with gr.Tab("Chain"):
                     self.chain = gr.HTML(elem_id="chain")
                     with gr.Row():
@@ -96,8 +106,8 @@ class Results:
     def outputs(self) -> list[Any]:
         """All that a run fills."""
         return [self.record, self.status, self.before, self.after, self.finished, self.order, self.captions, self.numbers,
-                self.plot, self.film, self.slider, self.number, self.words, self.tile_film,
-                self.tile_energy, self.tile_ratio, self.chain, self.accepted, self.gradient, self.animation,
+                self.plot, self.film, self.slider, self.number, self.words, self.copied, self.tile_film,
+                self.tile_energy, self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation,
                 self.bundle]  # fmt: skip
 
     def live(self, moment: Live, seconds: float) -> dict[Any, Any]:
@@ -137,6 +147,7 @@ class Results:
             self.slider: (both.before, both.after),
             self.number: gr.update(value=0, label=f"Image number, 0 to {len(record.before) - 1}"),
             **self._tile(record, 0),
+            self.extremes: extremes(record),
             **self._chain(record),
             self.animation: gr.update(visible=False),
             self.bundle: str(end.bundle),
@@ -146,7 +157,7 @@ class Results:
         arranged = [self.before, self.after, self.slider]
         for control in (self.order, self.captions):
             control.input(self._arrange, [self.record, self.order, self.captions], arranged, **LOOK)
-        looked = [self.words, self.tile_film, self.tile_energy, self.tile_ratio]
+        looked = [self.words, self.copied, self.tile_film, self.tile_energy, self.tile_ratio]
         for picture in (self.before, self.after):
             picture.select(self._clicked, [self.record, self.order, self.captions], [self.number, *looked], **LOOK)
         self.number.input(self._look, [self.record, self.number], looked, **LOOK)
@@ -179,6 +190,7 @@ class Results:
         ratio = ratio_frame(record, number)
         return {
             self.words: tile_words(record, number),
+            self.copied: copies.as_html(record, number, self.data),
             self.tile_film: film(pictures, steps, f"Film of image {number}"),
             self.tile_energy: tile_frame(record, number),
             self.tile_ratio: gr.update(value=ratio, visible=ratio is not None),

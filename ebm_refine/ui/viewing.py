@@ -14,6 +14,8 @@ from ebm_refine.ui.running import Record, thinned
 
 GRID_WIDTH = 560
 CAPTION_WIDTH = 30
+# Images on each side of the view of best and worst.
+EXTREMES = 8
 ORDERS = (
     "as drawn",
     "energy after: lowest first",
@@ -55,6 +57,21 @@ def sheets(record: Record, order: str = ORDERS[0], captions: bool = False) -> Sh
     texts = [[f"{float(value):+.2f}" for value in one[numbers]] for one in values]
     pictures = [render.captioned(images, text, scale) for images, text in zip((before, after), texts, strict=True)]
     return Sheets(pictures[0], pictures[1], numbers.tolist(), render.captioned_layout(before, scale))
+
+
+def extremes(record: Record) -> Image.Image:
+    """The images of highest log ratio after the chain, or lowest energy, above those at the other end, each with its value.
+
+    Of points the plot, in which no single one stands out.
+    """
+    if record.bounds:
+        return render.scatter(record.after, record.bounds)
+    values = _values(record, "after")
+    order = (values if record.ratio_after is None else -values).argsort()
+    count = min(EXTREMES, -(-len(order) // 2))
+    shown = torch.cat([order[:count], order[-count:]])
+    scale = max(1, -(-CAPTION_WIDTH // record.after.shape[3]), GRID_WIDTH // (count * (record.after.shape[3] + 1)))
+    return render.captioned(record.after[shown], [f"{float(value):+.2f}" for value in values[shown]], scale, count)
 
 
 def film_pictures(record: Record) -> tuple[list[Image.Image], list[int]]:
