@@ -15,9 +15,9 @@ from ebm_refine.networks.rbm import DBN, RBM
 from ebm_refine.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
-    "dbn": DBN,
     "autoencoder-discriminator": AutoencoderDiscriminator,
     "contrastive-encoder": ContrastiveEncoder,
+    "dbn": DBN,
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,

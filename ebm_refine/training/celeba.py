@@ -67,7 +67,7 @@ def celeba_dcgan(job: Job) -> None:
     """
     on_cpu = job.device == "cpu"
     cpu = GANRecipe(
-        steps=job.steps or 17_000,
+        steps=job.steps or 12_000,
         batch_size=32,
         rate_d=4e-4,
         average_decay=0.999,
