@@ -1,12 +1,14 @@
 """Whether the face features see what they should, and the known 32-image experiments beside what they could have measured.
 
     python benchmarks/faces.py features --data ../shared/data/celeba --cifar10 ../shared/data/cifar10
-    python benchmarks/faces.py known [--large 2000] [--seeds 0]
+    python benchmarks/faces.py known [--large 1000] [--seeds 0]
+    python benchmarks/faces.py ratio
 
 `features` -> benchmarks/results/celeba-features-sense.json: kernel distance of held-out faces, spoiled in growing strength, to
 the test faces. `known` -> benchmarks/results/known-experiments.json: Langevin with the step sizes and numbers of steps of a
 published experiment on 32 images, on 32 images of ours over many seeds and on a large sample, with the real-versus-real floor
-at 32. Finished jobs of the large samples lie in RUNS, so that a run that is stopped goes on.
+at 32. `ratio` -> benchmarks/results/celeba-dcgan-ratio.json: what D's score goes by.
+Finished jobs of the large samples lie in RUNS, so that a run that is stopped goes on.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 from speed import machine
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
@@ -30,7 +33,7 @@ from ebm_refine.evaluation import evaluate, plan
 from ebm_refine.files import replacing
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance
 from ebm_refine.metrics.features import FeatureExtractor, features_for
-from ebm_refine.metrics.memorisation import INDEX
+from ebm_refine.metrics.memorisation import INDEX, nearest
 from ebm_refine.tables import RESULTS
 from ebm_refine.training.contrastive import bent
 from ebm_refine.training.data import load_images, to_unit
@@ -38,7 +41,7 @@ from ebm_refine.training.features import floors
 
 SUBSET, DRAWS = 400, 3
 CLUSTERS, ROUNDS = 10, 30
-SMALL, SMALL_SEEDS = 32, tuple(range(100, 110))
+SMALL, SMALL_SEEDS, RATIO = 32, tuple(range(100, 110)), "calibrated"
 # Fréchet distances printed by the known experiment, of 32 images made one at a time: N, eps, value. Its base comes first.
 PUBLISHED: dict[str, tuple[float, tuple[tuple[int, float, float], ...]]] = {
     "celeba-dcgan": (
@@ -125,6 +128,29 @@ def with_modes_dropped(faces: Tensor, extractor: FeatureExtractor) -> list[dict[
     return table
 
 
+def seen_by_ratio(name: str = "celeba-dcgan") -> dict[str, Any]:
+    """What D's raw score goes by among generated faces: its rank correlation with simple properties, and with real-likeness.
+
+    `nearest_test` is the distance in features to the nearest test face, which a useful ratio would lower.
+    """
+    checkpoint, extractor = load(name), features_for("celeba")
+    result = refine(checkpoint, "langevin", eps=1e-9, n_steps=1, num_images=1000, seed=7, ratio="raw")
+    images, ratio = result.before, result.ratio_before
+    grey = images.float().mean(1)
+    fine = grey - F.avg_pool2d(grey[:, None], 3, 1, 1)[:, 0]
+    distances, _ = nearest(extractor(images), extractor.references["test"].features)
+    properties = {
+        "brightness": grey.mean((1, 2)),
+        "contrast": grey.std((1, 2)),
+        "fine detail": fine.square().mean((1, 2)).sqrt(),
+        "distance to the nearest test face": distances,
+    }
+    found = {title: float(spearmanr(ratio, values).statistic) for title, values in properties.items()}
+    words = {"model": name, "weights": checkpoint.hashes, "num_images": 1000, "seed": 7, "ratio": "raw"}
+    scores = {"mean": float(ratio.mean()), "sd": float(ratio.std())}
+    return {**words, **extractor.describe(), "score": scores, "rank_correlations": found}
+
+
 def clusters(images: Tensor) -> Tensor:
     """(N,) int64: k-means of thumbnails of 8x8, which owe nothing to the features under test."""
     rows = F.adaptive_avg_pool2d(images.float(), 8).flatten(1)
@@ -143,16 +169,17 @@ def known(large: int, seeds: list[int], runs: Path) -> dict[str, Any]:
     """Each published number beside ours, of the models that are embedded."""
     embedded = {model.name for model in list_models()}
     models = {name: known_of(load(name), large, seeds, runs / name) for name in PUBLISHED if name in embedded}
-    return {"small": SMALL, "small_seeds": list(SMALL_SEEDS), "large": large, "seeds": seeds, **machine(), "models": models}
+    return {"small": SMALL, "small_seeds": list(SMALL_SEEDS), "seeds": seeds, **machine(), "models": models}
 
 
 def known_of(checkpoint: Checkpoint, large: int, seeds: list[int], runs: Path) -> dict[str, Any]:
     base, settings = PUBLISHED[checkpoint.name]
     extractor = features_for(checkpoint.config["data"]["dataset"])
+    large = max(large, 10 * extractor.num_features)  # fewer have no Fréchet distance
     jobs = [
         job
         for n_steps, eps, _ in settings
-        for job in plan(checkpoint, ["langevin"], large, seeds, ["auto"], given={"eps": eps, "n_steps": n_steps})
+        for job in plan(checkpoint, ["langevin"], large, seeds, [RATIO], given={"eps": eps, "n_steps": n_steps})
     ]
     rows = evaluate(checkpoint, jobs, runs, progress=partial(print, flush=True))["rows"]
     found: list[dict[str, Any]] = [{"setting": "base", "published": base, "large": distances(rows[0])}]
@@ -160,7 +187,7 @@ def known_of(checkpoint: Checkpoint, large: int, seeds: list[int], runs: Path) -
     for (n_steps, eps, value), row in zip(settings, rows[1:], strict=True):
         afters = []
         for seed in SMALL_SEEDS:
-            result = refine(checkpoint, "langevin", eps=eps, n_steps=n_steps, num_images=SMALL, seed=seed)
+            result = refine(checkpoint, "langevin", eps=eps, n_steps=n_steps, num_images=SMALL, seed=seed, ratio=RATIO)
             afters.append(small(result.after, extractor))
             if len(befores) < len(SMALL_SEEDS):
                 befores.append(small(result.before, extractor))
@@ -177,7 +204,8 @@ def known_of(checkpoint: Checkpoint, large: int, seeds: list[int], runs: Path) -
         )
     found[0]["small"] = spread(befores)
     floor = floors(extractor.references["holdout"].features, extractor.references["test"], (SMALL,))[str(SMALL)]
-    return {"weights": checkpoint.hashes, **extractor.describe(), "reference": "test", "floor_small": floor, "rows": found}
+    told = {"weights": checkpoint.hashes, **extractor.describe(), "reference": "test", "ratio": RATIO, "large": large}
+    return {**told, "floor_small": floor, "rows": found}
 
 
 def small(images: Tensor, extractor: FeatureExtractor) -> float:
@@ -207,12 +235,15 @@ def main() -> None:
     features.add_argument("--data", required=True)
     features.add_argument("--cifar10", required=True)
     experiments = commands.add_parser("known")
-    experiments.add_argument("--large", type=int, default=2000)
+    experiments.add_argument("--large", type=int, default=1000)
     experiments.add_argument("--seeds", default="0")
     experiments.add_argument("--runs", type=Path, default=Path("runs/known"))
+    commands.add_parser("ratio")
     chosen = parser.parse_args()
     if chosen.command == "features":
         write("celeba-features-sense", sense(chosen.data, chosen.cifar10))
+    elif chosen.command == "ratio":
+        write("celeba-dcgan-ratio", seen_by_ratio())
     else:
         write("known-experiments", known(chosen.large, [int(seed) for seed in chosen.seeds.split(",")], chosen.runs))
 

@@ -339,13 +339,23 @@ def sense(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows))
 
 
+def seen_by_ratio(results: dict[str, Any]) -> str:
+    """What the discriminator's score goes by among generated images."""
+    words = (
+        f"`{results['model']}`, {results['num_images']} generated faces, seed {results['seed']}: Spearman's rank correlation "
+        f"of D's score (mean {results['score']['mean']:.2f}, sd {results['score']['sd']:.2f}) with"
+    )
+    return page(words, grid(["property", "correlation"], [[k, f"{v:+.2f}"] for k, v in results["rank_correlations"].items()]))
+
+
 def known(results: dict[str, Any]) -> str:
     """The known experiments beside ours: 32 images as there, 32 of ours over seeds, and a sample large enough to measure."""
-    small, large = results["small"], results["large"]
-    head = ["model", "setting", "published, 32 images", "Fréchet, 32 images of ours", "gain there", f"Fréchet, N = {large}",
+    small = results["small"]
+    head = ["model", "setting", "published, 32 images", "Fréchet, 32 images of ours", "gain there", "Fréchet, large N",
             "kernel × 1000", "gain"]  # fmt: skip
-    rows, floors = [], []
+    rows, floors, sizes = [], [], []
     for name, model in results["models"].items():
+        sizes.append(f"`{name}` {model['large']}")
         floor = model["floor_small"]
         floors.append(f"`{name}` {floor['frechet_mean']:.2f} ± {floor['frechet_sd']:.2f}")
         for row in model["rows"]:
@@ -366,7 +376,8 @@ def known(results: dict[str, Any]) -> str:
     words = (
         f"Langevin, calibrated ratio. Published: Inception-v3 features of {small} images against another data set; ours: each "
         f"model's own features against its test images. The two columns of Fréchet distances are not comparable. Of "
-        f"{small} images mean ± sd over {len(results['small_seeds'])} seeds, of {large} seed(s) {listed(results['seeds'])}. "
+        f"{small} images mean ± sd over {len(results['small_seeds'])} seeds; large N: {'; '.join(sizes)}, seed(s) "
+        f"{listed(results['seeds'])}. "
         f"Real against real at {small}: {'; '.join(floors)}. {results['machine']}."
     )
     return page(words, grid(head, rows))
@@ -407,5 +418,6 @@ RENDERERS = {
     "toys-sweep": toy_sweep,
     "grid-search": grid_search,
     "celeba-features-sense": sense,
+    "celeba-dcgan-ratio": seen_by_ratio,
     "known-experiments": known,
 }
