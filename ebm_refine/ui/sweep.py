@@ -17,7 +17,7 @@ from ebm_refine.ui import limits, sweeping
 from ebm_refine.ui.api import LANE
 from ebm_refine.ui.results import LOOK, PRIVATE, idle
 from ebm_refine.ui.running import model_named, refinable_models, told
-from ebm_refine.ui.sweeping import IMAGES, SEED, Cell, Moment, Plan
+from ebm_refine.ui.sweeping import IMAGES, LEAST_TOLD, SEED, Cell, Moment, Plan
 
 TITLE = "Sweep"
 START_EPS, START_STEPS = "0.1, 0.001, 1e-05, 1e-07", "5, 20"
@@ -35,8 +35,9 @@ def build() -> None:
     models = {name: info for name, info in refinable_models().items() if sweepable(name)}
     first = FIRST if FIRST in models else next(iter(models))
     gr.Markdown(
-        "Every cell is a run of its own from the same samples. With few images a distance cannot tell small steps from none: a "
-        f"dot marks what chance does not explain. Images x steps of all cells together may be {limits.MAX_WORK:,} at most.",
+        "Every cell is a run of its own from the same samples. With few of them a distance cannot tell small steps from none: "
+        f"a dot marks what chance does not explain, from {LEAST_TOLD} samples on. Images x steps of all cells together may be "
+        f"{limits.MAX_WORK:,} at most.",
         elem_classes="note",
     )
     with gr.Row():

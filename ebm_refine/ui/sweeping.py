@@ -23,6 +23,8 @@ from ebm_refine.ui.running import device, measured, model_named
 
 MAX_VALUES = 8
 PICTURED, PICTURE_WIDTH = 4, 200
+# Of fewer images the error of a difference is itself too uncertain to tell it from chance.
+LEAST_TOLD = 16
 IMAGES = Parameter("num_images", "int", 16, 2, 64, unit="images", help="the same seeds in every cell")
 SEED = next(row for row in COMMON if row.name == "seed")
 
@@ -62,7 +64,7 @@ class Cell(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a cell's number is: the distance after and before, and whether their paired difference excludes zero."""
+    """What a cell's number is: the distance after and before, and whether chance does not explain their paired difference."""
 
     name: str
     after: float
@@ -165,7 +167,8 @@ def reading(metrics: dict[str, Any]) -> Reading | None:
         kernel = metrics["kernel_distance"]
         low, high = kernel["difference"]["interval"]
         after, before = (1000 * kernel[side]["value"] for side in ("after", "before"))
-        return Reading("kernel distance × 1000", after, before, not low <= 0 <= high)
+        told = metrics["num_images"] >= LEAST_TOLD and not low <= 0 <= high
+        return Reading("kernel distance × 1000", after, before, told)
     if "earth_movers_distance" in metrics:
         distance = metrics["earth_movers_distance"]
         told = abs(distance["after"] - distance["before"]) > 3 * distance["floor"]["sd"]
