@@ -8,7 +8,7 @@ for every batch, in any order. Normals are made by Box and Muller's transform in
 import math
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Draws(NamedTuple):
         """(B, *shape) float32, standard normal. `block` numbers several draws of one stream within one step."""
         size = math.prod(shape)
         words = philox(self.seed, self.index, stream, self.step, _lanes(size), block)
-        if words.device.type == "cpu":
+        if _by_numpy(self.step, self.index):
             values = torch.from_numpy(np.concatenate(_box_muller(words.numpy().astype(np.float64), np), axis=1))
         else:
             values = torch.cat(_box_muller(words.double(), torch), dim=1)
@@ -69,7 +69,7 @@ def philox(seed: int, index: Tensor, stream: int, step: int | Tensor, lanes: int
     seed in [0, 2**64), index (B,) int64 in [0, 2**32), step a number or an int64 scalar on the same device; block b uses lanes
     b * lanes … (b + 1) * lanes - 1.
     """
-    if index.device.type == "cpu" and not isinstance(step, Tensor):
+    if _by_numpy(step, index):
         return _philox_on_cpu(seed, index, stream, step, lanes, block)
     device = index.device
     lane = torch.arange(block * lanes, (block + 1) * lanes, device=device).expand(len(index), lanes)
@@ -85,6 +85,11 @@ def philox(seed: int, index: Tensor, stream: int, step: int | Tensor, lanes: int
         product = (turned * multiply).flip(0)
         turned, still = ((product >> 32) & _LOW) ^ still ^ key, product & _LOW
     return torch.stack([turned, still], dim=1).movedim(2, 0).flatten(1)
+
+
+def _by_numpy(step: int | Tensor, index: Tensor) -> TypeGuard[int]:
+    """On the CPU, but not in a step that is recorded to be replayed: that knows of tensor operations only."""
+    return index.device.type == "cpu" and not isinstance(step, Tensor)
 
 
 def _philox_on_cpu(seed: int, index: Tensor, stream: int, step: int, lanes: int, block: int) -> Tensor:

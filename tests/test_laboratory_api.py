@@ -61,7 +61,8 @@ def test_experiments_are_those_whose_models_are_there(client):
     [
         ("toy_sample", ["tiny"], "model must be one of toy-moons-ebm, "),
         ("toy_sample", [None], "model must be one of toy-moons-ebm, "),
-        ("toy_sample", [MODEL, "gibbs"], "method must be one of "),
+        ("toy_sample", [MODEL, "walk"], "method must be one of "),
+        ("toy_sample", [MODEL, "gibbs"], "method 'gibbs' does not work on a model of kind 'points'; use langevin, "),
         ("toy_sample", [MODEL, "langevin", -1], "eps must be a number from 1e-09 to 10; got -1"),
         ("toy_sample", [MODEL, None, None, None, 1001], "num_images must be a whole number from 1 to 1000 here; got 1001"),
         ("toy_sample", [MODEL, None, None, None, 5, 0, "auto", [1]], "options must be an object of names and values; got [1]"),

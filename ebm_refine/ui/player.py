@@ -32,7 +32,7 @@ canvas { width: 100%; height: auto; image-rendering: pixelated; display: block; 
 _SCRIPT = """
 const find = (name) => element.querySelector(name);
 const strip = new Image();
-let frames = 0, steps = [], at = 0, timer = null;
+let frames = 0, steps = [], label = '', at = 0, timer = null;
 function pause() {
   clearInterval(timer); timer = null;
   const play = find('.play');
@@ -59,17 +59,28 @@ function draw() {
 function load() {
   pause();
   const value = props.value;
+  frames = value ? value.frames : 0;
+  if (frames) {
+    steps = value.steps; label = value.label; at = frames - 1;
+    strip.onload = draw;
+    strip.src = value.strip;
+  }
+  dress();
+}
+function dress() {
   const player = find('.player');
   if (!player) return;
-  player.hidden = !value || !value.frames;
-  if (player.hidden) { frames = 0; return; }
-  frames = value.frames; steps = value.steps;
+  player.hidden = !frames;
+  if (!frames) return;
   find('.scrub').max = frames - 1;
-  find('canvas').setAttribute('aria-label', value.label);
-  strip.onload = draw;
-  strip.src = value.strip;
-  show(frames - 1);
+  find('canvas').setAttribute('aria-label', label);
+  show(at);
 }
+// The template may be drawn anew after its value was told, which leaves new nodes bare.
+new MutationObserver(() => {
+  const where = find('.where');
+  if (frames && where && !where.textContent) dress();
+}).observe(element, {childList: true, subtree: true});
 element.addEventListener('click', (event) => {
   if (!event.target.closest('.play')) return;
   if (timer) { pause(); return; }
