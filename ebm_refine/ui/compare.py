@@ -59,7 +59,8 @@ def _tables() -> None:
     if not tables:
         gr.Markdown(ABSENT, elem_id="compare-absent")
         return
-    first = next(iter(tables))
+    # The one that a visitor sees first has its floor beside it.
+    first = next((key for key, results in tables.items() if results["floors"]), next(iter(tables)))
     choice = gr.Dropdown(
         [(_title(results), key) for key, results in tables.items()], value=first, label="Table", elem_id="compare-choice",
         visible=len(tables) > 1,
