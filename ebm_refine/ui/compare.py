@@ -60,7 +60,10 @@ def _tables() -> None:
         gr.Markdown(ABSENT, elem_id="compare-absent")
         return
     # The one that a visitor sees first has its floor beside it.
-    first = next((key for key, results in tables.items() if results["floors"]), next(iter(tables)))
+    first = next(
+        (key for key, results in tables.items() if str(results.get("num_images")) in results.get("floors", {})),
+        next(iter(tables)),
+    )
     choice = gr.Dropdown(
         [(_title(results), key) for key, results in tables.items()], value=first, label="Table", elem_id="compare-choice",
         visible=len(tables) > 1,
