@@ -141,7 +141,7 @@ def _seen(toy: Any, phase: str, progress: Any) -> dict[str, Any]:
     target = target_of(checkpoint, ratio)
     index = torch.arange(SHOWN)
     starts = target.init(toy.seed, index)
-    points = progress.state["buffer"][:SHOWN] if toy.family == "ebm" else target.decode(starts)
+    points = progress.state["chains"]["positions"][:SHOWN] if toy.family == "ebm" else target.decode(starts)
     data = load_points(toy.dataset, DATA_SHOWN, REFERENCE_SEED)
     panes = []
     for name in windows(checkpoint):
