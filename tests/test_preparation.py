@@ -12,7 +12,7 @@ from ebm_refine.devices import check_device, dtype_for
 from ebm_refine.errors import InputError
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
-from ebm_refine.networks.ratio import RatioHead, RatioNetwork
+from ebm_refine.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.preparation import Entry, Head, Stem, prepare
 from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.driver import run
@@ -95,6 +95,7 @@ FAMILIES: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: DCGANDiscriminator((8, 8, 16), norm="batch"), (3, 32, 32)),
     (lambda: RatioNetwork((4, 8, 8)), (3, 32, 32)),
     (lambda: RatioHead((8, 8, 16)), (3, 32, 32)),
+    (lambda: FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 16], "classes": 10}), (3, 32, 32)),
     (lambda: EnergyCNN((4, 8, 8, 8)), (1, 28, 28)),
 ]
 

@@ -16,10 +16,13 @@ from ebm_refine import load, refine
 from ebm_refine.checkpoints import load_checkpoint, save_checkpoint
 from ebm_refine.cli import main
 from ebm_refine.errors import InputError
-from ebm_refine.networks.ratio import RatioHead, RatioNetwork
+from ebm_refine.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.targets import REAL_RATIOS, real_ratios
+from ebm_refine.training import feature_ratio as feature_room
 from ebm_refine.training import ratio as room
-from ebm_refine.training.ratio import RatioRecipe, squared_gradient, train_ratio
+from ebm_refine.training.data import Images
+from ebm_refine.training.feature_ratio import Body, HeadRecipe, features_of, train_head
+from ebm_refine.training.ratio import RatioRecipe, Sides, squared_gradient, train_ratio
 from ebm_refine.training.run import Run
 from ebm_refine.training.scores import Halves, calibrate_last_layer, ratio_entries
 from ebm_refine.training.stopping import Stopping, train_to_lowest
@@ -55,7 +58,8 @@ def small_run(folder: Path, recipe: RatioRecipe, resume: bool = False) -> tuple[
 
 def test_a_fresh_ratio_knows_nothing_and_depends_on_each_image_alone():
     images = torch.randn(5, 3, 32, 32)
-    for network in (RatioNetwork(), RatioHead()):
+    small = {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}
+    for network in (RatioNetwork(), RatioHead(), FeatureRatio("resnet-classifier", small).eval()):
         assert torch.equal(network(images), torch.zeros(5))
         nn.init.normal_(network.last.weight)
         together = network(images)
@@ -212,9 +216,12 @@ def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
     make = room.RatioRecipe
     monkeypatch.setattr(room, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
+    monkeypatch.setattr(feature_room, "HeadRecipe", lambda steps: HeadRecipe(steps=steps, batch_size=8, measure_every=5))
+    small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)
+    monkeypatch.setattr(feature_room, "BODIES", {"cifar10": small})
 
 
-@pytest.mark.parametrize("recipe", ["ratio", "ratio-head"])
+@pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])
 def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, tiny_models, tmp_path, capsys, short):
     data = parquet(tmp_path / "data")
     before = {file.name: file.read_bytes() for file in (tiny_models / "tiny").glob("*.safetensors")}
@@ -247,6 +254,67 @@ def test_a_head_keeps_the_discriminator_s_features(tiny_models, tmp_path, short)
     body, discriminator = loaded.networks["ratio"].body, loaded.networks["discriminator"].main
     for name, value in body.state_dict().items():
         assert torch.equal(value, discriminator.state_dict()[name])
+
+
+def body_of_shades(size: int = 16) -> tuple[FeatureRatio, Sides]:
+    """A random body, which sees shades well enough, and images of the two laws of shades."""
+    torch.manual_seed(0)
+    network = FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 16], "classes": 2}, 32, 0.0)
+    network.body.set_whitening(torch.randn(50, 3, size, size))
+    network.eval().requires_grad_(False)
+    train, pool, holdout, fakes = (shades(m, 2000, seed, size) for seed, m in enumerate((0.125, -0.125, 0.125, -0.125)))
+    return network, Sides(Images(train, None), pool, Images(holdout, None), fakes)
+
+
+def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tmp_path):
+    network, sides = body_of_shades()
+    body = {name: value.clone() for name, value in network.body.state_dict().items()}
+    recipe = HeadRecipe(steps=600, measure_every=100, rate=5e-3)
+    train_head(network, recipe, sides, mirror=False, run=Run(tmp_path, resume=False), seed=0, device="cpu")
+    assert all(torch.equal(body[name], value) for name, value in network.body.state_dict().items())
+    with torch.no_grad():
+        scores = Halves(*(network(pixels.float() / GREY - 1) for pixels in sides.judges))
+        calibrate_last_layer(network, network.last, scores)
+        fresh = torch.cat([shades(0.125, 500, 10, 16), shades(-0.125, 500, 11, 16)])
+        r, truth = network(fresh.float() / GREY - 1), true_ratio(fresh)
+    covariance = torch.cov(torch.stack([r, truth]))
+    assert float(covariance[0, 1] / covariance[1, 1]) == pytest.approx(1.0, abs=0.15)
+    assert float((r - truth).square().mean().sqrt()) < 0.35
+
+
+def test_a_resumed_head_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
+    recipe = HeadRecipe(steps=40, batch_size=16, measure_every=10)
+
+    def trained(folder: Path, resume: bool = False) -> tuple[FeatureRatio, dict]:
+        network, sides = body_of_shades()
+        run = Run(folder, resume=resume)
+        return network, train_head(network, recipe, sides, mirror=True, run=run, seed=3, device="cpu")
+
+    whole, measured = trained(tmp_path / "whole")
+    original, saves = Run.save, []
+
+    def killed_at_the_second(self, state):
+        original(self, state)
+        saves.append(state["step"])
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut")
+    monkeypatch.setattr(Run, "save", original)
+    torch.manual_seed(99)
+    cut, measured_again = trained(tmp_path / "cut", resume=True)
+    assert measured == measured_again
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True))
+
+
+def test_mirrored_features_are_those_of_the_mirror_images():
+    network, sides = body_of_shades()
+    pixels = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    both = features_of(network, pixels, "cpu", mirror=True)
+    assert torch.allclose(both[6:], features_of(network, pixels.flip(3), "cpu"), atol=1e-5)
+    assert sides.judges[0].shape == (1000, 3, 16, 16)
 
 
 def test_a_discriminator_goes_on_and_what_was_measured_with_the_old_one_is_dropped(tiny_models, tmp_path, short):

@@ -10,7 +10,7 @@ from ebm_refine.networks.encoder import ContrastiveEncoder
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.networks.mlp import MLPDiscriminator, MLPGenerator
-from ebm_refine.networks.ratio import RatioHead, RatioNetwork
+from ebm_refine.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.networks.rbm import DBN, RBM
 from ebm_refine.networks.resnet import ResNetClassifier
 
@@ -21,6 +21,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dcgan-generator": DCGANGenerator,
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,
+    "feature-ratio": FeatureRatio,
     "mixture-generator": MixtureGenerator,
     "mixture-log-ratio": MixtureLogRatio,
     "mlp-generator": MLPGenerator,

@@ -1,16 +1,19 @@
-"""Networks that give a log density ratio: a small one of its own, and a new head on a discriminator's frozen features.
+"""Networks that give a log density ratio: a small one of its own, and a new head on frozen features.
 
-The first is smooth (SiLU), since samplers follow the gradient of r, and without batch norm, so that r of an image depends on
-that image alone. A fresh network of either sort says r = 0 everywhere, the ratio that knows nothing.
+The features are a discriminator's, or those of a network that was taught to see and never saw a generated image. The small
+network is smooth (SiLU), since samplers follow the gradient of r, and without batch norm, so that r of an image depends on
+that image alone. A fresh network of any sort says r = 0 everywhere, the ratio that knows nothing.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ebm_refine.networks.dcgan import DCGANDiscriminator
+from ebm_refine.networks.encoder import ContrastiveEncoder
+from ebm_refine.networks.resnet import ResNetClassifier
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -67,6 +70,44 @@ class RatioHead(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.last(self.act(self.hidden(self.body(images)))).mean(dim=(1, 2, 3))
+
+
+class FeatureRatio(nn.Module):
+    """Images (B, C, H, W) in [-1, 1] -> r (B,): features of a frozen `body`, and three linear layers on them.
+
+    body: "resnet-classifier" or "contrastive-encoder", with its `arguments`; a classifier's last layer is left out. Density
+    ratio in the feature space of a network of its own: Ding, Wang and Welch 2020 (arXiv 1909.10670). The ratio of the features'
+    laws is the generator's mean of exp(r) over the images with those features, so it is never steeper than that of the images.
+    """
+
+    def __init__(self, body: str, arguments: dict[str, Any], hidden: int = 128, dropout: float = 0.3):
+        super().__init__()
+        if body not in BODIES:
+            raise ValueError(f"body must be one of {', '.join(BODIES)}; got {body!r}")
+        self.body = BODIES[body](**arguments)
+        if isinstance(self.body, ResNetClassifier):
+            self.body.head = nn.Identity()  # type: ignore[assignment]
+        width = self.body.num_features
+        self.head = nn.Sequential(
+            nn.BatchNorm1d(width, affine=False),
+            _scale_kept(nn.Linear(width, hidden)),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            _scale_kept(nn.Linear(hidden, hidden)),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+        )
+        self.last = _zeroed(nn.Linear(hidden, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.of_features(self.body.features(images))
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """r (B,) of the body's features (B, d)."""
+        return self.last(self.head(features)).squeeze(1)
+
+
+BODIES: dict[str, Any] = {"resnet-classifier": ResNetClassifier, "contrastive-encoder": ContrastiveEncoder}
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.networks import build
 from ebm_refine.targets import REAL_RATIOS
 from ebm_refine.training.augment import augment
-from ebm_refine.training.data import HUB_IDS, load_images, to_unit
+from ebm_refine.training.data import HUB_IDS, Images, load_images, to_unit
 from ebm_refine.training.gan import has_native_bf16, update_average
 from ebm_refine.training.job import Job, record
 from ebm_refine.training.run import Run, place
@@ -60,14 +60,14 @@ class RatioRecipe(NamedTuple):
 
 def refitted_ratio(job: Job) -> None:
     """A small network of its own. `steps` counts batches of 64 real and 64 generated images."""
-    shape = _pair_of(job).config["data"]["shape"]
+    shape = pair_of(job).config["data"]["shape"]
     arguments = {"widths": [32, 64, 88], "channels": shape[0], "hidden": 64}
     _refit(job, "ratio", "ratio-network", arguments, RatioRecipe(steps=job.steps or 8000))
 
 
 def refitted_head(job: Job) -> None:
     """A head on the frozen features of the pair's own discriminator. `steps` as for the network."""
-    part = _pair_of(job).config["parts"]["discriminator"]
+    part = pair_of(job).config["parts"]["discriminator"]
     if part["architecture"] != "dcgan-discriminator":
         raise InputError(f"recipe 'ratio-head' needs a discriminator of the DCGAN family; got {part['architecture']!r}")
     _refit(job, "ratio", "ratio-head", {**part["arguments"], "hidden": 64}, RatioRecipe(steps=job.steps or 4000))
@@ -75,7 +75,7 @@ def refitted_head(job: Job) -> None:
 
 def refitted_discriminator(job: Job) -> None:
     """The pair's own discriminator goes on alone against the frozen generator, then is calibrated anew. `steps` as above."""
-    checkpoint = _pair_of(job)
+    checkpoint = pair_of(job)
     output = checkpoint.config.get("discriminator_output", "logit")
     if output != "logit":
         raise InputError(f"recipe 'discriminator' needs one that gives a logit; that of {checkpoint.name} gives {output!r}")
@@ -145,7 +145,7 @@ def mean_cross_entropy(network: nn.Module, real: Tensor, fake: Tensor, device: s
     return float((F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2)
 
 
-def _pair_of(job: Job) -> Checkpoint:
+def pair_of(job: Job) -> Checkpoint:
     """The model that the job starts from. Raises InputError where it is no pair of images of a known data set."""
     checkpoint = job.model
     assert checkpoint is not None
@@ -158,18 +158,72 @@ def _pair_of(job: Job) -> Checkpoint:
     return checkpoint
 
 
-def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
-    """Train a network for `role`, "ratio" or "discriminator", and write the checkpoint with it."""
-    checkpoint = _pair_of(job)
+class Sides(NamedTuple):
+    """Real images and samples (N, C, H, W) uint8: `train` and `pool` are fitted to, `holdout` and `fakes` judge, N by N."""
+
+    train: Images
+    pool: Tensor
+    holdout: Images
+    fakes: Tensor
+
+    @property
+    def judges(self) -> tuple[Tensor, Tensor]:
+        """Real and generated images that stop and calibrate: half of those that judge. The other half reports."""
+        half = len(self.fakes) // 2
+        return self.holdout.pixels[:half], self.fakes[:half]
+
+
+def sides_of(job: Job) -> Sides:
+    """The pair's data and as many samples of its generator. Raises InputError where the data is of another shape."""
+    checkpoint = pair_of(job)
     dataset, shape = checkpoint.config["data"]["dataset"], checkpoint.config["data"]["shape"]
-    train, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
-    if list(train.shape[1:]) != shape:
-        raise InputError(f"{checkpoint.name} makes images of {shape}, but {dataset} is read as {list(train.shape[1:])}")
+    train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
+    if list(train.pixels.shape[1:]) != shape:
+        raise InputError(f"{checkpoint.name} makes images of {shape}, but {dataset} is read as {list(train.pixels.shape[1:])}")
     generator: Any = copy.deepcopy(checkpoint.prepared["generator"])
     place(generator, job.device)
-    pool = generated(generator, len(train), job.seed + POOL_SEED, job.device)
-    fakes = generated(generator, len(holdout), job.seed + HOLDOUT_SEED, job.device)
+    pool = generated(generator, len(train.pixels), job.seed + POOL_SEED, job.device)
+    fakes = generated(generator, len(holdout.pixels), job.seed + HOLDOUT_SEED, job.device)
+    return Sides(train, pool, holdout, fakes)
 
+
+def finish(
+    job: Job, role: str, part: Part, last: nn.Linear | nn.Conv2d | None, sides: Sides, measured: dict[str, Any], unit: str
+) -> None:
+    """Calibrate the trained network of `part` in place, report on all ratios, and write the checkpoint with it for `role`.
+
+    `role` is "ratio", whose network's layer `last` gives r, or "discriminator". `measured` goes into the training record.
+    """
+    checkpoint, (architecture, arguments, network) = pair_of(job), part
+    place(network, "cpu", torch.contiguous_format)
+    network.eval().requires_grad_(False)
+    config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
+    if role == "ratio":
+        assert last is not None
+        fitting = Halves(*(scores_of(network, pixels) for pixels in sides.judges))
+        measured["calibration"] = calibrate_last_layer(network, last, fitting)
+    else:  # what was fitted to the old one, or measured with it, goes with it
+        config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic", "metrics", "choice")}
+
+    # Reported is what the stored half-precision weights say.
+    networks = {name: one for name, one in checkpoint.networks.items() if name in ("discriminator", "ratio")}
+    networks[role] = copy.deepcopy(network).half().float()
+    entries, table = ratio_entries(networks, config, sides.holdout.pixels, sides.fakes)
+    own = record(architecture, job, measured["step"], unit, sides.train.pixels)
+    training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
+    config = {**config, **entries, "training": training}
+    card = model_card({**config, "name": checkpoint.name})
+    save_checkpoint(
+        job.folder, config, {role: Part(architecture, arguments, network)}, card, {REAL_RATIOS: table}, kept=checkpoint
+    )
+    for name, report in entries["ratio_report"].items():
+        shown = ("cross_entropy", "z_statistic", "log_mean_weight", "effective_sample_share")
+        job.run.log(phase="report", ratio=name, **{key: report[key] for key in shown})
+
+
+def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
+    """Train a network for `role`, "ratio" or "discriminator", and write the checkpoint with it."""
+    checkpoint, sides = pair_of(job), sides_of(job)
     torch.manual_seed(job.seed)
     network: Any = build(architecture, arguments)
     if role == "discriminator":
@@ -178,27 +232,8 @@ def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], re
         discriminator: Any = checkpoint.networks["discriminator"]
         network.body.load_state_dict(discriminator.main[:-1].state_dict())
         network.body.requires_grad_(False)
-    half = len(holdout) // 2
-    measured = train_ratio(network, recipe, train, pool, holdout[:half], fakes[:half], job.run, job.seed, job.device)
-    place(network, "cpu", torch.contiguous_format)
-    network.eval().requires_grad_(False)
-    config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
-    if role == "ratio":
-        fitting = Halves(scores_of(network, holdout[:half]), scores_of(network, fakes[:half]))
-        measured["calibration"] = calibrate_last_layer(network, network.last, fitting)
-    else:  # what was fitted to the old one, or measured with it, goes with it
-        config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic", "metrics", "choice")}
-
-    # Reported is what the stored half-precision weights say.
-    networks = {name: one for name, one in checkpoint.networks.items() if name in ("discriminator", "ratio")}
-    networks[role] = copy.deepcopy(network).half().float()
-    entries, table = ratio_entries(networks, config, holdout, fakes)
-    own = record(architecture, job, measured["step"], f"batches of {recipe.batch_size} real and as many generated", train)
-    training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
-    config = {**config, **entries, "training": training}
-    part = {role: Part(architecture, arguments, network)}
-    card = model_card({**config, "name": checkpoint.name})
-    save_checkpoint(job.folder, config, part, card, {REAL_RATIOS: table}, kept=checkpoint)
-    for name, report in entries["ratio_report"].items():
-        shown = ("cross_entropy", "z_statistic", "log_mean_weight", "effective_sample_share")
-        job.run.log(phase="report", ratio=name, **{key: report[key] for key in shown})
+    train = sides.train.pixels
+    measured = train_ratio(network, recipe, train, sides.pool, *sides.judges, job.run, job.seed, job.device)
+    last = network.last if role == "ratio" else None
+    unit = f"batches of {recipe.batch_size} real and as many generated"
+    finish(job, role, Part(architecture, arguments, network), last, sides, measured, unit)

@@ -16,6 +16,7 @@ from ebm_refine.training.celeba import celeba_dcgan, celeba_features
 from ebm_refine.training.cifar10 import cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.closed_form import closed_form
 from ebm_refine.training.energy_alone import energy_alone
+from ebm_refine.training.feature_ratio import feature_ratio
 from ebm_refine.training.job import Job
 from ebm_refine.training.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
 from ebm_refine.training.mnist_energy_gans import mnist_began, mnist_ebgan, mnist_ebgan_pt, mnist_magan
@@ -49,6 +50,7 @@ RECIPES: dict[str, Callable[[Job], None]] = {
 FROM_MODEL: dict[str, Callable[[Job], None]] = {
     "ratio": refitted_ratio,
     "ratio-head": refitted_head,
+    "feature-ratio": feature_ratio,
     "discriminator": refitted_discriminator,
     "energy-alone": energy_alone,
 }
