@@ -5,7 +5,7 @@ bad ones: a ratio fitted to images follows it, and samplers follow the ratio. Fe
 shows hardly see it, so that the ratio of their laws speaks of content (Ding, Wang and Welch 2020, "Subsampling generative
 adversarial networks", arXiv 1909.10670, density ratio estimation in feature space).
 
-The body is a classifier of the data set's labels, or, where it has none, a contrastive encoder. It is trained here, from initial
+The body is a classifier of the data set's labels, or, where it has none, a contrastive encoder. It is trained here, from first
 weights of its own, on training images alone. The head is a small network on its frozen features, a logistic regression that
 dropout and weight decay hold back, stopped where the cross-entropy on held-out images is lowest.
 """
