@@ -44,11 +44,10 @@ FINAL_IMAGES, FINAL_SEEDS = 5000, (0, 1, 2)
 EVERY_RATIO = ("langevin", "rejection", "i-sir", "ex2mcmc")
 # What the screen tries of each method beside its default; methods that tune their own step are left to it. Steps are
 # Langevin-equivalent; those of points are against modes some fifty times narrower than a latent prior.
-IMAGE_STEPS = {"langevin": (0.03, 0.1, 0.3), "underdamped": (0.03, 0.1), "dot": (0.01, 0.05), "dg-flow": (0.05, 0.2)}
+IMAGE_STEPS = {"langevin": (0.1, 0.3), "underdamped": (0.1,), "dot": (0.05,), "dg-flow": (0.2,)}
 POINT_STEPS = {"langevin": (2e-5, 1e-4), "underdamped": (2e-5, 1e-4), "dot": (1e-3, 1e-2), "dg-flow": (2e-5, 1e-4)}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "rejection": ({}, {"gamma_percentile": 80.0}),
-    "i-sir": ({}, {"particles": 50}),
+    "i-sir": ({"particles": 50},),
     "ex2mcmc": ({}, {"particles": 25, "local_moves": 10}),
 }
 

@@ -102,7 +102,10 @@ FAMILIES: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
 
 @pytest.mark.parametrize(("build", "shape"), FAMILIES)
 def test_bfloat16_is_inside_only_and_near(build, shape):
-    """Float32 in and out; values and gradient within a few roundings of 2^-9, the error of bfloat16, of those in float32."""
+    """Float32 in and out; values and gradient within a few roundings of 2^-9, the error of bfloat16, of those in float32.
+
+    Where two pixels are the largest but for rounding, a maximum's gradient goes to either: of a pooling network it is rougher.
+    """
     torch.manual_seed(0)
     network = with_statistics(build())
     with torch.no_grad():
@@ -120,9 +123,9 @@ def test_bfloat16_is_inside_only_and_near(build, shape):
         (gradient,) = torch.autograd.grad(output.square().sum(), x)
         assert gradient.dtype == torch.float32
         results.append((output.detach(), gradient))
-    for first, second in zip(*results, strict=True):
+    for first, second, limit in zip(*results, (0.1, 0.4 if isinstance(network, FeatureRatio) else 0.1), strict=True):
         error = float((first - second).norm() / first.norm())
-        assert 0 < error < 0.1
+        assert 0 < error < limit
 
 
 def test_what_takes_in_positions_and_what_gives_energies_keeps_float32():

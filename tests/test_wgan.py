@@ -219,11 +219,21 @@ def test_the_recipe_makes_a_pair_that_can_be_refined(tiny_models, tmp_path, monk
         make(job, generator=generator, discriminator=discriminator, **rest)
 
     monkeypatch.setattr(cifar10, "gan_pair", tiny)
+    monkeypatch.setattr(cifar10, "load", lambda name: load_checkpoint(tiny_models / "tiny"))
     data = parquet(tmp_path / "data")
-    arguments = ["train", "cifar10-wgan-gp", "--data", str(data), "--steps", "2"]
-    assert main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    places = ["--data", str(data), "--steps", "2", "--runs", str(tmp_path / "runs")]
+    assert main(["train", "cifar10-wgan-gp", *places, "--out", str(tmp_path / "out")]) == 0
     folder = tmp_path / "out" / "cifar10-wgan-gp"
     config = load_checkpoint(folder).config
+    tiny_hashes, begins = load_checkpoint(tiny_models / "tiny").hashes, config["training"]["begins_at"]
+    assert (begins["name"], begins["sha256"]) == ("tiny", {role: tiny_hashes[role] for role in begins["sha256"]})
+
+    # And it goes on from there: two steps are a short way from what it was, not from random weights.
+    assert main(["train", "pair", "--model", str(folder), *places, "--out", str(tmp_path / "on")]) == 0
+    before, after = (load_checkpoint(where / "cifar10-wgan-gp") for where in (tmp_path / "out", tmp_path / "on"))
+    assert after.config["training"]["begins_at"]["begins_at"]["name"] == "tiny"
+    weights = [pair.networks["generator"].state_dict()["main.0.weight"] for pair in (before, after)]
+    assert 0 < float((weights[1] - weights[0]).norm() / weights[0].norm()) < 0.1
     assert config["discriminator_output"] == "critic"
     assert set(config["ratio_report"]) == {"raw", "calibrated", "isotonic"}
     assert "The discriminator gives no logit" in (folder / "README.md").read_text()
@@ -241,3 +251,18 @@ def test_the_page_says_what_a_critic_s_raw_score_is(tiny_models):
     told = {model.name: _ratio_help(model) for model in list_models()}
     assert "critic's score" in told["critical"]
     assert "critic" not in told["tiny"]
+
+
+def test_a_pair_that_no_recipe_made_does_not_go_on(tiny_models, tmp_path, capsys):
+    assert main(["train", "pair", "--model", "tiny", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]) == 2
+    assert (
+        "recipe 'pair' goes on with a pair of cifar10-dcgan, cifar10-wgan-gp, celeba-dcgan; tiny is of"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_pair_does_not_begin_at_another_network(tiny_models, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cifar10, "load", lambda name: load_checkpoint(tiny_models / "tiny"))
+    arguments = ["train", "cifar10-wgan-gp", "--data", str(parquet(tmp_path / "data")), "--steps", "2"]
+    assert main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 2
+    assert "the generator is to begin as that of tiny, which is another network" in capsys.readouterr().err

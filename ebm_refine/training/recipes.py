@@ -47,7 +47,23 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     **{f"toy-{dataset}-exact": closed_form(dataset, "exact") for dataset in DATASETS},
     **{f"toy-{dataset}-deficient": closed_form(dataset, "deficient") for dataset in DATASETS if law(dataset).num_modes > 1},
 }
+PAIRS = {"cifar10-dcgan": cifar10_dcgan, "cifar10-wgan-gp": cifar10_wgan_gp, "celeba-dcgan": celeba_dcgan}
+
+
+def pair_goes_on(job: Job) -> None:
+    """A finished pair begins its own recipe anew at the weights that it has, both networks'; `steps` as there.
+
+    Raises InputError where another recipe, or none, made it.
+    """
+    assert job.model is not None
+    recipe = job.model.config.get("training", {}).get("recipe")
+    if recipe not in PAIRS:
+        raise InputError(f"recipe 'pair' goes on with a pair of {', '.join(PAIRS)}; {job.model.name} is of {shorten(recipe)}")
+    PAIRS[recipe](job)
+
+
 FROM_MODEL: dict[str, Callable[[Job], None]] = {
+    "pair": pair_goes_on,
     "ratio": refitted_ratio,
     "ratio-head": refitted_head,
     "feature-ratio": feature_ratio,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import to_unit
-from ebm_refine.training.gan import epoch_batch, falling_rate, train_to_best
+from ebm_refine.training.gan import epoch_batch, falling_rate, has_native_bf16, train_to_best
 from ebm_refine.training.run import Run, place
 from ebm_refine.training.stopping import Stopping, train_to_lowest
 
@@ -66,7 +66,8 @@ def train_wgan(
             pixels = epoch_batch(train, recipe.batch_size, seed, step * recipe.critic_steps + turn)
             loss_d, penalty = _critic_step(generator, critic, adam_d, pixels, recipe.penalty, device)
         critic.requires_grad_(False)
-        loss_g = -critic(generator(torch.randn(recipe.batch_size, generator.latent).to(device))).mean()
+        with narrow(device):
+            loss_g = -critic(generator(torch.randn(recipe.batch_size, generator.latent).to(device))).float().mean()
         adam_g.zero_grad(set_to_none=True)
         loss_g.backward()
         adam_g.step()
@@ -124,15 +125,21 @@ def critic_loss(generator: DCGANGenerator, critic: nn.Module, real: Tensor, pena
     return total / len(real)
 
 
+def narrow(device: str) -> torch.autocast:
+    """bf16 where it is native, for all but the penalty: that is a difference of small numbers, and is left in float32."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device))
+
+
 def _critic_step(
     generator: DCGANGenerator, critic: nn.Module, adam: torch.optim.Adam, pixels: Tensor, weight: float, device: str
 ) -> tuple[Tensor, Tensor]:
     """One step on real `pixels` (B, C, H, W) uint8, mirrored at random, and B fakes. Returns the loss and the penalty."""
     real = augment(to_unit(pixels).to(device), shift=0.0)
-    with torch.no_grad():
-        fake = generator(torch.randn(len(pixels), generator.latent).to(device))
-    on_real, on_fake = critic(torch.cat([real, fake])).chunk(2)
-    loss, penalty = on_fake.mean() - on_real.mean(), gradient_penalty(critic, real, fake)
+    with narrow(device):
+        with torch.no_grad():
+            fake = generator(torch.randn(len(pixels), generator.latent).to(device))
+        on_real, on_fake = critic(torch.cat([real, fake])).float().chunk(2)
+    loss, penalty = on_fake.mean() - on_real.mean(), gradient_penalty(critic, real, fake.float())
     adam.zero_grad(set_to_none=True)
     (loss + weight * penalty).backward()
     adam.step()
