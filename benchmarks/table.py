@@ -4,11 +4,12 @@
     python benchmarks/table.py screen MODEL          -> benchmarks/results/MODEL-screen.json
     python benchmarks/table.py final MODEL           -> benchmarks/results/MODEL-test.json
 
-Every method spends at most 50 gradient evaluations an image. The screen (N = 2,048, one seed, holdout) runs every method with
-the model's best ratio, and langevin, rejection, i-sir and ex2mcmc with its raw and calibrated ones too. The final (N = 5,000,
-three seeds, test) runs the best settings of a screen, one for each method and ratio, as they are. Controls stand beside both:
-mala at beta = 0, and the truncated prior. Each finished job is kept in RUNS, so that a command that is stopped goes on where it
-was: `touch RUNS/stop` ends it after the job in hand. `accelerate launch --multi_gpu --num_processes N benchmarks/table.py …`
+Every method spends at most 50 gradient evaluations an image, or the `--budget` that is given. The screen (N = 2,048, one seed,
+holdout) runs every method with the model's best ratio, and langevin, rejection, i-sir and ex2mcmc with its raw and calibrated
+ones too. The final (N = 5,000, three seeds, test) runs the best settings of a screen, one for each method and ratio, as they
+are. Controls stand beside both: mala at beta = 0, and the truncated prior. Each finished job is kept in RUNS, so that a command
+that is stopped goes on where it was: `touch RUNS/stop` ends it after the job in hand.
+`accelerate launch --multi_gpu --num_processes N benchmarks/table.py …`
 shares the jobs between processes.
 """
 
@@ -52,19 +53,24 @@ VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 }
 
 
-def screen_jobs(checkpoint: Checkpoint, num_images: int = SCREEN_IMAGES, seeds: Sequence[int] = SCREEN_SEEDS) -> list[Job]:
+def screen_jobs(
+    checkpoint: Checkpoint,
+    num_images: int = SCREEN_IMAGES,
+    seeds: Sequence[int] = SCREEN_SEEDS,
+    budget: float = BUDGET,
+) -> list[Job]:
     """Every method with the best ratio in every variant, four of them with the other ratios as by default, and controls."""
     ratios = available_ratios(checkpoint.config)
     best = best_ratio(checkpoint)
     jobs: list[Job] = []
     for method in methods_of(checkpoint.config):
         for given in variants(checkpoint, method):
-            jobs += plan(checkpoint, [method], num_images, seeds, [best], given=given, budget=BUDGET)
+            jobs += plan(checkpoint, [method], num_images, seeds, [best], given=given, budget=budget)
     for method in EVERY_RATIO:
         others = [ratio for ratio in ("raw", "calibrated") if ratio in ratios and ratio != best]
         if others:
-            jobs += plan(checkpoint, [method], num_images, seeds, others, budget=BUDGET)
-    return [*jobs, *controls(checkpoint, num_images, seeds, BUDGET)]
+            jobs += plan(checkpoint, [method], num_images, seeds, others, budget=budget)
+    return [*jobs, *controls(checkpoint, num_images, seeds, budget)]
 
 
 def variants(checkpoint: Checkpoint, method: str) -> list[dict[str, Any]]:
@@ -103,6 +109,7 @@ def final_jobs(
     also: Sequence[str] = (),
     num_images: int = FINAL_IMAGES,
     seeds: Sequence[int] = FINAL_SEEDS,
+    budget: float = BUDGET,
 ) -> list[Job]:
     """The best settings of a screen as they are, and the controls with the threshold that was nearest there."""
     ratios = available_ratios(checkpoint.config)
@@ -118,7 +125,7 @@ def final_jobs(
             )  # fmt: skip
     truncations = [row for row in ranked(screen["rows"]) if row["method"] == "truncation"]
     thresholds = [row["options"]["threshold"] for row in truncations[:1]]
-    return [*jobs, *controls(checkpoint, num_images, seeds, BUDGET, thresholds)]
+    return [*jobs, *controls(checkpoint, num_images, seeds, budget, thresholds)]
 
 
 def cost(job: Job) -> float:
@@ -157,11 +164,11 @@ def told_plan(checkpoint: Checkpoint, jobs: Sequence[Job]) -> str:
     ])  # fmt: skip
 
 
-def write(results: dict[str, Any], name: str) -> Path:
+def write(results: dict[str, Any], name: str, budget: float) -> Path:
     """The results with their rows ranked, where the README's tables and the page find them."""
     file = writable_folder(RESULTS) / f"{name}.json"
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps({**results, "rows": ranked(results["rows"]), "budget": BUDGET}, indent=1) + "\n")
+        temporary.write_text(json.dumps({**results, "rows": ranked(results["rows"]), "budget": budget}, indent=1) + "\n")
     return file
 
 
@@ -175,6 +182,7 @@ def main() -> None:
     )
     parser.add_argument("--screen", type=Path, help="final: the screen's results; without it the model's own")
     parser.add_argument("--num-images", type=int)
+    parser.add_argument("--budget", type=float, help="gradient evaluations an image; a final has its screen's")
     parser.add_argument("--runs", type=Path, default=Path("runs/table"))
     parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
@@ -182,17 +190,19 @@ def main() -> None:
     if chosen.what == "final":
         screen = json.loads((chosen.screen or RESULTS / f"{checkpoint.name}-screen.json").read_text())
         also = [method for method in chosen.also.split(",") if method]
-        jobs = final_jobs(checkpoint, screen, chosen.best, also, chosen.num_images or FINAL_IMAGES)
+        budget = screen.get("budget", BUDGET)
+        jobs = final_jobs(checkpoint, screen, chosen.best, also, chosen.num_images or FINAL_IMAGES, budget=budget)
     else:
-        jobs = screen_jobs(checkpoint, chosen.num_images or SCREEN_IMAGES)
+        budget = chosen.budget or BUDGET
+        jobs = screen_jobs(checkpoint, chosen.num_images or SCREEN_IMAGES, budget=budget)
     if chosen.what == "plan":
         print(told_plan(checkpoint, jobs))
         return
     split = "test" if chosen.what == "final" else "holdout"
-    run(checkpoint, jobs, chosen.runs, split, share, chosen.device)
+    run(checkpoint, jobs, chosen.runs, split, share, chosen.device, budget)
 
 
-def run(checkpoint: Checkpoint, jobs: list[Job], runs: Path, split: str, share: Share, device: str) -> None:
+def run(checkpoint: Checkpoint, jobs: list[Job], runs: Path, split: str, share: Share, device: str, budget: float) -> None:
     """Run what is missing; the first process writes the committed file and prints its table."""
     name = f"{checkpoint.name}-{'test' if split == 'test' else 'screen'}"
     stop = runs / "stop"
@@ -203,7 +213,7 @@ def run(checkpoint: Checkpoint, jobs: list[Job], runs: Path, split: str, share: 
     except StoppedError as told:
         sys.exit(f"{told} (remove {stop} first)")
     if share.index == 0:
-        file = write(results, name)
+        file = write(results, name, budget)
         print(table(json.loads(file.read_text())))
         nearest = ranked(results["rows"])[1]
         print(f"wrote {file}; nearest: {nearest['method']} at {nearest[main_distance(nearest)]['mean']:.4g}")

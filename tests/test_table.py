@@ -108,7 +108,6 @@ def small(tiny_models, tmp_path, monkeypatch):
     """The command with few methods and a small budget; gives the folder of the committed results."""
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(benchmark, "BUDGET", 6.0)
     monkeypatch.setattr(benchmark, "EVERY_RATIO", ("rejection",))
     monkeypatch.setattr(benchmark, "methods_of", lambda config: ("langevin", "rejection"))
     monkeypatch.chdir(tmp_path)
@@ -124,19 +123,19 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     stop = Path("runs/table/stop")
     stop.parent.mkdir(parents=True)
     stop.touch()
-    with pytest.raises(SystemExit, match="stopped before job 1 of 11; the same command goes on from there"):
-        called(monkeypatch, "screen", "tiny", "--num-images", "40")
+    with pytest.raises(SystemExit, match="stopped before job 1 of 9; the same command goes on from there"):
+        called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     assert not small.exists()
     stop.unlink()
-    called(monkeypatch, "screen", "tiny", "--num-images", "40")
+    called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     jobs = {file: file.stat().st_mtime_ns for file in Path("runs/table/tiny-screen/jobs").iterdir()}
     screen = json.loads((small / "tiny-screen.json").read_text())
     assert screen["reference"]["split"] == "holdout"
     assert screen["budget"] == 6.0
     distances = [one["frechet_distance"]["mean"] for one in screen["rows"][1:]]
     assert distances == sorted(distances)
-    assert len(jobs) == len(distances) == 11
-    called(monkeypatch, "screen", "tiny", "--num-images", "40")
+    assert len(jobs) == len(distances) == 9
+    called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     assert {file: file.stat().st_mtime_ns for file in jobs} == jobs  # nothing was run again
 
     called(monkeypatch, "final", "tiny", "--num-images", "40", "--best", "1", "--also", "rejection,langevin")
@@ -149,8 +148,8 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
 
 
 def test_the_plan_says_what_a_screen_would_cost(small, monkeypatch, capsys):
-    called(monkeypatch, "plan", "tiny")
+    called(monkeypatch, "plan", "tiny", "--budget", "6")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
-    # Langevin at three steps, rejection in two variants and with the raw ratio, mala at beta 0: 6 evaluations for each image.
-    assert f"at most {2048 * 6 * 7:,} gradient evaluations" in lines[-1]
+    assert len(lines) == 10
+    # Langevin at two steps, rejection with two ratios, mala at beta 0: 6 evaluations for each image.
+    assert f"at most {2048 * 6 * 5:,} gradient evaluations" in lines[-1]

@@ -46,7 +46,7 @@ class Body(NamedTuple):
 BODIES = {
     "cifar10": Body("resnet-classifier", {"in_channels": 3, "widths": [32, 64, 96], "classes": 10}, 12),
     "mnist": Body("resnet-classifier", {"in_channels": 1, "widths": [16, 32, 48], "classes": 10}, 6),
-    "celeba": Body("contrastive-encoder", {"in_channels": 3, "widths": [24, 32, 48, 64, 64]}, 1500),
+    "celeba": Body("contrastive-encoder", {"in_channels": 3, "widths": [24, 32, 48, 64, 64]}, 800),
 }
 
 
