@@ -8,9 +8,8 @@ Every method spends at most 50 gradient evaluations an image, or the `--budget` 
 holdout) runs every method with the model's best ratio, and langevin, rejection, i-sir and ex2mcmc with its raw and calibrated
 ones too. The final (N = 5,000, three seeds, test) runs the best settings of a screen, one for each method and ratio, as they
 are. Controls stand beside both: mala at beta = 0, and the truncated prior. Each finished job is kept in RUNS, so that a command
-that is stopped goes on where it was: `touch RUNS/stop` ends it after the job in hand.
-`accelerate launch --multi_gpu --num_processes N benchmarks/table.py …`
-shares the jobs between processes.
+that is stopped goes on where it was: `touch RUNS/stop` ends it after the job in hand. `accelerate launch --multi_gpu
+--num_processes N benchmarks/table.py …` shares the jobs between processes.
 """
 
 import argparse
