@@ -383,6 +383,26 @@ def known(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows))
 
 
+def other_eyes(results: dict[str, Any]) -> str:
+    """The best settings of a test table in the features of an encoder that knows no labels."""
+    encoder, floor = results["encoder"], next(iter(results["floors"].values()))
+    words = (
+        f"`{results['model']}`, a contrastive encoder's {encoder['dimension']} features ({encoder['steps']} batches of "
+        f"{encoder['batch_size']} training images, no labels), N = {results['num_images']}, seeds {listed(results['seeds'])}, "
+        f"reference: {results['reference']} test images. Real held-out images: Fréchet {floor['frechet_mean']:.2f}, kernel × 1000 "
+        f"{1000 * floor['kernel_mean']:.2f}. {results['machine']}."
+    )
+    head = ["method", "ratio", "Fréchet, before", "after", "fall", "kernel × 1000, before", "after", "difference ± s.e."]
+    rows = []
+    for row in results["rows"]:
+        before, after = (row[f"frechet_{side}"]["mean"] for side in ("before", "after"))
+        kernel = [1000 * row[f"kernel_{side}"]["mean"] for side in ("before", "after")]
+        difference, error = (1000 * row[f"kernel_difference{end}"]["mean"] for end in ("", "_error"))
+        rows.append([row["method"], row["ratio"], f"{before:.2f}", f"{after:.2f}", f"{100 * (1 - after / before):.0f} %",
+                     *(f"{value:.1f}" for value in kernel), f"{difference:+.1f} ± {error:.1f}"])  # fmt: skip
+    return page(words, grid(head, rows))
+
+
 def grid(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -420,4 +440,5 @@ RENDERERS = {
     "celeba-features-sense": sense,
     "celeba-dcgan-ratio": seen_by_ratio,
     "known-experiments": known,
+    "cifar10-dcgan-other-eyes": other_eyes,
 }
