@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from ebm_refine import networks
@@ -114,7 +114,7 @@ def save_checkpoint(
                 name: _stored(value.detach().cpu(), dtype).contiguous() for name, value in part.network.state_dict().items()
             }
             file = temporary / f"{role}.safetensors"
-            save_file(weights, file)
+            file.write_bytes(packed(weights))  # safetensors' own save_file leaves files that only their owner can read
             described["parts"][role] = {
                 "architecture": part.architecture,
                 "arguments": part.arguments,
@@ -123,7 +123,7 @@ def save_checkpoint(
             }
         for name, tensors in (tables or {}).items():
             file = temporary / f"{name}.safetensors"
-            save_file({key: value.contiguous() for key, value in tensors.items()}, file)
+            file.write_bytes(packed({key: value.contiguous() for key, value in tensors.items()}))
             described["tables"][name] = {"file": file.name, "sha256": _sha256(file.read_bytes())}
         (temporary / "config.json").write_text(json.dumps({"format": FORMAT, **config, **described}, indent=1) + "\n")
         (temporary / "README.md").write_text(card)

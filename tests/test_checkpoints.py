@@ -99,6 +99,11 @@ def test_networks_come_back_as_saved(tmp_path):
     assert target_of(loaded, "calibrated").energy(latents).shape == (4,)
 
 
+def test_weights_can_be_read_by_whoever_may_read_the_card(folder):
+    rights = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+    assert len(set(rights.values())) == 1, rights
+
+
 def test_half_precision_is_stored_and_float32_returned(folder):
     stored = load_file(folder / "generator.safetensors")
     assert {value.dtype for value in stored.values() if value.is_floating_point()} == {torch.float16}
