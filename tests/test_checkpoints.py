@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as packed
 
 from ebm_refine import catalogue
 from ebm_refine.checkpoints import Part, load_checkpoint, read_config, save_checkpoint
@@ -361,13 +362,13 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(folder, monkeypatch):
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     calls = []
 
-    def fail_at_second(weights, file):
+    def fail_at_second(weights):
         if calls:
             raise OSError(28, "No space left on device")
-        calls.append(file)
-        save_file(weights, file)
+        calls.append(weights)
+        return packed(weights)
 
-    monkeypatch.setattr("ebm_refine.checkpoints.save_file", fail_at_second)
+    monkeypatch.setattr("ebm_refine.checkpoints.packed", fail_at_second)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(folder, CONFIG, small_parts(seed=1), "# Another card\n")
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
