@@ -38,7 +38,7 @@ def celeba_features(job: Job) -> None:
     }
     torch.manual_seed(job.seed)
     encoder = ContrastiveEncoder(**arguments)
-    recipe = ContrastiveRecipe(steps=job.steps or (4000 if job.device == "cpu" else 10_000))
+    recipe = ContrastiveRecipe(steps=job.steps or (1000 if job.device == "cpu" else 10_000))
     measured = train_encoder(encoder, recipe, faces, job.run, job.seed, job.device)
     config = {
         "kind": "features",
