@@ -389,7 +389,7 @@ def other_eyes(results: dict[str, Any]) -> str:
     words = (
         f"`{results['model']}`, a contrastive encoder's {encoder['dimension']} features ({encoder['steps']} batches of "
         f"{encoder['batch_size']} training images, no labels), N = {results['num_images']}, seeds {listed(results['seeds'])}, "
-        f"reference: {results['reference']} test images. Held-out real images: Fréchet {floor['frechet_mean']:.2f}, kernel "
+        f"reference: {results['test_images']} test images. Held-out real images: Fréchet {floor['frechet_mean']:.2f}, kernel "
         f"× 1000 {1000 * floor['kernel_mean']:.2f}. {results['machine']}."
     )
     head = ["method", "ratio", "Fréchet, before", "after", "fall", "kernel × 1000, before", "after", "difference ± s.e."]

@@ -58,7 +58,7 @@ def main() -> None:
         "encoder": {"steps": chosen.steps, "batch_size": 128, "crop": crop, "seed": SEED, "dimension": WIDTHS[-1], **told},
         "num_images": chosen.num_images,
         "seeds": seeds_of(chosen),
-        "reference": len(test),
+        "test_images": len(test),
         "floors": floors(seen(encoder, holdout), reference, [min(chosen.num_images, len(holdout))]),
         "rows": rows,
         **machine(),

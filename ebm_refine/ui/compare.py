@@ -79,7 +79,11 @@ def _tables() -> None:
 
 def _title(results: dict[str, Any]) -> str:
     split = results["reference"]["split"]
-    return f"{results['model']}: {split}, N = {results['num_images']}, {len(results['seeds'])} seed(s)"
+    ratios = list(dict.fromkeys(row["ratio"] for row in results["rows"] if row.get("ratio", "none") != "none"))
+    seeds = f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
+    return f"{results['model']}: {split}, N = {results['num_images']}, {seeds}" + (
+        f", {' and '.join(ratios)}" if ratios else ""
+    )
 
 
 def _live() -> None:
