@@ -7,7 +7,7 @@
 `features` -> benchmarks/results/celeba-features-sense.json: kernel distance of held-out faces, spoiled in growing strength, to
 the test faces. `known` -> benchmarks/results/known-experiments.json: Langevin with the step sizes and numbers of steps of a
 published experiment on 32 images, on 32 images of ours over many seeds and on a large sample, with the real-versus-real floor
-at 32. `ratio` -> benchmarks/results/celeba-dcgan-ratio.json: what D's score goes by.
+at 32. `ratio` -> benchmarks/results/celeba-dcgan-ratio.json: what each ratio goes by.
 Finished jobs of the large samples lie in RUNS, so that a run that is stopped goes on.
 """
 
@@ -29,6 +29,7 @@ from torchvision.transforms.functional import gaussian_blur
 from ebm_refine import load, refine
 from ebm_refine.catalogue import list_models
 from ebm_refine.checkpoints import Checkpoint
+from ebm_refine.density_ratio import available_ratios
 from ebm_refine.evaluation import evaluate, plan
 from ebm_refine.files import replacing
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance
@@ -129,13 +130,17 @@ def with_modes_dropped(faces: Tensor, extractor: FeatureExtractor) -> list[dict[
 
 
 def seen_by_ratio(name: str = "celeba-dcgan") -> dict[str, Any]:
-    """What D's raw score goes by among generated faces: its rank correlation with simple properties, and with real-likeness.
+    """What each ratio goes by among generated faces: its rank correlation with simple properties, and with real-likeness.
 
-    `nearest_test` is the distance in features to the nearest test face, which a useful ratio would lower.
+    The latter is the distance in features to the nearest test face, which a useful ratio would lower.
     """
     checkpoint, extractor = load(name), features_for("celeba")
-    result = refine(checkpoint, "langevin", eps=1e-9, n_steps=1, num_images=1000, seed=7, ratio="raw")
-    images, ratio = result.before, result.ratio_before
+    ratios = [ratio for ratio in ("raw", "refitted") if ratio in available_ratios(checkpoint.config)]
+    values = {}
+    for ratio in ratios:
+        result = refine(checkpoint, "langevin", eps=1e-9, n_steps=1, num_images=1000, seed=7, ratio=ratio)
+        values[ratio] = result.ratio_before
+    images = result.before
     grey = images.float().mean(1)
     fine = grey - F.avg_pool2d(grey[:, None], 3, 1, 1)[:, 0]
     distances, _ = nearest(extractor(images), extractor.references["test"].features)
@@ -145,10 +150,16 @@ def seen_by_ratio(name: str = "celeba-dcgan") -> dict[str, Any]:
         "fine detail": fine.square().mean((1, 2)).sqrt(),
         "distance to the nearest test face": distances,
     }
-    found = {title: float(spearmanr(ratio, values).statistic) for title, values in properties.items()}
-    words = {"model": name, "weights": checkpoint.hashes, "num_images": 1000, "seed": 7, "ratio": "raw"}
-    scores = {"mean": float(ratio.mean()), "sd": float(ratio.std())}
-    return {**words, **extractor.describe(), "score": scores, "rank_correlations": found}
+    told = {
+        ratio: {
+            "mean": float(r.mean()),
+            "sd": float(r.std()),
+            "rank_correlations": {title: float(spearmanr(r, of).statistic) for title, of in properties.items()},
+        }
+        for ratio, r in values.items()
+    }
+    words = {"model": name, "weights": checkpoint.hashes, "num_images": 1000, "seed": 7}
+    return {**words, **extractor.describe(), "ratios": told}
 
 
 def clusters(images: Tensor) -> Tensor:

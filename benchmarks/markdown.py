@@ -340,12 +340,16 @@ def sense(results: dict[str, Any]) -> str:
 
 
 def seen_by_ratio(results: dict[str, Any]) -> str:
-    """What the discriminator's score goes by among generated images."""
+    """What the log ratios go by among generated images."""
+    ratios = results["ratios"]
+    told = [f"{name} (mean {one['mean']:.2f}, sd {one['sd']:.2f})" for name, one in ratios.items()]
     words = (
         f"`{results['model']}`, {results['num_images']} generated faces, seed {results['seed']}: Spearman's rank correlation "
-        f"of D's score (mean {results['score']['mean']:.2f}, sd {results['score']['sd']:.2f}) with"
+        f"of log ratios, {' and '.join(told)}, with"
     )
-    return page(words, grid(["property", "correlation"], [[k, f"{v:+.2f}"] for k, v in results["rank_correlations"].items()]))
+    titles = next(iter(ratios.values()))["rank_correlations"]
+    rows = [[title, *(f"{one['rank_correlations'][title]:+.2f}" for one in ratios.values())] for title in titles]
+    return page(words, grid(["property", *ratios], rows))
 
 
 def known(results: dict[str, Any]) -> str:
