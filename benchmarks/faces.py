@@ -42,7 +42,7 @@ from ebm_refine.training.features import floors
 
 SUBSET, DRAWS = 400, 3
 CLUSTERS, ROUNDS = 10, 30
-SMALL, SMALL_SEEDS, RATIO = 32, tuple(range(100, 110)), "calibrated"
+SMALL, SMALL_SEEDS, RATIO = 32, tuple(range(100, 110)), "refitted"
 # Fréchet distances printed by the known experiment, of 32 images made one at a time: N, eps, value. Its base comes first.
 PUBLISHED: dict[str, tuple[float, tuple[tuple[int, float, float], ...]]] = {
     "celeba-dcgan": (

@@ -354,7 +354,7 @@ def seen_by_ratio(results: dict[str, Any]) -> str:
 
 def known(results: dict[str, Any]) -> str:
     """The known experiments beside ours: 32 images as there, 32 of ours over seeds, and a sample large enough to measure."""
-    small = results["small"]
+    small, ratio = results["small"], next(iter(results["models"].values()))["ratio"]
     head = ["model", "setting", "published, 32 images", "Fréchet, 32 images of ours", "gain there", "Fréchet, large N",
             "kernel × 1000", "gain"]  # fmt: skip
     rows, floors, sizes = [], [], []
@@ -378,7 +378,7 @@ def known(results: dict[str, Any]) -> str:
                 ]
             )
     words = (
-        f"Langevin, calibrated ratio. Published: Inception-v3 features of {small} images against another data set; ours: each "
+        f"Langevin, {ratio} ratio. Published: Inception-v3 features of {small} images against another data set; ours: each "
         f"model's own features against its test images. The two columns of Fréchet distances are not comparable. Of "
         f"{small} images mean ± sd over {len(results['small_seeds'])} seeds; large N: {'; '.join(sizes)}, seed(s) "
         f"{listed(results['seeds'])}. "
