@@ -11,6 +11,7 @@ import statistics
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ import ebm_refine
 from ebm_refine import render
 from ebm_refine.pipeline import Frame
 from ebm_refine.ui import limits
+from ebm_refine.ui.page import Page
 
 SCHEMA = Path(__file__).parent / "api_schema.json"
 LONG = {"model": "tiny", "n_steps": 10_000, "num_images": 4}  # as much as one call may ask for
@@ -112,6 +114,19 @@ def test_progress_is_streamed(client):
     steps = [output[2]["step"] for output in job.outputs()[:-1]]
     assert steps == sorted(steps)
     assert metrics["diagnostics"]["steps"] == 300
+
+
+def test_what_a_run_yields_goes_out_whole_and_only_when_it_changed():
+    page, event = Page(), SimpleNamespace(outputs=["film", "status"])
+
+    def sent(*data: Any, final: bool = False) -> list[Any]:
+        return page.handle_streaming_diffs(event, list(data), "session", "run", final)
+
+    assert sent({"frames": 1}, "a") == [{"frames": 1}, "a"]
+    assert sent({"frames": 2}, "a") == [[["replace", [], {"frames": 2}]], []]
+    assert sent({}, "ab") == [[["replace", [], {}]], [["replace", [], "ab"]]]
+    assert sent(None, None, final=True) == [{}, "ab"]
+    assert not page.pending_diff_streams
 
 
 NUMBER_EPS = "eps must be a number from 1e-09 to 10; got "

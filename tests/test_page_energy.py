@@ -91,6 +91,21 @@ def test_a_digit_is_completed_denoised_detected_and_ranked(desk):
     expect(page.locator("#rank-picture img")).to_be_visible()
 
 
+def test_messages_of_a_run_that_arrive_together_are_all_shown(desk):
+    page = desk
+    # A busy browser gets several messages before it has shown the first: here it gets them all at once.
+    page.route("**/queue/data*", lambda route: route.fulfill(response=route.fetch()))
+    page.get_by_role("tab", name="Denoise").click()
+    for steps in (5, 6):
+        fill(page, "denoise-n-steps", steps)
+        page.click("#denoise-run")
+        expect(page.locator("#denoise-film .where")).to_have_text(f"step {steps} of {steps}")
+        expect(page.locator("#denoise-words")).to_contain_text(f"after {steps} steps")
+        expect(page.locator("#denoise-plot")).to_be_visible()
+        expect(page.locator("#denoise-live")).to_be_hidden()
+    page.unroute("**/queue/data*")
+
+
 def test_a_model_with_labels_classifies_reads_rows_and_tells_its_story(desk):
     page = desk
     expect(page.locator("#energy-label")).to_be_hidden()

@@ -50,7 +50,8 @@ class ChainsView:
             self.live: gr.update(value=None, visible=True),
             self.film: None,
             self.words: "",
-            self.plot: gr.update(visible=False),
+            # Hidden and not taken off the page: Gradio's plot goes on watching its size, and fails once it has none.
+            self.plot: gr.update(visible="hidden"),
         }
 
     def moment(self, moment: answers.Moment) -> dict[Any, Any]:
