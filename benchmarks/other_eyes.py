@@ -4,8 +4,8 @@
 
 The refitted ratio sees through a classifier of the data's labels, and so does the extractor that measures it: two networks,
 trained apart, but on the same ten classes. What both overlook, a gain could hide in. Here methods at their best settings of the
-committed screen are measured once more, on test images, by an encoder that was trained without labels, on training images alone,
-never ships, and chose nothing. It is trained first (about five minutes on one core), in RUNS, resumably.
+committed screen are measured once more, on test images, by an encoder that was trained without labels, on training images
+alone, never ships, and chose nothing. It is trained first (about five minutes on one core), in RUNS, resumably.
 """
 
 import argparse
