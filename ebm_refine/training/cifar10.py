@@ -63,7 +63,7 @@ def cifar10_wgan_gp(job: Job) -> None:
         rate_d=3e-4,
         average_decay=0.995,
         measure_every=100,
-        alone_steps=1500,
+        alone_steps=450,
         alone_every=150,
     )
     wide = [256, 128, 64] if on_cpu else [512, 256, 128]
