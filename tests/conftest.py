@@ -12,6 +12,7 @@ from ebm_refine.networks.autoencoder import AutoencoderDiscriminator
 from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mlp import MLPGenerator
+from ebm_refine.networks.rbm import DBN
 from ebm_refine.networks.resnet import ResNetClassifier
 
 torch.set_num_threads(1)
@@ -140,3 +141,17 @@ def save_tiny_energy_gan(folder: Path, name: str = "tiny-ebgan", family: str = "
     energies = {energy_gans.REAL: torch.linspace(2, 4, 50), energy_gans.GENERATED: torch.linspace(3, 6, 50)}
     tables = {energy_gans.CURVES: curves, energy_gans.ENERGIES: energies}
     save_checkpoint(folder / name, config, parts, "", tables, dtype=torch.float32)
+
+
+def save_tiny_belief_net(folder: Path, name: str = "tiny-dbn") -> None:
+    """A random belief network of digits."""
+    torch.manual_seed(0)
+    arguments = {"sizes": [784, 6, 4]}
+    config = {
+        "kind": "dbn",
+        "title": "a tiny belief network",
+        "data": {"shape": [1, 28, 28], "range": [-1, 1], "dataset": "mnist"},
+        "defaults": {"gibbs": {"n_steps": 7}},
+        "training": {},
+    }
+    save_checkpoint(folder / name, config, {"energy": Part("dbn", arguments, DBN(**arguments))}, "")

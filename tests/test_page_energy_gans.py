@@ -1,9 +1,10 @@
-"""The Energy-based GANs tab in a browser, and its endpoint: side by side, reconstructions, curves, phone, bad input."""
+"""The Energy-based GANs tab in a browser, and its endpoint: side by side, curves, the belief network, phone, bad input."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from conftest import save_tiny_energy_gan, save_tiny_models
+from conftest import save_tiny_belief_net, save_tiny_energy_gan, save_tiny_models
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
@@ -13,6 +14,7 @@ from test_page import browser, open_tab, opened  # noqa: F401
 
 from ebm_refine import energy_gans
 from ebm_refine.checkpoints import load_checkpoint
+from ebm_refine.ui import belief_net
 
 PAIRS = {"tiny-ebgan": "ebgan", "tiny-magan": "magan", "tiny-began": "began"}
 
@@ -22,6 +24,7 @@ def folder(tmp_path_factory):
     folder = save_tiny_models(tmp_path_factory.mktemp("page") / "embedded")
     for name, family in PAIRS.items():
         save_tiny_energy_gan(folder, name, family)
+    save_tiny_belief_net(folder, "mnist-dbn")  # the name that the committed table is about
     return folder
 
 
@@ -75,9 +78,41 @@ def test_histograms_and_curves_are_drawn(opened):  # noqa: F811
         page.wait_for_selector(f"#gans-{name} svg, #gans-{name} canvas")
 
 
+def test_the_belief_networks_chains_are_run_and_played(opened):  # noqa: F811
+    page = opened()
+    enter(page, belief_net.TITLE)
+    expect(page.locator("#dbn-table")).to_contain_text("Gibbs steps")
+    page.locator("#dbn-images input[type=number]").fill("4")
+    for steps in (7, 9):  # the model's own number, then another
+        page.locator("#dbn-n-steps input[type=number]").fill(str(steps))
+        page.click("#dbn-run")
+        expect(page.locator("#dbn-film .where")).to_have_text(f"step {steps} of {steps}")
+        expect(page.locator("#dbn-words")).to_contain_text(f"after {steps} steps")
+        page.wait_for_selector("#dbn-plot svg, #dbn-plot canvas")
+    canvas = page.locator("#dbn-film canvas")
+    digits = canvas.evaluate("canvas => canvas.toDataURL()")
+    page.locator("#dbn-film .scrub").fill("0")
+    expect(canvas).to_have_attribute("data-frame", "0")
+    assert canvas.evaluate("canvas => canvas.toDataURL()") != digits
+    page.locator("#dbn-seed input").fill("-1")
+    page.click("#dbn-run")
+    expect(page.locator("body")).to_contain_text("seed must be a whole number from 0")
+
+
+def test_the_belief_networks_table_is_told_in_its_own_numbers():
+    made = belief_net.as_html(json.loads(belief_net.FILE.read_text()))
+    for cell in ("11.91 ± 0.07", "2.97 ± 0.13", "10.70 ± 0.16", "0.762 ± 0.012"):
+        assert f"<td>{cell}</td>" in made
+    assert "From the tosses to 100 steps the Fréchet distance falls from 11.91 to 2.97; after 500 steps it is 10.70" in made
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_phone(opened, theme):  # noqa: F811
     page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+    enter(page, belief_net.TITLE)
+    page.click("#dbn-run")
+    expect(page.locator("#dbn-film .where")).to_have_text("step 7 of 7")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     enter(page, "Reconstructions")
     page.click("#gans-reconstruct")
     expect(page.locator("#tiny-began-seen img")).to_be_visible()

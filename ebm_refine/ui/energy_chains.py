@@ -6,6 +6,8 @@ from contextlib import closing
 from typing import Any
 
 import gradio as gr
+import pandas as pd
+from PIL import Image
 
 from ebm_refine import answers, render
 from ebm_refine.answers import Chains
@@ -59,12 +61,16 @@ class ChainsView:
         return {self.live: render.grid(images, scale=render.scale_for(images, 480))}
 
     def ended(self, chains: Chains) -> dict[Any, Any]:
-        pictures, steps = energy_words.film_of(chains)
+        words, energies = energy_words.of_chains(chains), energy_words.energy_frame(chains)
+        return self.filmed(*energy_words.film_of(chains), words, energies)
+
+    def filmed(self, pictures: list[Image.Image], steps: list[int], words: str, energies: pd.DataFrame) -> dict[Any, Any]:
+        """The end of a run: its film, HTML about it, and rows (step, energy, series)."""
         return {
             self.live: gr.update(visible=False),
             self.film: film(pictures, steps, f"Film of the chains: {self.title}"),
-            self.words: energy_words.of_chains(chains),
-            self.plot: gr.update(value=energy_words.energy_frame(chains), visible=True),
+            self.words: words,
+            self.plot: gr.update(value=energies, visible=True),
         }
 
 
@@ -97,6 +103,10 @@ class Runner:
                                 yield {**view.moment(item), self.status: line}
                 yield {self.status: idle(f"Done in {time.monotonic() - began:.1f} s.")}
 
+        self.follows(run, inputs, views)
+
+    def follows(self, run: Callable[..., Iterator[dict[Any, Any]]], inputs: Sequence[Any], views: Sequence[ChainsView]) -> None:
+        """`run(*values)` yields updates of the status and of the views; Stop ends it."""
         outputs = [self.status, *(component for view in views for component in view.outputs)]
         running = self.start.click(run, inputs, outputs, **LANED)
         self.stop.click(None, None, None, cancels=[running]).then(_stopped, None, self.status, queue=False, **PRIVATE)

@@ -1,14 +1,15 @@
 """The Energy-based GANs tab: pairs whose discriminator is an autoencoder, and what else of that family there is.
 
 Each sub-tab is a title and a function that lays it out and wires it; what it returns, if anything, is filled in whenever the
-sub-tab is opened, so that no model is read before. The grid search is one of its own, where its results are.
+sub-tab is opened, so that no model is read before. The grid search is one of its own, where its results are; so is the
+belief network, an energy of digits with neither a generator nor a discriminator, where one is embedded.
 """
 
 from collections.abc import Callable
 
 import gradio as gr
 
-from ebm_refine.ui import energy_gans_live, energy_gans_views, study
+from ebm_refine.ui import belief_net, energy_gans_live, energy_gans_views, study
 from ebm_refine.ui.energy_gans_models import energy_gan_models
 from ebm_refine.ui.energy_gans_views import Opened
 from ebm_refine.ui.results import LOOK
@@ -30,7 +31,7 @@ SECTIONS: list[Section] = [
 
 def present() -> bool:
     """Whether there is anything to show."""
-    return bool(energy_gan_models()) or study.present()
+    return bool(energy_gan_models()) or study.present() or belief_net.present()
 
 
 def build() -> None:
@@ -45,3 +46,6 @@ def build() -> None:
         if study.present():
             with gr.Tab(study.TITLE):
                 study.build()
+        if belief_net.present():
+            with gr.Tab(belief_net.TITLE):
+                belief_net.build()

@@ -12,7 +12,7 @@ from ebm_refine.tables import RESULTS
 
 FILE = RESULTS / "mnist.json"
 TITLE = "Measured: MNIST with and without an EBM"
-_COLUMNS = {
+COLUMNS = {
     "frechet_distance": ("Fréchet distance", 2),
     "inception_style_score": ("Inception-style score", 2),
     "mean_confidence": ("confidence", 3),
@@ -46,15 +46,15 @@ def as_html(results: dict[str, Any]) -> str:
     for name, model in results["models"].items():
         summary = model["summary"]
         for side in ("before", "after"):
-            told = [_spread(summary[f"{key}_{side}"], places) for key, (_, places) in _COLUMNS.items()]
+            told = [spread(summary[f"{key}_{side}"], places) for key, (_, places) in COLUMNS.items()]
             energies = [_energy(summary.get(key)) for key in (f"energy_{side}", "energy_real")]
             measures.append([name, side, *told, *energies])
             counts.append([name, side, *_shares([run[side]["histogram"] for run in model["runs"]])])
-    head = ["model", "chains", *(title for title, _ in _COLUMNS.values()), "mean energy", "of real digits"]
+    head = ["model", "chains", *(title for title, _ in COLUMNS.values()), "mean energy", "of real digits"]
     return (
-        f"<div class='panel'><p class='small'>{html.escape(words)}</p>{_table(head, measures)}"
+        f"<div class='panel'><p class='small'>{html.escape(words)}</p>{table(head, measures)}"
         f"<p class='small'>How often the feature net saw each digit, in percent:</p>"
-        f"{_table(['model', 'chains', *map(str, range(10))], counts)}</div>"
+        f"{table(['model', 'chains', *map(str, range(10))], counts)}</div>"
     )
 
 
@@ -63,7 +63,7 @@ def _shares(histograms: Sequence[Sequence[int]]) -> list[str]:
     return [f"{100 * statistics.fmean(one):.0f}" for one in zip(*([n / sum(h) for n in h] for h in histograms), strict=True)]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     top = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in head)
     body = "".join(
         f"<tr><th scope='row'>{html.escape(first)}</th>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in others) + "</tr>"
@@ -72,7 +72,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<div class='wide' tabindex='0'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def _spread(value: dict[str, float], places: int) -> str:
+def spread(value: dict[str, float], places: int) -> str:
     return f"{value['mean']:.{places}f} ± {value['sd']:.{places}f}"
 
 
