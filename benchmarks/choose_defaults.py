@@ -3,6 +3,8 @@
 RESULTS are `results.json` files of `python -m ebm_refine evaluate --split holdout …` on the folder's own weights, all of one N
 and the same seeds. Of each method the row with the lowest mean Fréchet distance gives its settings; the lowest row of all gives
 the default method and ratio; every row is recorded in the config, and the card is written anew. The weights are not touched.
+`--method M` makes M the default method, with the ratio and settings that were its nearest: for where the nearest one is refused
+by other eyes (`benchmarks/other_eyes.py`), or gives images that depend on how many are asked for.
 """
 
 import argparse
@@ -58,16 +60,24 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     return {**told, "value": row["frechet_distance"]["mean"], **shares}
 
 
-def choose(folder: Path, files: list[Path]) -> dict[str, Any]:
-    """Write the choice into the folder's config and card; returns the new defaults."""
+def choose(folder: Path, files: list[Path], method: str | None = None) -> dict[str, Any]:
+    """Write the choice into the folder's config and card, `method` as the default one if given; returns the new defaults.
+
+    Raises InputError where the results cannot be compared, are of other weights, or lack that method.
+    """
     checkpoint = load_checkpoint(folder)
     measured = [json.loads(file.read_text()) for file in files]
     if any(results["weights"] != checkpoint.hashes for results in measured):
         raise InputError(f"the results were measured on other weights than {folder} holds")
     choice, defaults = choice_of(measured)
+    if method is not None:
+        nearest = next((row for row in choice["rows"][1:] if row["method"] == method), None)
+        if nearest is None:
+            raise InputError(f"method must be one that the results hold; got {method!r}")
+        defaults.update(method=method, ratio=nearest["ratio"])
     config = {**checkpoint.config, "choice": choice, "defaults": {**checkpoint.config.get("defaults", {}), **defaults}}
-    for method in choice["rows"][1:]:
-        resolve(checkpoint.name, config, method=method["method"])  # what stands there has to be loadable
+    for row in choice["rows"][1:]:
+        resolve(checkpoint.name, config, method=row["method"])  # what stands there has to be loadable
     card = model_card({**config, "name": checkpoint.name})
     for name, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
         with replacing(folder / name) as temporary:
@@ -79,9 +89,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--method", help="the default method, in place of the nearest")
     chosen = parser.parse_args()
     try:
-        print(json.dumps(choose(chosen.folder, chosen.results)))
+        print(json.dumps(choose(chosen.folder, chosen.results, chosen.method)))
     except InputError as error:
         parser.error(str(error))
 

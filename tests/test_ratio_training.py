@@ -402,6 +402,17 @@ def test_defaults_are_chosen_by_holdout_distance(tiny_pair, tmp_path, monkeypatc
         with pytest.raises(InputError, match=message):
             choose(*given)
     assert load(tiny_pair).config == config
+    choose(one, two)
+    files = [tmp_path / "0.json", tmp_path / "1.json"]
+    script.choose(tiny_pair, files, "langevin")
+    defaults = load(tiny_pair).config["defaults"]
+    assert (defaults["method"], defaults["ratio"], defaults["langevin"]) == (
+        "langevin",
+        "calibrated",
+        {"eps": 0.2, "n_steps": 8},
+    )
+    with pytest.raises(InputError, match="method must be one that the results hold; got 'hmc'"):
+        script.choose(tiny_pair, files, "hmc")
 
 
 def test_mh_gan_starts_from_a_stored_real_ratio(tiny_pair, tmp_path):
