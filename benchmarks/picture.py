@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from ebm_refine.ui import build, launch
 
-QUERY = "?model={}&method=langevin&eps=0.4&n_steps=20&num_images=64&__theme=light"
+QUERY = "?model={}&method=langevin&eps=0.1&n_steps=24&num_images=64&__theme=light"
 PATIENCE = 180_000
 
 
