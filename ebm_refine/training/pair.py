@@ -44,6 +44,8 @@ def gan_pair(
     instead of at random weights. Raises InputError where its networks are others.
     """
     begins_at = job.model or begins_at
+    if begins_at is not None:
+        notes = [*notes, f"Training began at the weights of `{begins_at.name}`, not at random ones."]
     extractor = features_for(dataset)
     train_set, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
     torch.manual_seed(job.seed)
