@@ -431,6 +431,7 @@ def plus_minus(value: dict[str, float], digits: int) -> str:
 
 RENDERERS = {
     "speed": speed,
+    "speed-celeba-dcgan": speed,
     "precision": precision,
     "mnist": mnist,
     "dbn": dbn,
