@@ -388,7 +388,7 @@ def known(results: dict[str, Any]) -> str:
 
 
 def other_eyes(results: dict[str, Any]) -> str:
-    """The best settings of a test table in the features of an encoder that knows no labels."""
+    """Methods at the best settings of a screen, in the features of an encoder that knows no labels."""
     encoder, floor = results["encoder"], next(iter(results["floors"].values()))
     words = (
         f"`{results['model']}`, a contrastive encoder's {encoder['dimension']} features ({encoder['steps']} batches of "

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--data", required=True)
     parser.add_argument("--steps", type=int, default=1500, help="batches of 128 that the encoder is trained for")
-    parser.add_argument("--methods", default="dg-flow,ex2mcmc,langevin")
+    parser.add_argument("--methods", default="dg-flow,dot,smc,ex2mcmc,langevin")
     parser.add_argument("--num-images", type=int, default=2048)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--runs", type=Path, default=Path("runs/other-eyes"))
@@ -51,7 +51,7 @@ def main() -> None:
     told = train_encoder(encoder, ContrastiveRecipe(steps=chosen.steps, crop=crop), train, run, SEED, "cpu")
     encoder.requires_grad_(False)
 
-    reference = reference_of(seen(encoder, test))
+    reference = Reference.of_table("test", reference_table(seen(encoder, test)))
     rows = [measured(chosen, row, encoder, reference) for row in best_rows(chosen.model, chosen.methods.split(","))]
     results = {
         "model": chosen.model,
@@ -106,12 +106,6 @@ def seeds_of(chosen: argparse.Namespace) -> list[int]:
 def seen(encoder: ContrastiveEncoder, pixels: Tensor) -> Tensor:
     """Features (N, 64) of images (N, C, H, W) uint8."""
     return torch.cat([encoder(to_unit(part)) for part in pixels.split(100)])
-
-
-def reference_of(features: Tensor) -> Reference:
-    table = reference_table(features)
-    rows, moments = table["features"].float(), (table["mean"].double(), table["covariance"].double())
-    return Reference("test", rows, table["kernel_rows"].double(), *moments, int(table["images"]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Fixtures that several test files share: small real checkpoints, so that no test depends on the embedded weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from ebm_refine.networks.energy_cnn import EnergyCNN
 from ebm_refine.networks.mlp import MLPGenerator
 from ebm_refine.networks.rbm import DBN
 from ebm_refine.networks.resnet import ResNetClassifier
+from ebm_refine.training.run import Run
 
 torch.set_num_threads(1)
 
@@ -155,3 +158,24 @@ def save_tiny_belief_net(folder: Path, name: str = "tiny-dbn") -> None:
         "training": {},
     }
     save_checkpoint(folder / name, config, {"energy": Part("dbn", arguments, DBN(**arguments))}, "")
+
+
+@contextmanager
+def killed_at_the_second_save(monkeypatch) -> Iterator[list[int]]:
+    """What runs within is interrupted right after its second saved state; gives the steps of the saved ones.
+
+    Behind it the global random numbers stand anywhere, as in a new process.
+    """
+    original, saves = Run.save, []
+
+    def save(self, state):
+        original(self, state)
+        saves.append(state["step"])
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        yield saves
+    monkeypatch.setattr(Run, "save", original)
+    torch.manual_seed(99)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_pair_config, tiny_pair_parts
+from conftest import killed_at_the_second_save, tiny_pair_config, tiny_pair_parts
 from datasets import Dataset, Features, Image, Value
 from PIL import Image as Picture
 from torch import Tensor, nn
@@ -118,19 +118,8 @@ def test_squared_gradient_of_a_linear_score():
 
 def test_a_resumed_ratio_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
     whole, measured = small_run(tmp_path / "whole", RECIPE)
-    original, saves = Run.save, []
-
-    def killed_at_the_second(self, state):
-        original(self, state)
-        saves.append(state["step"])
-        if len(saves) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "save", killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_the_second_save(monkeypatch) as saves:
         small_run(tmp_path / "cut", RECIPE)
-    monkeypatch.setattr(Run, "save", original)
-    torch.manual_seed(99)  # whatever state a new process starts in
     cut, measured_again = small_run(tmp_path / "cut", RECIPE, resume=True)
     assert saves == [10, 20]
     assert measured == measured_again
@@ -291,19 +280,8 @@ def test_a_resumed_head_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeyp
         return network, train_head(network, recipe, sides, mirror=True, run=run, seed=3, device="cpu")
 
     whole, measured = trained(tmp_path / "whole")
-    original, saves = Run.save, []
-
-    def killed_at_the_second(self, state):
-        original(self, state)
-        saves.append(state["step"])
-        if len(saves) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "save", killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_the_second_save(monkeypatch):
         trained(tmp_path / "cut")
-    monkeypatch.setattr(Run, "save", original)
-    torch.manual_seed(99)
     cut, measured_again = trained(tmp_path / "cut", resume=True)
     assert measured == measured_again
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_pair_config, tiny_pair_parts
+from conftest import killed_at_the_second_save, tiny_pair_config, tiny_pair_parts
 from test_ratio_training import parquet
 from test_training import assert_same, pixels
 from torch import Tensor, nn
@@ -136,19 +136,8 @@ def test_the_critic_alone_tells_real_from_fake_and_resumes_to_the_bit(tmp_path, 
         critic_loss(generator, critic, bright[100:], RECIPE.penalty, 0, "cpu"), abs=1e-5
     )
     assert_same(generator.state_dict(), fresh_pair()[0].state_dict())
-    original, saves = Run.save, []
-
-    def killed_at_the_second(self, content):
-        original(self, content)
-        saves.append(content["step"])
-        if len(saves) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Run, "save", killed_at_the_second)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at_the_second_save(monkeypatch):
         run(tmp_path / "cut")
-    monkeypatch.setattr(Run, "save", original)
-    torch.manual_seed(99)
     again, _, cut, resumed = run(tmp_path / "cut")
     assert again == measured
     assert_same(resumed, state)

@@ -27,6 +27,12 @@ class Reference(NamedTuple):
     covariance: Tensor
     images: int
 
+    @classmethod
+    def of_table(cls, split: str, table: dict[str, Tensor]) -> "Reference":
+        """From the form in which a checkpoint stores it."""
+        rows, kernel_rows = table["features"].float(), table["kernel_rows"].double()
+        return cls(split, rows, kernel_rows, table["mean"].double(), table["covariance"].double(), int(table["images"]))
+
 
 class FeatureExtractor(nn.Module):
     """uint8 images (B, C, H, W) -> features (B, d) float32; the form in which torchmetrics takes an extractor."""
@@ -42,14 +48,7 @@ class FeatureExtractor(nn.Module):
         self.floors: dict[str, Any] = checkpoint.config.get("floors", {})
         self.tables = checkpoint.tables
         self.references = {
-            stem.removeprefix("reference-"): Reference(
-                stem.removeprefix("reference-"),
-                table["features"].float(),
-                table["kernel_rows"].double(),
-                table["mean"].double(),
-                table["covariance"].double(),
-                int(table["images"]),
-            )
+            stem.removeprefix("reference-"): Reference.of_table(stem.removeprefix("reference-"), table)
             for stem, table in checkpoint.tables.items()
             if stem.startswith("reference-")
         }

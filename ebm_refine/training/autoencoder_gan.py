@@ -30,7 +30,7 @@ from ebm_refine.training.autoencoder_losses import (
     pulling_away,
 )
 from ebm_refine.training.data import to_unit
-from ebm_refine.training.gan import epoch_batch, falling_rate, has_native_bf16, train_to_best
+from ebm_refine.training.gan import epoch_batch, falling_rate, narrow, train_to_best
 from ebm_refine.training.run import Run, place
 
 SETTLING_BATCHES = 200
@@ -122,7 +122,6 @@ def train_autoencoder_gan(
     float32 by name of CURVE, `control` being the margin or k. A resumed run equals an uninterrupted one to the bit.
     """
     torch.manual_seed(seed)
-    device_type = torch.device(device).type
     for network in (generator, discriminator):
         place(network, device)
         network.train()
@@ -138,7 +137,7 @@ def train_autoencoder_gan(
         falling = falling_rate(step, recipe.steps, recipe.falling_share)
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             fake = generator(latents)
             on_real, on_fake = discriminator(torch.cat([real, fake.detach()])).chunk(2)
         if recipe.family == "began":
@@ -150,7 +149,7 @@ def train_autoencoder_gan(
         adam_d.step()
 
         discriminator.requires_grad_(False)
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             energies, codes = discriminator.energy_and_code(torch.cat([real, fake]))
         loss_g, cosine = generator_loss(energies.chunk(2)[1]), pulling_away(codes.chunk(2)[1].float())
         pulled = loss_g + recipe.pulling_weight * cosine if recipe.family == "ebgan-pt" else loss_g

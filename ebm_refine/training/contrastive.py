@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ebm_refine.networks.encoder import ContrastiveEncoder
 from ebm_refine.training.data import to_unit
-from ebm_refine.training.gan import epoch_batch, has_native_bf16
+from ebm_refine.training.gan import epoch_batch, narrow
 from ebm_refine.training.run import Run, place
 
 
@@ -60,13 +60,12 @@ def train_encoder(
         torch.set_rng_state(state["rng"])
         first, told = state["step"], state["told"]
 
-    device_type = torch.device(device).type
     for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="encoder", mininterval=10):
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         views = torch.cat([random_crops(images, recipe.crop), random_crops(images, recipe.crop)])
         spoiled = spoil(random_crops(images, recipe.crop))
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             projected = head(encoder(torch.cat([views, spoiled]))).float()
         loss, accuracy = nt_xent(projected[: 2 * len(images)], projected[2 * len(images) :], recipe.temperature)
         adam.zero_grad(set_to_none=True)

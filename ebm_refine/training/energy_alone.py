@@ -22,7 +22,7 @@ from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.questions.detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
 from ebm_refine.training.data import HUB_IDS, load_images, to_unit
 from ebm_refine.training.energy import EnergyRecipe, contrastive_loss, run_chains, source_of
-from ebm_refine.training.gan import epoch_batch, has_native_bf16
+from ebm_refine.training.gan import epoch_batch, narrow
 from ebm_refine.training.job import Job, record
 from ebm_refine.training.run import Run, place
 from ebm_refine.training.stopping import Stopping, train_to_lowest
@@ -50,7 +50,6 @@ def train_energy_alone(
     falls linearly to zero. Returns {"step", "steps_run", "refined_distance", and means of the energies}. `run` is this phase's
     own; resumed, it gives the same bits. Raises InputError where nothing that was measured is finite.
     """
-    device_type = torch.device(device).type
     for network in (generator, energy):
         place(network, device)
     generator.eval().requires_grad_(False)
@@ -62,7 +61,7 @@ def train_energy_alone(
     def made(count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             plain = generator(torch.randn(count, generator.latent, generator=source, device=device))
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             return plain, run_chains(energy, plain, chains, source)
 
     def update(step: int) -> None:

@@ -35,17 +35,21 @@ CHUNK = 500
 
 
 class Body(NamedTuple):
-    """What looks at a data set's images: architecture, its arguments, and its length in epochs (classifier) or batches."""
+    """What looks at a data set's images: architecture, its arguments, and its length in epochs (classifier) or batches.
+
+    `mirror`: whether an image's mirror image is as good a one.
+    """
 
     architecture: str
     arguments: dict[str, Any]
     length: int
+    mirror: bool = True
 
 
 # On a CPU; a GPU trains four times as long.
 BODIES = {
     "cifar10": Body("resnet-classifier", {"in_channels": 3, "widths": [32, 64, 96], "classes": 10}, 12),
-    "mnist": Body("resnet-classifier", {"in_channels": 1, "widths": [16, 32, 48], "classes": 10}, 6),
+    "mnist": Body("resnet-classifier", {"in_channels": 1, "widths": [16, 32, 48], "classes": 10}, 6, mirror=False),
     "celeba": Body("contrastive-encoder", {"in_channels": 3, "widths": [24, 32, 48, 64, 64]}, 800),
 }
 
@@ -69,7 +73,7 @@ def feature_ratio(job: Job) -> None:
     torch.manual_seed(job.seed + BODY_SEED)
     arguments = {"body": body.architecture, "arguments": body.arguments}
     learned: Any = build(body.architecture, body.arguments)
-    told = _train_body(learned, body, sides, dataset, job)
+    told = _train_body(learned, body, sides, job)
 
     torch.manual_seed(job.seed)
     network: Any = build("feature-ratio", arguments)
@@ -77,7 +81,7 @@ def feature_ratio(job: Job) -> None:
     network.body.load_state_dict(weights)
     network.eval().requires_grad_(False)
     recipe = HeadRecipe(steps=job.steps or 8000)
-    measured = train_head(network, recipe, sides, mirror=dataset != "mnist", run=job.run, seed=job.seed, device=job.device)
+    measured = train_head(network, recipe, sides, mirror=body.mirror, run=job.run, seed=job.seed, device=job.device)
     unit = f"batches of {recipe.batch_size} real and as many generated"
     finish(job, "ratio", Part("feature-ratio", arguments, network), network.last, sides, {**measured, "body": told}, unit)
 
@@ -140,13 +144,13 @@ def features_of(network: FeatureRatio, pixels: Tensor, device: str, *, mirror: b
     return torch.cat([network.body.features(to_unit(part).to(device)).float() for side in sides for part in side.split(CHUNK)])
 
 
-def _train_body(network: Any, body: Body, sides: Sides, dataset: str, job: Job) -> dict[str, Any]:
+def _train_body(network: Any, body: Body, sides: Sides, job: Job) -> dict[str, Any]:
     """Train `network` in place in a run of its own beside the head's; returns what the card tells of it."""
     run = Run(job.run.folder / "body", resume=True)
     length, seed = body.length * (1 if job.device == "cpu" else 4), job.seed + BODY_SEED
     if body.architecture == "contrastive-encoder":
         told = train_encoder(network, ContrastiveRecipe(steps=length), sides.train.pixels, run, seed, job.device)
         return {"contrastive_batches": length, **told}
-    recipe = ClassifierRecipe(epochs=length, flip=dataset != "mnist")
+    recipe = ClassifierRecipe(epochs=length, flip=body.mirror)
     told = train_classifier(network, recipe, sides.train, sides.holdout, run, seed, job.device)
     return {"epochs": length, **told}

@@ -77,7 +77,6 @@ def train_gan(
     saved at every measurement; a killed run goes on from the last one.
     """
     torch.manual_seed(seed)
-    device_type = torch.device(device).type
     for network in (generator, discriminator):
         place(network, device)
         network.train()
@@ -90,7 +89,7 @@ def train_gan(
         falling = falling_rate(step, recipe.steps, recipe.falling_share)
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             fake = generator(latents)
             both = augment(torch.cat([real, fake.detach()]), recipe.shift, mirror=recipe.mirror)
             on_real, on_fake = discriminator(both).float().chunk(2)
@@ -101,7 +100,7 @@ def train_gan(
 
         # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
         discriminator.requires_grad_(False)
-        with torch.autocast(device_type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             loss_g = F.softplus(-discriminator(augment(fake, recipe.shift, mirror=recipe.mirror)).float()).mean()
         adam_g.zero_grad(set_to_none=True)
         loss_g.backward()
@@ -210,7 +209,7 @@ def train_discriminator_alone(
         discriminator.train()
         adam.param_groups[0]["lr"] = recipe.rate_d * (1 - step / recipe.alone_steps)
         chosen = torch.randint(len(train), (recipe.batch_size,))
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device)):
+        with narrow(device):
             with torch.no_grad():
                 fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
             both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
@@ -287,6 +286,11 @@ def has_native_bf16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()
+
+
+def narrow(device: str) -> torch.autocast:
+    """Autocast to bf16 on `device` where that is native, and no cast elsewhere."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device))
 
 
 @torch.no_grad()

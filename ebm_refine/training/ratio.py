@@ -13,6 +13,7 @@ which levels off where |r| > log((1-s) / s): where the worst images are told fro
 """
 
 import copy
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from ebm_refine.networks import build
 from ebm_refine.targets import REAL_RATIOS
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import HUB_IDS, Images, load_images, to_unit
-from ebm_refine.training.gan import has_native_bf16, update_average
+from ebm_refine.training.gan import narrow, update_average
 from ebm_refine.training.job import Job, record
 from ebm_refine.training.run import Run, place
 from ebm_refine.training.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
@@ -96,7 +97,6 @@ def train_ratio(
     """
     torch.manual_seed(seed)
     place(network, device)
-    device_type, narrow = torch.device(device).type, has_native_bf16(device)
     network.eval()  # a frozen body's batch norms stay as they are
     average = copy.deepcopy(network).requires_grad_(False)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -109,7 +109,7 @@ def train_ratio(
         images = augment(to_unit(torch.cat([real, fake])).to(device), recipe.shift)
         penalised = recipe.penalty > 0 and step % recipe.penalty_every == 0
         # A penalty is a difference of small numbers, and is left in float32.
-        with torch.autocast(device_type, torch.bfloat16, enabled=narrow and not penalised):
+        with nullcontext() if penalised else narrow(device):
             r = network(images.requires_grad_(penalised)).float()
         on_real, on_fake = r.chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2

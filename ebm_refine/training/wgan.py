@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.training.augment import augment
 from ebm_refine.training.data import to_unit
-from ebm_refine.training.gan import epoch_batch, falling_rate, has_native_bf16, train_to_best
+from ebm_refine.training.gan import epoch_batch, falling_rate, narrow, train_to_best
 from ebm_refine.training.run import Run, place
 from ebm_refine.training.stopping import Stopping, train_to_lowest
 
@@ -125,17 +125,12 @@ def critic_loss(generator: DCGANGenerator, critic: nn.Module, real: Tensor, pena
     return total / len(real)
 
 
-def narrow(device: str) -> torch.autocast:
-    """bf16 where it is native, for all but the penalty: that is a difference of small numbers, and is left in float32."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device))
-
-
 def _critic_step(
     generator: DCGANGenerator, critic: nn.Module, adam: torch.optim.Adam, pixels: Tensor, weight: float, device: str
 ) -> tuple[Tensor, Tensor]:
     """One step on real `pixels` (B, C, H, W) uint8, mirrored at random, and B fakes. Returns the loss and the penalty."""
     real = augment(to_unit(pixels).to(device), shift=0.0)
-    with narrow(device):
+    with narrow(device):  # all but the penalty: that is a difference of small numbers, and is left in float32
         with torch.no_grad():
             fake = generator(torch.randn(len(pixels), generator.latent).to(device))
         on_real, on_fake = critic(torch.cat([real, fake])).float().chunk(2)
