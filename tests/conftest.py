@@ -1,7 +1,11 @@
 """Fixtures that several test files share: small real checkpoints, so that no test depends on the embedded weights."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -60,8 +64,16 @@ def tiny_pair(tmp_path: Path) -> Path:
 
 def save_tiny_models(folder: Path) -> Path:
     """An embedded folder with the pair `tiny` and four-dimensional `cifar10-features` with their references."""
+    return Path(shutil.copytree(_tiny_models(), folder, dirs_exist_ok=True))
+
+
+@cache
+def _tiny_models() -> Path:
+    """Made once, since so many tests begin with a copy of it."""
     from ebm_refine.training.features import floors, reference_table
 
+    folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     save_checkpoint(folder / "tiny", tiny_pair_config(), tiny_pair_parts(), "")
     torch.manual_seed(1)
     arguments = {"in_channels": 3, "widths": [4, 4, 4], "classes": 10}

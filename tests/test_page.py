@@ -112,6 +112,13 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
         yield open_page
 
 
+@pytest.fixture(scope="module")
+def desk(browser: Browser, address: str) -> Iterator[Page]:
+    """The page, loaded once for all tests that can go on where the last one ended: loading is what costs a test its time."""
+    with opening(browser, address) as open_page:
+        yield open_page()
+
+
 def in_both_themes(page: Page) -> Iterator[None]:
     """The page as it was opened, light, then dark: the class that `?__theme=dark` sets."""
     assert not page.evaluate("document.body.classList.contains('dark')")
@@ -224,8 +231,15 @@ def test_a_run_from_start_to_files(opened):
     assert again.input_value("#seed input") == "3"
 
 
-def test_frames_arrive_and_stop_acts_within_half_a_second(opened):
-    page = opened("?model=tiny&n_steps=10000&num_images=4")
+@pytest.fixture(scope="module")
+def busy(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that is about to run as long as it may."""
+    with opening(browser, address) as open_page:
+        yield open_page("?model=tiny&n_steps=10000&num_images=4")
+
+
+def test_frames_arrive_and_stop_acts_within_half_a_second(busy):
+    page = busy
     page.evaluate(COUNT_FRAMES)
     page.click("#run")
     page.wait_for_function("window.frames_seen.size >= 5")
@@ -244,17 +258,41 @@ def test_frames_arrive_and_stop_acts_within_half_a_second(opened):
     expect(page.locator("#status")).to_contain_text("Stopped.")
 
 
-def test_closing_the_tab_ends_the_work(opened):
-    page = opened("?model=tiny&n_steps=10000&num_images=4")
+def test_closing_the_tab_ends_the_work(busy):
+    page = busy
+    page.evaluate(COUNT_FRAMES)
     page.click("#run")
-    page.wait_for_selector("#after img")
+    page.wait_for_function("window.frames_seen.size >= 2")
     assert workers() == 1
     page.close()
     assert seconds_until(lambda: workers() == 0, 5) < 1.0
 
 
-def test_only_the_methods_own_controls_are_shown(opened):
-    page = opened("?model=tiny")
+def test_exact_eps_and_its_slider_follow_each_other(desk):
+    page = desk
+    page.locator("#eps input").fill("0.00000037")
+    page.locator("#eps input").blur()
+    slider = page.locator("#eps-slider input[type=range]")
+    page.wait_for_function("Math.abs(Number(document.querySelector('#eps-slider input[type=range]').value) + 6.43) < 0.05")
+    assert "eps=3.7e-07" in shown_link(page)
+    slider.fill("-3")
+    page.wait_for_function("document.querySelector('#eps input').value === '0.001'")
+
+
+def test_presets_repeat_the_known_experiments(desk):
+    page = desk
+    page.get_by_label("Preset").click()
+    titles = page.get_by_role("option").all_inner_texts()
+    for title in ("N = 10, eps = 1e-1", "N = 10, eps = 1e-7", "N = 15, eps = 1e-7", "Extreme walk: N = 150, eps = 1e-1"):
+        assert any(title in one for one in titles)
+    page.get_by_role("option", name="Gentle walk: N = 150, eps = 1e-4").click()
+    page.wait_for_function("document.querySelector('#eps input').value === '0.0001'")
+    page.click("#copy-link")
+    expect(page.locator("#link textarea, #link input")).to_have_value(re.compile("eps=0.0001&n_steps=150"))
+
+
+def test_only_the_methods_own_controls_are_shown(desk):
+    page = desk
     page.get_by_role("button", name="Advanced").click()
     for method in METHODS.values():
         if "pair" not in method.laws:
@@ -270,28 +308,6 @@ def test_only_the_methods_own_controls_are_shown(opened):
         labels = [text.partition(" (")[0] for text in page.locator("[data-testid=block-info]:visible").all_inner_texts()]
         assert own <= set(labels)
         assert not (others - {"eps", "n steps", "temperature"}) & set(labels)
-
-
-def test_exact_eps_and_its_slider_follow_each_other(opened):
-    page = opened("?model=tiny")
-    page.locator("#eps input").fill("0.00000037")
-    page.locator("#eps input").blur()
-    slider = page.locator("#eps-slider input[type=range]")
-    page.wait_for_function("Math.abs(Number(document.querySelector('#eps-slider input[type=range]').value) + 6.43) < 0.05")
-    assert "eps=3.7e-07" in shown_link(page)
-    slider.fill("-3")
-    page.wait_for_function("document.querySelector('#eps input').value === '0.001'")
-
-
-def test_presets_repeat_the_known_experiments(opened):
-    page = opened("?model=tiny")
-    page.get_by_label("Preset").click()
-    titles = page.get_by_role("option").all_inner_texts()
-    for title in ("N = 10, eps = 1e-1", "N = 10, eps = 1e-7", "N = 15, eps = 1e-7", "Extreme walk: N = 150, eps = 1e-1"):
-        assert any(title in one for one in titles)
-    page.get_by_role("option", name="Gentle walk: N = 150, eps = 1e-4").click()
-    page.wait_for_function("document.querySelector('#eps input').value === '0.0001'")
-    assert "eps=0.0001&n_steps=150" in shown_link(page)
 
 
 def test_bad_input_is_one_sentence_and_text_stays_text(opened):
@@ -326,16 +342,18 @@ def test_snippets_run_as_they_stand(opened, address, tmp_path):
         assert "event: complete" in answer
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone(opened, theme):
-    page = opened(f"?model=tiny&n_steps=3&num_images=4&__theme={theme}", viewport={"width": 390, "height": 844})
-    assert ("dark" in (page.locator("body").get_attribute("class") or "")) == (theme == "dark")
+def test_phone(opened):
+    page = opened("?model=tiny&n_steps=3&num_images=4&__theme=dark", viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.body.classList.contains('dark')")
     run(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("document.body.classList.remove('dark')")
+    pictures = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
+    for _ in in_both_themes(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".overflow-menu > button:visible").last.click()  # that of the result's own row, which is too long for a phone
     page.locator(".overflow-dropdown button:visible", has_text="One image").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    pictures = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
     assert page.evaluate(f"{pictures}.map(one => one.outerHTML.slice(0, 200))") == []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served_tiny, workers
-from test_page import browser, open_tab, opened  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened  # noqa: F401
 
 from ebm_refine.tables import committed
 
@@ -30,8 +30,29 @@ def compare(page: Page) -> None:
     expect(page.locator("#compare-status")).to_contain_text("Both on")
 
 
-def test_two_methods_begin_with_the_same_samples(opened):  # noqa: F811
-    page = opened()
+def test_the_committed_tables_are_shown(desk):  # noqa: F811
+    assert committed()
+    page = desk
+    enter(page)
+    table = page.inner_text("#compare-table")
+    assert "base" in table
+    assert "floor" in table
+
+
+def test_stop(desk):  # noqa: F811
+    page = desk
+    enter(page)
+    fill(page, "compare-budget", 100)
+    fill(page, "compare-images", 64)
+    page.click("#compare-run")
+    assert seconds_until(lambda: workers() == 1, 30) < 30
+    page.click("#compare-stop")
+    assert seconds_until(lambda: workers() == 0, 30) < 30
+    expect(page.locator("#compare-status")).to_contain_text("Stopped.")
+
+
+def test_two_methods_begin_with_the_same_samples(desk):  # noqa: F811
+    page = desk
     enter(page)
     fill(page, "compare-budget", 20)
     fill(page, "compare-images", 6)
@@ -56,32 +77,11 @@ def test_two_methods_begin_with_the_same_samples(opened):  # noqa: F811
     expect(page.locator("body")).to_contain_text("eps must be")
 
 
-def test_the_committed_tables_are_shown(opened):  # noqa: F811
-    assert committed()
-    page = opened()
-    enter(page)
-    table = page.inner_text("#compare-table")
-    assert "base" in table
-    assert "floor" in table
-
-
-def test_stop(opened):  # noqa: F811
-    page = opened()
-    enter(page)
-    fill(page, "compare-budget", 100)
-    fill(page, "compare-images", 64)
-    page.click("#compare-run")
-    assert seconds_until(lambda: workers() == 1, 30) < 30
-    page.click("#compare-stop")
-    assert seconds_until(lambda: workers() == 0, 30) < 30
-    expect(page.locator("#compare-status")).to_contain_text("Stopped.")
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone(opened, theme):  # noqa: F811
-    page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+def test_phone(opened):  # noqa: F811
+    page = opened(viewport={"width": 390, "height": 844})
     enter(page)
     fill(page, "compare-budget", 20)
     fill(page, "compare-images", 4)
     compare(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for _ in in_both_themes(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 from serving import served
 from test_energy_api import DIGITS, EXACT
-from test_page import browser, open_tab, opened  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened  # noqa: F401
 
 from ebm_refine import energy_gans
 from ebm_refine.checkpoints import load_checkpoint
@@ -43,8 +43,8 @@ def enter(page: Page, section: str) -> None:
     tab.click()
 
 
-def test_all_models_are_sampled_on_the_same_seed(opened):  # noqa: F811
-    page = opened()
+def test_all_models_are_sampled_on_the_same_seed(desk):  # noqa: F811
+    page = desk
     enter(page, "Side by side")
     page.locator("#gans-images input[type=number]").fill("4")
     page.click("#gans-run")
@@ -55,8 +55,8 @@ def test_all_models_are_sampled_on_the_same_seed(opened):  # noqa: F811
         expect(page.locator(f"#{name}-words")).to_contain_text("no measure of quality")
 
 
-def test_digits_are_reconstructed_and_bad_values_are_told(opened):  # noqa: F811
-    page = opened()
+def test_digits_are_reconstructed_and_bad_values_are_told(desk):  # noqa: F811
+    page = desk
     enter(page, "Reconstructions")
     page.click("#gans-reconstruct")
     for name in PAIRS:
@@ -68,8 +68,8 @@ def test_digits_are_reconstructed_and_bad_values_are_told(opened):  # noqa: F811
     expect(page.locator("body")).to_contain_text("there is no digit to ask about")
 
 
-def test_histograms_and_curves_are_drawn(opened):  # noqa: F811
-    page = opened()
+def test_histograms_and_curves_are_drawn(desk):  # noqa: F811
+    page = desk
     enter(page, "Energies")
     for name in PAIRS:
         page.wait_for_selector(f"#{name}-energies svg, #{name}-energies canvas")
@@ -78,8 +78,8 @@ def test_histograms_and_curves_are_drawn(opened):  # noqa: F811
         page.wait_for_selector(f"#gans-{name} svg, #gans-{name} canvas")
 
 
-def test_the_belief_networks_chains_are_run_and_played(opened):  # noqa: F811
-    page = opened()
+def test_the_belief_networks_chains_are_run_and_played(desk):  # noqa: F811
+    page = desk
     enter(page, belief_net.TITLE)
     expect(page.locator("#dbn-table")).to_contain_text("Gibbs steps")
     page.locator("#dbn-images input[type=number]").fill("4")
@@ -106,9 +106,8 @@ def test_the_belief_networks_table_is_told_in_its_own_numbers():
     assert "From the tosses to 100 steps the Fréchet distance falls from 11.91 to 2.97; after 500 steps it is 10.70" in made
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone(opened, theme):  # noqa: F811
-    page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+def test_phone(opened):  # noqa: F811
+    page = opened(viewport={"width": 390, "height": 844})
     enter(page, belief_net.TITLE)
     page.click("#dbn-run")
     expect(page.locator("#dbn-film .where")).to_have_text("step 7 of 7")
@@ -116,9 +115,10 @@ def test_phone(opened, theme):  # noqa: F811
     enter(page, "Reconstructions")
     page.click("#gans-reconstruct")
     expect(page.locator("#tiny-began-seen img")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     unnamed = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
-    assert page.evaluate(f"{unnamed}.map(one => one.outerHTML.slice(0, 200))") == []
+    for _ in in_both_themes(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate(f"{unnamed}.map(one => one.outerHTML.slice(0, 200))") == []
 
 
 # --- The endpoint ----------------------------------------------------------------------------------------------------------

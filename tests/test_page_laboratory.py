@@ -117,7 +117,7 @@ def test_training_is_watched_and_stopped(desk):
     page.get_by_role("tab", name="Train").click()
     page.locator("#lesson-steps input").fill("20000")
     page.click("#lesson-run")
-    page.wait_for_selector("#lesson-view canvas")
+    expect(page.locator("#lesson-view canvas").first).to_be_visible()
     expect(page.locator("#lesson-status")).to_contain_text("of 20000")
     page.click("#lesson-stop")
     assert seconds_until(lambda: workers() == 0, 30) < 30

@@ -7,7 +7,7 @@ from conftest import save_tiny_models
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
 from test_memorisation import pixels, with_index
-from test_page import browser, open_tab, opened, run  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened, run  # noqa: F401
 
 from ebm_refine.ui import limits
 
@@ -28,8 +28,8 @@ def enter(page: Page, eps: str = "0.5, 1e-7", steps: str = "1, 4", images: int =
     page.locator("#sweep-images input[type=number]").fill(str(images))
 
 
-def test_a_sweep_fills_its_heat_map_and_its_pictures(opened):  # noqa: F811
-    page = opened()
+def test_a_sweep_fills_its_heat_map_and_its_pictures(desk):  # noqa: F811
+    page = desk
     enter(page)
     page.click("#sweep-run")
     expect(page.locator("#sweep-status")).to_contain_text("4 cells on 4 samples of tiny, langevin, seed 0")
@@ -49,8 +49,8 @@ def test_a_sweep_fills_its_heat_map_and_its_pictures(opened):  # noqa: F811
     expect(page.locator("body")).to_contain_text("num_images may be at most 2")
 
 
-def test_stop(opened):  # noqa: F811
-    page = opened()
+def test_stop(desk):  # noqa: F811
+    page = desk
     enter(page, "0.1, 0.2", "5000", 4)
     page.click("#sweep-run")
     assert seconds_until(lambda: workers() == 1, 30) < 30
@@ -59,8 +59,9 @@ def test_stop(opened):  # noqa: F811
     expect(page.locator("#sweep-status")).to_contain_text("Stopped.")
 
 
-def test_a_tile_tells_its_nearest_training_image_and_the_extremes_are_shown(opened):  # noqa: F811
-    page = opened()
+def test_a_tile_tells_its_nearest_training_image_and_the_extremes_are_shown(desk):  # noqa: F811
+    page = desk
+    open_tab(page, "Refine")
     run(page)
     open_tab(page, "One image")
     expect(page.locator("#tile-copied")).to_contain_text("Of 40 held-out images")
@@ -69,10 +70,10 @@ def test_a_tile_tells_its_nearest_training_image_and_the_extremes_are_shown(open
     expect(page.locator("#extremes img")).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_phone(opened, theme):  # noqa: F811
-    page = opened(f"?__theme={theme}", viewport={"width": 390, "height": 844})
+def test_phone(opened):  # noqa: F811
+    page = opened(viewport={"width": 390, "height": 844})
     enter(page)
     page.click("#sweep-run")
     expect(page.locator("#sweep-status")).to_contain_text("4 cells on")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for _ in in_both_themes(page):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

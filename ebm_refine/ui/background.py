@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ebm_refine.cancellation import Cancelled, cancellable, check
 
-HEARTBEAT = 0.1
+HEARTBEAT = 0.2
 T = TypeVar("T")
 
 

@@ -34,13 +34,13 @@ class LiveScene(NamedTuple):
     """A moment of a running chain: the pipeline's frame, and what the plane shows of it."""
 
     frame: Frame
-    view: dict[str, Any]
+    view: str
 
 
 class FinishedScene(NamedTuple):
     """The end of a run: its film, its numbers, and the points themselves."""
 
-    view: dict[str, Any]
+    view: str
     metrics: dict[str, Any]
     before: Tensor
     after: Tensor
@@ -125,7 +125,7 @@ class Recorded:
         return self.kept + ends
 
 
-def film(checkpoint: Checkpoint, settings: Settings, grounds: list[Landscape], frames: list[Frame]) -> dict[str, Any]:
+def film(checkpoint: Checkpoint, settings: Settings, grounds: list[Landscape], frames: list[Frame]) -> str:
     """What the plane shows of recorded frames: in every window its ground, the particles and what was offered to them."""
     data = load_points(checkpoint.config["data"]["dataset"], DATA_SHOWN, REFERENCE_SEED)
     latents = [frame.positions[:SHOWN] for frame in frames]

@@ -42,7 +42,7 @@ class Lesson(NamedTuple):
     step: int
     steps: int
     history: pd.DataFrame
-    view: dict[str, Any]
+    view: str
     stopped: str
 
 
@@ -134,7 +134,7 @@ def _work(dataset: str, family: str, settings: dict[str, Any], seed: int) -> Gen
             return
 
 
-def _seen(toy: Any, phase: str, progress: Any) -> dict[str, Any]:
+def _seen(toy: Any, phase: str, progress: Any) -> str:
     """The model as it stands: its energy, and what its generator makes or, of an energy alone, the chains of its buffer."""
     checkpoint = toy.checkpoint()
     ratio = "refitted" if phase == "ratio" and toy.family == "wgan" else "raw"
