@@ -2,8 +2,9 @@
 
     python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json [--model mnist-dbn] [--record]
 
-Samples: for each sampling seed the model's own Gibbs chains at several lengths, measured as `benchmarks/mnist.py` measures;
-grids of the first seed beside the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and
+Samples: for each sampling seed the model's own Gibbs chains at several lengths, measured as `benchmarks/mnist.py` measures, with
+the two divergences of classes without the exponential (the modified inception score and its other way round) and the distance to
+holdout images, by which the model's own length was chosen; grids of the first seed beside the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and
 with their mean the variational lower bound of log p(v) of test digits made bits; of the first machine alone log p(v) by the
 same annealing; and of independent pixels. Classifier: test errors of fine-tuning from the network's weights and from random
 ones, the same steps for both, with the learning rate of each chosen on held-out digits; by number of labels, over seeds that
@@ -46,9 +47,12 @@ LABELS = (100, 1000, 54_000)
 RATES = (1e-3, 3e-3)
 STEPS = 500
 # How the samples change with the length of the chains, the model's own length among them.
-LENGTHS = (0, 50, 100, 500)
+LENGTHS = (0, 50, 75, 100, 150, 500)
 COMMAND = "python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json --record"
-MEASURES = ("frechet_distance", "inception_style_score", "mean_confidence", "classes", "histogram_divergence")
+MEASURES = (
+    "frechet_distance", "holdout_distance", "inception_style_score", "kl_to_marginal", "kl_from_marginal", "mean_confidence",
+    "classes", "histogram_divergence",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -112,7 +116,9 @@ def samples(
                 continue
             images = target.decode(frame.state.position)
             report = class_report(images, extractor)
-            report["frechet_distance"] = frechet_distance(extractor(images), extractor.references["test"])
+            features = extractor(images)
+            report["frechet_distance"] = frechet_distance(features, extractor.references["test"])
+            report["holdout_distance"] = frechet_distance(features, extractor.references["holdout"])
             runs[frame.step].append(
                 {"seed": seed, "histogram": report["histogram"], **{name: report[name] for name in MEASURES}}
             )

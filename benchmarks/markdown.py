@@ -151,11 +151,12 @@ def dbn(results: dict[str, Any]) -> str:
         f"`{results['model']}`: {results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), "
         f"N = {results['num_images']}, seeds {listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real "
         f"digits at this N: Fréchet floor {results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, "
-        f"Inception-style score {real['inception_style_score']:.2f}. {results['machine']}, torch {results['torch']}."
+        f"Inception-style score {real['inception_style_score']:.2f}, E KL(p(y\\|x), p(y)) {real['kl_to_marginal']:.3f}, "
+        f"E KL(p(y), p(y\\|x)) {real['kl_from_marginal']:.2f}. {results['machine']}, torch {results['torch']}."
     )
-    head = ["Gibbs steps from a coin's tosses", *(title for title, _ in DIGIT_COLUMNS.values())]
+    head = ["Gibbs steps from a coin's tosses", *(title for title, _ in ENERGY_GAN_COLUMNS.values())]
     rows = [
-        [str(steps), *(plus_minus(row[key], digits) for key, (_, digits) in DIGIT_COLUMNS.items())]
+        [str(steps), *(plus_minus(row[key], digits) for key, (_, digits) in ENERGY_GAN_COLUMNS.items())]
         for steps, row in results["samples"]["by_steps"].items()
     ]
     partitions = listed(f"{one['value']:.2f} ± {one['error']:.2f}" for one in likely["log_partitions"]["top"])

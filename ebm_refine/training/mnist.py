@@ -116,7 +116,7 @@ def mnist_dbn(job: Job) -> None:
             RBMRecipe(below, rate=0.05, momentum=0.5, gibbs=1),
             RBMRecipe(top, rate=0.05, steady=0.2, momentum=0.0, gibbs=1, chains=100, life=100, warm=30),
         ],
-        chain_steps=100,
+        chain_steps=75,
         measure_every=5,
         notes=[
             "Grey digits become bits anew every time they are seen: a pixel is 1 with the probability of its grey level.",
