@@ -2,13 +2,13 @@
 
     python benchmarks/dbn.py --data ../shared/data/mnist --out benchmarks/results/dbn.json [--model mnist-dbn] [--record]
 
-Samples: for each sampling seed the model's own Gibbs chains at several lengths, measured as `benchmarks/mnist.py` measures, with
-the two divergences of classes without the exponential (the modified inception score and its other way round) and the distance to
-holdout images, by which the model's own length was chosen; grids of the first seed beside the JSON. Likelihood: log Z of the top machine by annealed importance sampling, once a seed, and
-with their mean the variational lower bound of log p(v) of test digits made bits; of the first machine alone log p(v) by the
-same annealing; and of independent pixels. Classifier: test errors of fine-tuning from the network's weights and from random
-ones, the same steps for both, with the learning rate of each chosen on held-out digits; by number of labels, over seeds that
-choose labels, weights and order.
+Samples: for each sampling seed the model's own Gibbs chains at several lengths, measured as `benchmarks/mnist.py` measures,
+with the two divergences of classes without the exponential (the modified inception score and its other way round) and the
+distance to holdout images, by which the model's own length was chosen; grids of the first seed beside the JSON. Likelihood:
+log Z of the top machine by annealed importance sampling, once a seed, and with their mean the variational lower bound of log
+p(v) of test digits made bits; of the first machine alone log p(v) by the same annealing; and of independent pixels.
+Classifier: test errors of fine-tuning from the network's weights and from random ones, the same steps for both, with the
+learning rate of each chosen on held-out digits; by number of labels, over seeds that choose labels, weights and order.
 """
 
 import argparse

@@ -9,10 +9,32 @@ import re
 import sys
 from pathlib import Path
 
-from markdown import RENDERERS
+from cost_tables import energy_step, precision, speed
+from digit_tables import dbn, ebgan, grid_search, mnist
+from distance_tables import known, other_eyes, seen_by_ratio, sense
+from point_tables import toy_sweep, toy_weights, toys
 
 from ebm_refine.tables import table
 
+# By the name of a file of results; those that are not here are comparisons of methods.
+RENDERERS = {
+    "speed": speed,
+    "speed-celeba-dcgan": speed,
+    "precision": precision,
+    "mnist": mnist,
+    "dbn": dbn,
+    "energy-step": energy_step,
+    "ebgan": ebgan,
+    "toys-models": toys,
+    "toys-experiments": toys,
+    "toys-weights": toy_weights,
+    "toys-sweep": toy_sweep,
+    "grid-search": grid_search,
+    "celeba-features-sense": sense,
+    "celeba-dcgan-ratio": seen_by_ratio,
+    "known-experiments": known,
+    "cifar10-dcgan-other-eyes": other_eyes,
+}
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 

@@ -15,8 +15,8 @@ from ebm_refine.ui import study
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import digit_tables  # noqa: E402
 import grid_search as benchmark  # noqa: E402
-import markdown  # noqa: E402
 
 
 def trial(place, setting, score):
@@ -111,7 +111,7 @@ def test_without_results_there_is_no_part(tmp_path, monkeypatch):
 
 
 def test_the_readmes_table_says_budget_and_counts(committed):
-    made = markdown.grid_search(committed)
+    made = digit_tables.grid_search(committed)
     for said in (
         "60 of 63 queued trials",
         "reduced budget",
