@@ -6,12 +6,13 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import FAILED
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from serving import seconds_until, served, served_tiny, workers
@@ -112,11 +113,37 @@ def opened(browser: Browser, address: str) -> Iterator[Any]:
         yield open_page
 
 
+class Shared:
+    """A page that tests use one after another, each where the last one ended: loading is what costs a test its time."""
+
+    def __init__(self, open_page: Callable[[], Page]):
+        self.open_page = open_page
+        self.page: Page | None = None
+
+    def take(self) -> Page:
+        if self.page is None:
+            self.page = self.open_page()
+        return self.page
+
+    def discard(self) -> None:
+        """Closed, so that whatever it was running ends."""
+        if self.page is not None:
+            self.page.close()
+            self.page = None
+
+
 @pytest.fixture(scope="module")
-def desk(browser: Browser, address: str) -> Iterator[Page]:
-    """The page, loaded once for all tests that can go on where the last one ended: loading is what costs a test its time."""
+def shared(browser: Browser, address: str) -> Iterator[Shared]:
     with opening(browser, address) as open_page:
-        yield open_page()
+        yield Shared(open_page)
+
+
+@pytest.fixture
+def desk(shared: Shared, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The module's shared page. Where a test fails, the next one begins on a new page."""
+    yield shared.take()
+    if FAILED in request.node.stash:
+        shared.discard()
 
 
 def in_both_themes(page: Page) -> Iterator[None]:
@@ -231,15 +258,8 @@ def test_a_run_from_start_to_files(opened):
     assert again.input_value("#seed input") == "3"
 
 
-@pytest.fixture(scope="module")
-def busy(browser: Browser, address: str) -> Iterator[Page]:
-    """A page that is about to run as long as it may."""
-    with opening(browser, address) as open_page:
-        yield open_page("?model=tiny&n_steps=10000&num_images=4")
-
-
-def test_frames_arrive_and_stop_acts_within_half_a_second(busy):
-    page = busy
+def test_frames_arrive_and_stop_acts_within_half_a_second(opened):
+    page = opened("?model=tiny&n_steps=10000&num_images=4")
     page.evaluate(COUNT_FRAMES)
     page.click("#run")
     page.wait_for_function("window.frames_seen.size >= 5")
@@ -258,8 +278,8 @@ def test_frames_arrive_and_stop_acts_within_half_a_second(busy):
     expect(page.locator("#status")).to_contain_text("Stopped.")
 
 
-def test_closing_the_tab_ends_the_work(busy):
-    page = busy
+def test_closing_the_tab_ends_the_work(opened):
+    page = opened("?model=tiny&n_steps=10000&num_images=4")
     page.evaluate(COUNT_FRAMES)
     page.click("#run")
     page.wait_for_function("window.frames_seen.size >= 2")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served_tiny, workers
-from test_page import browser, desk, in_both_themes, open_tab, opened  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened, shared  # noqa: F401
 
 from ebm_refine.tables import committed
 

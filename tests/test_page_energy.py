@@ -9,7 +9,7 @@ from conftest import save_tiny_energies, save_tiny_models
 from PIL import Image
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import browser, in_both_themes, open_tab, opened, opening  # noqa: F401
+from test_page import Shared, browser, desk, in_both_themes, open_tab, opened, opening  # noqa: F401
 
 from ebm_refine import render
 from ebm_refine.questions import patterns
@@ -25,17 +25,15 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def desk(browser, address) -> Iterator[Page]:  # noqa: F811
-    """The tab, loaded once for all tests that can go on where the last one ended."""
+def shared(browser, address) -> Iterator[Shared]:  # noqa: F811
     with opening(browser, address) as open_page:
-        page = open_page()
-        enter(page)
-        yield page
+        yield Shared(lambda: enter(open_page()))
 
 
-def enter(page: Page) -> None:
+def enter(page: Page) -> Page:
     open_tab(page, "Energy models")
     page.wait_for_selector("#energy-run")
+    return page
 
 
 def choose(page: Page, field: str, option: str) -> None:
@@ -47,7 +45,7 @@ def fill(page: Page, field: str, value: int) -> None:
     page.locator(f"#{field} input[type=number]").fill(str(value))
 
 
-def test_noise_slides_along_two_chains_and_the_films_play(desk):
+def test_noise_slides_along_two_chains_and_the_films_play(desk):  # noqa: F811
     page = desk
     fill(page, "energy-n-steps", 12)
     fill(page, "energy-long", 30)
@@ -70,7 +68,7 @@ def test_noise_slides_along_two_chains_and_the_films_play(desk):
     assert canvas.evaluate("canvas => canvas.toDataURL()") != noise
 
 
-def test_a_digit_is_completed_denoised_detected_and_ranked(desk):
+def test_a_digit_is_completed_denoised_detected_and_ranked(desk):  # noqa: F811
     page = desk
     fill(page, "complete-n-steps", 6)
     fill(page, "complete-images", 4)
@@ -91,7 +89,7 @@ def test_a_digit_is_completed_denoised_detected_and_ranked(desk):
     expect(page.locator("#rank-picture img")).to_be_visible()
 
 
-def test_messages_of_a_run_that_arrive_together_are_all_shown(desk):
+def test_messages_of_a_run_that_arrive_together_are_all_shown(desk):  # noqa: F811
     page = desk
     # A busy browser gets several messages before it has shown the first: here it gets them all at once.
     page.route("**/queue/data*", lambda route: route.fulfill(response=route.fetch()))
@@ -106,7 +104,7 @@ def test_messages_of_a_run_that_arrive_together_are_all_shown(desk):
     page.unroute("**/queue/data*")
 
 
-def test_a_model_with_labels_classifies_reads_rows_and_tells_its_story(desk):
+def test_a_model_with_labels_classifies_reads_rows_and_tells_its_story(desk):  # noqa: F811
     page = desk
     expect(page.locator("#energy-label")).to_be_hidden()
     choose(page, "energy-model", LABELLED)
@@ -125,7 +123,7 @@ def test_a_model_with_labels_classifies_reads_rows_and_tells_its_story(desk):
     expect(page.locator("#story-picture img")).not_to_have_attribute("src", last)
 
 
-def test_a_digit_is_drawn_and_bad_pictures_are_refused_in_words(desk):
+def test_a_digit_is_drawn_and_bad_pictures_are_refused_in_words(desk):  # noqa: F811
     page = desk
     page.get_by_role("tab", name="Complete").click()
     example = page.locator("#digit-seen img").get_attribute("src")
@@ -157,7 +155,7 @@ def test_a_digit_is_drawn_and_bad_pictures_are_refused_in_words(desk):
     expect(page.locator("#digit-trouble")).to_be_hidden()
 
 
-def test_stop(desk):
+def test_stop(desk):  # noqa: F811
     page = desk
     fill(page, "energy-n-steps", 1000)
     fill(page, "energy-images", 40)

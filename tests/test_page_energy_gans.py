@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 from serving import served
 from test_energy_api import DIGITS, EXACT
-from test_page import browser, desk, in_both_themes, open_tab, opened  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened, shared  # noqa: F401
 
 from ebm_refine import energy_gans
 from ebm_refine.checkpoints import load_checkpoint

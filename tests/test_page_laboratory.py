@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import browser, in_both_themes, open_tab, opened, opening  # noqa: F401
+from test_page import Shared, browser, desk, in_both_themes, open_tab, opened, opening  # noqa: F401
 
 EXPERIMENT = "Exact discriminator, wrong weights: ring of 8 Gaussians, rejection succeeds"
 # How many pixels of a canvas are drawn on, in a colour of their own.
@@ -25,17 +25,15 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def desk(browser, address) -> Iterator[Page]:  # noqa: F811
-    """The tab, loaded once for all tests that can go on where the last one ended."""
+def shared(browser, address) -> Iterator[Shared]:  # noqa: F811
     with opening(browser, address) as open_page:
-        page = open_page()
-        enter(page)
-        yield page
+        yield Shared(lambda: enter(open_page()))
 
 
-def enter(page: Page) -> None:
+def enter(page: Page) -> Page:
     open_tab(page, "2-D laboratory")
     page.wait_for_selector("#toy-run")
+    return page
 
 
 def run(page: Page) -> None:
@@ -55,7 +53,7 @@ def painted(page: Page, canvas: int = 0) -> int:
     return page.locator("#toy-view canvas").nth(canvas).evaluate(PAINTED)
 
 
-def test_an_experiment_its_layers_and_its_film(desk):
+def test_an_experiment_its_layers_and_its_film(desk):  # noqa: F811
     page = desk
     choose(page, EXPERIMENT)
     expect(page.locator("#toy-shows")).to_contain_text("thinned")
@@ -89,7 +87,7 @@ def test_an_experiment_its_layers_and_its_film(desk):
     page.wait_for_function("Number(document.querySelector('#toy-view canvas').dataset.frame) > 1")
 
 
-def test_a_pair_is_seen_through_two_windows(desk):
+def test_a_pair_is_seen_through_two_windows(desk):  # noqa: F811
     page = desk
     choose(page, "GAN alone: two moons")
     run(page)
@@ -99,7 +97,7 @@ def test_a_pair_is_seen_through_two_windows(desk):
     assert painted(page, 1) > 0
 
 
-def test_stop(desk):
+def test_stop(desk):  # noqa: F811
     page = desk
     choose(page, "GAN with EBM: two moons, small step")
     steps = page.locator("#toy-n-steps input[type=number]")
@@ -112,7 +110,7 @@ def test_stop(desk):
     expect(page.locator("#toy-status")).to_contain_text("Stopped.")
 
 
-def test_training_is_watched_and_stopped(desk):
+def test_training_is_watched_and_stopped(desk):  # noqa: F811
     page = desk
     page.get_by_role("tab", name="Train").click()
     page.locator("#lesson-steps input").fill("20000")

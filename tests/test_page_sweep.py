@@ -7,7 +7,7 @@ from conftest import save_tiny_models
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
 from test_memorisation import pixels, with_index
-from test_page import browser, desk, in_both_themes, open_tab, opened, run  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_tab, opened, run, shared  # noqa: F401
 
 from ebm_refine.ui import limits
 
