@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "questions": {"random", "samplers"},
     "answers": {"checkpoints", "questions", "random", "samplers", "settings", "targets"},
     "training": {
+        "devices",
         "catalogue",
         "networks",
         "samplers",

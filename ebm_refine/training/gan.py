@@ -17,6 +17,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torchvision.utils import save_image
 from tqdm import tqdm
 
+from ebm_refine.devices import has_bfloat16
 from ebm_refine.files import replacing
 from ebm_refine.networks.dcgan import DCGANGenerator
 from ebm_refine.training.augment import augment
@@ -281,16 +282,9 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
             old.copy_(new)
 
 
-def has_native_bf16(device: str) -> bool:
-    """Whether bf16 is faster than fp32 there. Without avx512_bf16 or AMX, oneDNN's emulation is 30 times slower."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()
-
-
 def narrow(device: str) -> torch.autocast:
-    """Autocast to bf16 on `device` where that is native, and no cast elsewhere."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_native_bf16(device))
+    """Autocast to bf16 on `device` where that is native, and no cast elsewhere: oneDNN's emulation is 30 times slower."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device))
 
 
 @torch.no_grad()
