@@ -1,6 +1,7 @@
 """The plane's pictures and what the browser is sent: orientation, layers, places that are not finite."""
 
 import itertools
+import json
 import math
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from ebm_refine import plane
 from ebm_refine.landscape import Landscape
 from ebm_refine.ui.laboratory_running import Recorded
-from ebm_refine.ui.plane_view import PARTS, window
+from ebm_refine.ui.plane_view import PARTS, scene, window
 
 
 def valley() -> torch.Tensor:
@@ -60,6 +61,10 @@ def test_what_is_sent_to_the_browser():
     assert longest[:2] == [PARTS // 8, 7 * PARTS // 8]
     assert longest[2] == 0.0
     assert 0 < longest[3] < 0.25
+    # In one string: Gradio's page copies lists number by number at every message of a run.
+    whole = scene([sent], [3], "particles")
+    assert isinstance(whole, str)
+    assert json.loads(whole) == {"windows": [sent], "steps": [3], "label": "particles"}
     assert sent["shade"].startswith("data:image/png;base64,")
 
 
