@@ -140,7 +140,8 @@ def one_run(checkpoint: Checkpoint, num_images: int, seed: int, extractor: Featu
             "mean_energy": float(energy.mean()),
             **{name: value for name, value in report.items() if name not in extractor.describe()},
         }
-        render.save_png(render.grid(images[:100]), out.with_name(f"{out.stem}-{checkpoint.name}-seed{seed}-{when}.png"))
+        if when == "after" or "generator" in checkpoint.networks:  # an energy alone begins at noise: nothing to look at
+            render.save_png(render.grid(images[:100]), out.with_name(f"{out.stem}-{checkpoint.name}-seed{seed}-{when}.png"))
     return run
 
 
