@@ -29,9 +29,7 @@ def mnist(results: dict[str, Any]) -> str:
     """The MNIST models before and after their own samplers, and what was asked of the energies."""
     real = results["real"]
     words = (
-        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), N = {results['num_images']}, seeds "
-        f"{listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real digits at this N: Fréchet floor "
-        f"{results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, Inception-style score "
+        f"{_measured(results)}, confidence {real['mean_confidence']:.3f}, Inception-style score "
         f"{real['inception_style_score']:.2f}."
     )
     rows, asked, counts = [], [], [["real digits", "", *shares([real["histogram"]])]]
@@ -64,11 +62,8 @@ def dbn(results: dict[str, Any]) -> str:
     """The belief network of digits: its samples, its likelihood, and the start it gives a classifier."""
     real, likely, fits = results["real"], results["likelihood"], results["classifier"]
     words = (
-        f"`{results['model']}`: {results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), "
-        f"N = {results['num_images']}, seeds {listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real "
-        f"digits at this N: Fréchet floor {results['floors']['frechet_mean']:.2f}, confidence {real['mean_confidence']:.3f}, "
-        f"Inception-style score {real['inception_style_score']:.2f}, E KL(p(y\\|x), p(y)) {real['kl_to_marginal']:.3f}, "
-        f"E KL(p(y), p(y\\|x)) {real['kl_from_marginal']:.2f}. {results['machine']}, torch {results['torch']}."
+        f"`{results['model']}`: {_measured(results)}, confidence {real['mean_confidence']:.3f}, {_scores(real)}. "
+        f"{results['machine']}, torch {results['torch']}."
     )
     head = ["Gibbs steps from a coin's tosses", *(title for title, _ in ENERGY_GAN_COLUMNS.values())]
     rows = [
@@ -97,19 +92,30 @@ def dbn(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows), likelihood, told, grid(["labels", "begins in", "rate", "test error"], errors))
 
 
+def _measured(results: dict[str, Any]) -> str:
+    """In what features, at what size, and what real digits come to: as far as their Fréchet floor."""
+    return (
+        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), N = {results['num_images']}, seeds "
+        f"{listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real digits at this N: Fréchet floor "
+        f"{results['floors']['frechet_mean']:.2f}"
+    )
+
+
+def _scores(real: dict[str, Any]) -> str:
+    """The score of real digits, with the exponential and without it, either way round."""
+    return (
+        f"Inception-style score {real['inception_style_score']:.2f}, E KL(p(y\\|x), p(y)) {real['kl_to_marginal']:.3f}, "
+        f"E KL(p(y), p(y\\|x)) {real['kl_from_marginal']:.2f}"
+    )
+
+
 def _nats(value: dict[str, float]) -> str:
     return f"{value['mean']:.2f} ± {value['error']:.2f} (sd {value['sd']:.2f})"
 
 
 def ebgan(results: dict[str, Any]) -> str:
     """GANs with an energy for a discriminator: their samples before and after, and what D says."""
-    real = results["real"]
-    words = (
-        f"{results['title']} (`{results['extractor']}`, sha256 {results['sha256'][:12]}), N = {results['num_images']}, seeds "
-        f"{listed(results['seeds'])}, reference: test images. Mean ± sd over seeds. Real digits at this N: Fréchet floor "
-        f"{results['floors']['frechet_mean']:.2f}, Inception-style score {real['inception_style_score']:.2f}, "
-        f"E KL(p(y\\|x), p(y)) {real['kl_to_marginal']:.3f}, E KL(p(y), p(y\\|x)) {real['kl_from_marginal']:.2f}."
-    )
+    words = f"{_measured(results)}, {_scores(results['real'])}."
     rows, said = [], []
     for name, model in results["models"].items():
         summary = model["summary"]

@@ -25,7 +25,7 @@ from ebm_refine.training.run import Run
 torch.set_num_threads(1)
 
 FAILED = pytest.StashKey[bool]()
-# What Playwright says where a browser has not answered in its time.
+# What Playwright says where a browser has not answered, or not shown what is waited for, in its time.
 NO_ANSWER = ["TimeoutError", "Locator expected"]
 
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fixtures may ask whether their test has failed."""
     report = yield
-    if report.failed or report.outcome == "rerun":
+    if report.failed:
         item.stash[FAILED] = True
     return report
 

@@ -16,7 +16,7 @@ from ebm_refine.training.mnist import DATA, generator
 MARGIN = 10.0
 PULLING_WEIGHT = 20.0
 # Short games from a finished generator. MAGAN's margin moves at the end of the second epoch at the earliest. Against a D at
-# 1e-3, EBGAN's digits came to nothing in so many batches. Where BEGAN begins, L(G(z)) is 0.93 L(x): at a gamma below that, k
+# 1e-3, EBGAN's digits get worse from batch 2,000 on. Where BEGAN begins, L(G(z)) is 0.93 L(x): at a gamma below that, k
 # is 0 until the digits have become blots that are easy to reconstruct.
 _EVEN = {"rate_g": 1e-3, "rate_d": 2e-4, "pretraining_steps": 300, "measure_every": 250}
 ON_CPU: dict[str, dict[str, Any]] = {
