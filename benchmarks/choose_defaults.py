@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ebm_refine.card import model_card
-from ebm_refine.checkpoints import load_checkpoint
 from ebm_refine.errors import InputError
-from ebm_refine.files import replacing
+from ebm_refine.models.checkpoint import load_checkpoint
+from ebm_refine.models.model_card import model_card
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import resolve
+from ebm_refine.utils.atomic_io import replacing
 
 SHARED = ("num_images", "seeds", "sha256", "extractor", "title", "weights")
 

@@ -26,22 +26,22 @@ from speed import machine
 from torch import Tensor
 
 from ebm_refine import load, render
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.files import replacing
-from ebm_refine.metrics.classes import class_report
+from ebm_refine.data.images import Images, load_images
+from ebm_refine.energies.targets import target_of
+from ebm_refine.metrics.ais import annealed_log_partition, log_likelihood, lower_bounds
+from ebm_refine.metrics.class_scores import class_report
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import FeatureExtractor, features_for
-from ebm_refine.metrics.likelihood import annealed_log_partition, log_likelihood, lower_bounds
 from ebm_refine.metrics.report import floors_at
-from ebm_refine.networks.rbm import DBN, RBM
-from ebm_refine.samplers.driver import run
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.networks.rbm import DBN, RBM
 from ebm_refine.samplers.gibbs import gibbs
-from ebm_refine.targets import target_of
-from ebm_refine.training.classifier import labelled
-from ebm_refine.training.data import Images, load_images
-from ebm_refine.training.dbn import bits_of
-from ebm_refine.training.energy import source_of
-from ebm_refine.training.finetune import classifier_of, error_rate, fine_tune
+from ebm_refine.samplers.loop import run
+from ebm_refine.training.algorithms.classifier import labelled
+from ebm_refine.training.algorithms.contrastive_divergence import source_of
+from ebm_refine.training.algorithms.dbn_learning import bits_of
+from ebm_refine.training.algorithms.finetune import classifier_of, error_rate, fine_tune
+from ebm_refine.utils.atomic_io import replacing
 
 LABELS = (100, 1000, 54_000)
 RATES = (1e-3, 3e-3)

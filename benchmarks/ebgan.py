@@ -20,15 +20,15 @@ from speed import machine
 from torch import Tensor
 
 from ebm_refine import catalogue, load, refine
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.energy_gans import codes, is_energy_gan, seen, unit_of
-from ebm_refine.files import replacing
-from ebm_refine.metrics.classes import class_report
+from ebm_refine.data.images import load_images, to_unit
+from ebm_refine.energies.autoencoder_gan import codes, is_energy_gan, seen, unit_of
+from ebm_refine.metrics.class_scores import class_report
 from ebm_refine.metrics.features import FeatureExtractor, features_for
 from ebm_refine.metrics.report import floors_at
-from ebm_refine.questions.detection import aurocs, energies_of_sets
-from ebm_refine.training.autoencoder_losses import mean_squared_cosine
-from ebm_refine.training.data import load_images, to_unit
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.tasks.ood_detection import aurocs, energies_of_sets
+from ebm_refine.training.algorithms.autoencoder_losses import mean_squared_cosine
+from ebm_refine.utils.atomic_io import replacing
 
 MODELS = ("mnist-ebgan", "mnist-ebgan-pt", "mnist-began", "mnist-magan")
 MEASURES = (

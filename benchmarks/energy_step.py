@@ -16,10 +16,17 @@ from pathlib import Path
 import torch
 from speed import interleaved, machine
 
-from ebm_refine.files import replacing
-from ebm_refine.networks.energy_cnn import EnergyCNN
-from ebm_refine.training.energy import EnergyRecipe, ReplayBuffer, contrastive_loss, diverged, energy_step, source_of
-from ebm_refine.training.run import place
+from ebm_refine.models.networks.energy_cnn import EnergyCNN
+from ebm_refine.training.algorithms.contrastive_divergence import (
+    EnergyRecipe,
+    ReplayBuffer,
+    contrastive_loss,
+    diverged,
+    energy_step,
+    source_of,
+)
+from ebm_refine.training.common.resumable import place
+from ebm_refine.utils.atomic_io import replacing
 
 
 def main() -> None:

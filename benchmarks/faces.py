@@ -28,17 +28,17 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ebm_refine import load, refine
 from ebm_refine.catalogue import list_models
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.density_ratio import available_ratios
-from ebm_refine.evaluation import evaluate, plan
-from ebm_refine.files import replacing
+from ebm_refine.data.images import load_images, to_unit
+from ebm_refine.energies.density_ratio import available_ratios
+from ebm_refine.evaluation.jobs import evaluate, plan
+from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance
 from ebm_refine.metrics.features import FeatureExtractor, features_for
 from ebm_refine.metrics.memorisation import INDEX, nearest
-from ebm_refine.tables import RESULTS
-from ebm_refine.training.contrastive import bent
-from ebm_refine.training.data import load_images, to_unit
-from ebm_refine.training.features import floors
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.training.algorithms.simclr import bent
+from ebm_refine.training.pipelines.evaluator_training import floors
+from ebm_refine.utils.atomic_io import replacing
 
 SUBSET, DRAWS = 400, 3
 CLUSTERS, ROUNDS = 10, 30

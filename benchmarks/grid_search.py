@@ -13,13 +13,13 @@ from typing import Any
 
 from speed import machine
 
-from ebm_refine.files import replacing
+from ebm_refine.data.images import load_images
+from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.metrics.features import features_for
-from ebm_refine.tables import RESULTS
-from ebm_refine.training.data import load_images
-from ebm_refine.training.search import Search, picture_name, score
-from ebm_refine.training.search_space import FAMILIES, LAYERS, SPACE, Setting, settings_of
-from ebm_refine.training.study import Stored, read_study
+from ebm_refine.training.grid_search.search import Search, picture_name, score
+from ebm_refine.training.grid_search.search_space import FAMILIES, LAYERS, SPACE, Setting, settings_of
+from ebm_refine.training.grid_search.study import Stored, read_study
+from ebm_refine.utils.atomic_io import replacing
 
 # From 0 to beyond log 10, the most that ten classes give.
 WIDTH, BINS = 0.2, 12

@@ -21,16 +21,16 @@ from speed import machine
 from torch import Tensor
 
 from ebm_refine import catalogue, load, refine, render
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.files import replacing
-from ebm_refine.kinds import law_of
-from ebm_refine.metrics.classes import class_report
+from ebm_refine.data.images import load_images, to_unit
+from ebm_refine.energies.targets import target_of
+from ebm_refine.metrics.class_scores import class_report
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import FeatureExtractor, features_for
 from ebm_refine.metrics.report import floors_at
-from ebm_refine.questions.detection import aurocs, energies_of_sets
-from ebm_refine.targets import target_of
-from ebm_refine.training.data import load_images, to_unit
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import law_of
+from ebm_refine.tasks.ood_detection import aurocs, energies_of_sets
+from ebm_refine.utils.atomic_io import replacing
 
 MODELS = ("mnist-gan", "mnist-gan-ebm", "mnist-ebm", "mnist-jem")
 CHAINS = 256

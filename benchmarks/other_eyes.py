@@ -19,15 +19,15 @@ from speed import machine
 from torch import Tensor
 
 from ebm_refine import load, refine
-from ebm_refine.files import replacing
+from ebm_refine.data.images import load_images, to_unit
+from ebm_refine.evaluation.tables import RESULTS, ranked
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance, paired_difference
 from ebm_refine.metrics.features import Reference
-from ebm_refine.networks.encoder import ContrastiveEncoder
-from ebm_refine.tables import RESULTS, ranked
-from ebm_refine.training.contrastive import ContrastiveRecipe, train_encoder
-from ebm_refine.training.data import load_images, to_unit
-from ebm_refine.training.features import floors, reference_table
-from ebm_refine.training.run import Run
+from ebm_refine.models.networks.encoder import ContrastiveEncoder
+from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.pipelines.evaluator_training import floors, reference_table
+from ebm_refine.utils.atomic_io import replacing
 
 SEED, WIDTHS = 50, [32, 48, 64, 96, 64]
 

@@ -19,13 +19,13 @@ from speed import machine
 from torch import Tensor
 
 import ebm_refine
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.density_ratio import available_ratios
-from ebm_refine.devices import check_device, has_bfloat16
-from ebm_refine.samplers.driver import run
+from ebm_refine.energies.density_ratio import available_ratios
+from ebm_refine.energies.targets import target_of
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.samplers.loop import run
 from ebm_refine.samplers.mala import mala
 from ebm_refine.samplers.pilot import Pilot
-from ebm_refine.targets import target_of
+from ebm_refine.utils.devices import check_device, has_bfloat16
 
 CHAINS, STEPS = 64, 10
 FORMATS = (torch.float32, torch.bfloat16)

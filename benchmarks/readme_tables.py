@@ -14,7 +14,7 @@ from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, other_eyes, seen_by_ratio, sense
 from point_tables import toy_sweep, toy_weights, toys
 
-from ebm_refine.tables import table
+from ebm_refine.evaluation.tables import table
 
 # By the name of a file of results; those that are not here are comparisons of methods.
 RENDERERS = {

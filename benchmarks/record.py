@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ebm_refine.card import model_card
 from ebm_refine.catalogue import EMBEDDED
-from ebm_refine.checkpoints import load_checkpoint
-from ebm_refine.files import replacing
+from ebm_refine.models.checkpoint import load_checkpoint
+from ebm_refine.models.model_card import model_card
+from ebm_refine.utils.atomic_io import replacing
 
 
 def metrics_of(results: dict[str, Any], command: str) -> list[dict[str, Any]]:

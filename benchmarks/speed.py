@@ -29,14 +29,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ebm_refine
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.density_ratio import LogRatio
-from ebm_refine.devices import check_device, has_bfloat16
-from ebm_refine.evaluation import evaluate, plan
-from ebm_refine.random import Draws
+from ebm_refine.energies.density_ratio import LogRatio
+from ebm_refine.energies.targets import LatentTarget, target_of
+from ebm_refine.evaluation.jobs import evaluate, plan
+from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.langevin import langevin
 from ebm_refine.samplers.mala import mala
-from ebm_refine.targets import LatentTarget, target_of
+from ebm_refine.samplers.rng import Draws
+from ebm_refine.utils.devices import check_device, has_bfloat16
 
 BATCHES = {"cpu": (1, 16, 64, 256), "cuda": (1, 16, 64, 256, 1024, 4096)}
 EPS = 0.01

@@ -24,19 +24,19 @@ from typing import Any
 import torch
 
 from ebm_refine import load
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.density_ratio import available_ratios
+from ebm_refine.energies.density_ratio import available_ratios
+from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
-from ebm_refine.evaluation import Job, StoppedError, controls, evaluate, plan
-from ebm_refine.files import replacing, writable_folder
-from ebm_refine.kinds import is_points
+from ebm_refine.evaluation.jobs import Job, StoppedError, controls, evaluate, plan
+from ebm_refine.evaluation.sharding import Share, this_process
+from ebm_refine.evaluation.tables import RESULTS, main_distance, ranked, table
+from ebm_refine.evaluation.truncation import Truncation
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import is_points
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import evaluations
 from ebm_refine.settings import Settings, methods_of, resolve
-from ebm_refine.sharding import Share, this_process
-from ebm_refine.tables import RESULTS, main_distance, ranked, table
-from ebm_refine.targets import target_of
-from ebm_refine.truncation import Truncation
+from ebm_refine.utils.atomic_io import replacing, writable_folder
 
 BUDGET = 50.0
 SCREEN_IMAGES, SCREEN_SEEDS = 2048, (0,)

@@ -19,12 +19,12 @@ import torch
 from record import write_metrics
 
 import ebm_refine
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.experiments import EXPERIMENTS
-from ebm_refine.files import replacing
 from ebm_refine.metrics.points import compare_points, distance_to_data, floor, mode_report, quality_ceiling
-from ebm_refine.points import TITLES, law
-from ebm_refine.training.toys import SETTINGS, Toy
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.toy2d.datasets import TITLES, law
+from ebm_refine.toy2d.experiments import EXPERIMENTS
+from ebm_refine.training.recipes.toys import SETTINGS, Toy
+from ebm_refine.utils.atomic_io import replacing
 
 RESULTS = Path(__file__).parent / "results"
 POINTS, SEEDS = 1000, (0, 1, 2)

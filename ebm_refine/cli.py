@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ebm_refine.density_ratio import RATIOS
+from ebm_refine.energies.density_ratio import RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
@@ -142,12 +142,12 @@ def _models(chosen: argparse.Namespace) -> int:
 
 def _refine(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
-    from ebm_refine.files import writable_folder
-    from ebm_refine.kinds import is_points
     from ebm_refine.metrics.features import features_for
     from ebm_refine.metrics.points import compare_points
     from ebm_refine.metrics.report import compare
+    from ebm_refine.models.kinds import is_points
     from ebm_refine.pipeline import RefineResult, stream
+    from ebm_refine.utils.atomic_io import writable_folder
 
     checkpoint = load(chosen.model)
     stages = stream(
@@ -174,9 +174,9 @@ def _refine(chosen: argparse.Namespace) -> int:
 
 def _evaluate(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
-    from ebm_refine.evaluation import controls, evaluate, plan
-    from ebm_refine.sharding import this_process
-    from ebm_refine.tables import table
+    from ebm_refine.evaluation.jobs import controls, evaluate, plan
+    from ebm_refine.evaluation.sharding import this_process
+    from ebm_refine.evaluation.tables import table
 
     checkpoint = load(chosen.model)
     num_images, seeds = _number(chosen.num_images), [_number(seed) for seed in chosen.seeds.split(",")]
@@ -200,8 +200,8 @@ def _evaluate(chosen: argparse.Namespace) -> int:
 
 
 def _fid(dataset: str, data: str | None, device: str) -> Any:
-    from ebm_refine.card import HUB_DATASETS
-    from ebm_refine.metrics.inception import open_inception, reference_moments
+    from ebm_refine.metrics.fid import open_inception, reference_moments
+    from ebm_refine.models.model_card import HUB_DATASETS
 
     if data is None and dataset not in HUB_DATASETS:
         raise InputError(f"no Hub data set is known for {dataset!r}: name one with --data")
@@ -212,7 +212,7 @@ def _fid(dataset: str, data: str | None, device: str) -> Any:
 
 def _train(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
-    from ebm_refine.training.recipes import train
+    from ebm_refine.training.recipes.registry import train
 
     model = None if chosen.model is None else load(chosen.model)
     steps = None if chosen.steps is None else _number(chosen.steps)
@@ -227,7 +227,7 @@ def _train(chosen: argparse.Namespace) -> int:
 def _search(chosen: argparse.Namespace) -> int:
     import torch
 
-    from ebm_refine.training import search
+    from ebm_refine.training.grid_search import search
 
     torch.set_num_threads(1)  # a worker is one thread: start more workers, not wider ones
     asked = search.Search(
@@ -242,7 +242,7 @@ def _search(chosen: argparse.Namespace) -> int:
 
 
 def _import(chosen: argparse.Namespace) -> int:
-    from ebm_refine.importing import import_energy, import_pair
+    from ebm_refine.models.convert.convert import import_energy, import_pair
 
     told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
     size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
@@ -259,7 +259,7 @@ def _import(chosen: argparse.Namespace) -> int:
 
 
 def _push(chosen: argparse.Namespace) -> int:
-    from ebm_refine.hub import push
+    from ebm_refine.models.hub import push
 
     print(push(chosen.folder, chosen.repo, private=chosen.private))
     return 0
@@ -301,7 +301,7 @@ def _sweep(text: str | None) -> dict[str, Sequence[float]]:
 
 
 def _device(name: str) -> str:
-    from ebm_refine.devices import check_device
+    from ebm_refine.utils.devices import check_device
 
     return check_device(name)
 

@@ -16,18 +16,18 @@ from torch import Tensor
 
 from ebm_refine import render
 from ebm_refine.catalogue import load
-from ebm_refine.checkpoints import Checkpoint
-from ebm_refine.devices import check_device, dtype_for
-from ebm_refine.files import replacing, writable_folder
-from ebm_refine.kinds import is_points
-from ebm_refine.metrics import diagnostics as chains
-from ebm_refine.metrics.stein import stein_discrepancy
+from ebm_refine.energies.targets import AnyTarget, BinaryTarget, LatentTarget, real_ratios, target_of
+from ebm_refine.metrics import mcmc as chains
+from ebm_refine.metrics.ksd import stein_discrepancy
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import is_points
 from ebm_refine.samplers import METHODS
-from ebm_refine.samplers.driver import run
-from ebm_refine.samplers.graphs import captured
+from ebm_refine.samplers.cuda_graphs import captured
+from ebm_refine.samplers.loop import run
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.settings import Settings, resolve
-from ebm_refine.targets import AnyTarget, BinaryTarget, LatentTarget, real_ratios, target_of
+from ebm_refine.utils.atomic_io import replacing, writable_folder
+from ebm_refine.utils.devices import check_device, dtype_for
 
 FRAME_CHAINS = 64
 # A point is two numbers, so frames of points hold more of them.

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ebm_refine.files import replacing
+from ebm_refine.utils.atomic_io import replacing
 
 CAPTION_HEIGHT = 14
 ANIMATIONS = ("webp", "gif")

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ebm_refine.density_ratio import RATIOS, available_ratios
+from ebm_refine.energies.density_ratio import RATIOS, available_ratios
 from ebm_refine.errors import InputError
-from ebm_refine.kinds import law_of
+from ebm_refine.models.kinds import law_of
 from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.samplers import METHODS, Method
 

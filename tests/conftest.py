@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ebm_refine import catalogue, energy_gans
-from ebm_refine.checkpoints import Part, load_checkpoint, save_checkpoint
+from ebm_refine import catalogue
+from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.metrics import features
-from ebm_refine.networks.autoencoder import AutoencoderDiscriminator
-from ebm_refine.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from ebm_refine.networks.energy_cnn import EnergyCNN
-from ebm_refine.networks.mlp import MLPGenerator
-from ebm_refine.networks.rbm import DBN
-from ebm_refine.networks.resnet import ResNetClassifier
-from ebm_refine.training.run import Run
+from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
+from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
+from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.models.networks.energy_cnn import EnergyCNN
+from ebm_refine.models.networks.mlp import MLPGenerator
+from ebm_refine.models.networks.rbm import DBN
+from ebm_refine.models.networks.resnet import ResNetClassifier
+from ebm_refine.training.common.resumable import Run
 
 torch.set_num_threads(1)
 
@@ -91,7 +92,7 @@ def save_tiny_models(folder: Path) -> Path:
 @cache
 def _tiny_models() -> Path:
     """Made once, since so many tests begin with a copy of it."""
-    from ebm_refine.training.features import floors, reference_table
+    from ebm_refine.training.pipelines.evaluator_training import floors, reference_table
 
     folder = Path(tempfile.mkdtemp(prefix="tiny-models-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

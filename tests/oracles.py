@@ -10,16 +10,17 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import toys
+import toy_targets
 from torch import Tensor
 from zscores import gaussian_scores, geometric_score, histogram_score, mean_score, rate_score, variance_score
 
-from ebm_refine import samplers, targets
-from ebm_refine.random import Draws
+from ebm_refine import samplers
+from ebm_refine.energies import targets
 from ebm_refine.samplers import dg_flow, hmc, langevin, rejection, smc, underdamped
 from ebm_refine.samplers.base import Kernel, evaluated
-from ebm_refine.samplers.driver import run
+from ebm_refine.samplers.loop import run
 from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.rng import Draws
 
 CHAINS = 10_000
 
@@ -34,8 +35,8 @@ def last_frame(kernel: Kernel, target: Any, n_steps: int, count: int = CHAINS, s
 
 def posterior(build: Callable[[Any], Kernel], n_steps: int, temperature: float = 1.0, count: int = CHAINS) -> dict[str, float]:
     """D3: an exact sampler of the quadratic ratio has the law N(Lambda^-1 A b, T Lambda^-1)."""
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK)
-    mean, precision = toys.posterior()
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK)
+    mean, precision = toy_targets.posterior()
     position = last_frame(build(target), target, n_steps, count).state.position
     return gaussian_scores(position, mean, temperature * precision.inverse())
 
@@ -48,7 +49,7 @@ def unequal_widths(build: Callable[[Any], Kernel], n_steps: int, count: int = CH
 
     A correct kernel leaves its law as it is, after any number of steps.
     """
-    target = toys.quadratic(torch.diag(1 / WIDTHS - 1), torch.zeros(3))
+    target = toy_targets.quadratic(torch.diag(1 / WIDTHS - 1), torch.zeros(3))
     index = torch.arange(count)
     *_, frame = run(build(target), target.init(0, index) * WIDTHS.sqrt(), 0, index, n_steps)
     return gaussian_scores(frame.state.position, torch.zeros(3), torch.diag(WIDTHS).double())
@@ -57,7 +58,7 @@ def unequal_widths(build: Callable[[Any], Kernel], n_steps: int, count: int = CH
 def langevin_variance(module: ModuleType = langevin, law: ModuleType = targets, temperature: float = 0.7) -> dict[str, float]:
     """D1, D2: on N(0, 1 / lambda) the stationary variance is (T / lambda) / (1 - eps * lambda / 4), not T / lambda."""
     precision, eps = 4.0, 0.2
-    target = toys.gaussian(precision, module=law)
+    target = toy_targets.gaussian(precision, module=law)
     position = last_frame(module.langevin(target, eps, temperature), target, 40).state.position[:, 0]
     unbiased = temperature / precision
     return {
@@ -69,8 +70,8 @@ def langevin_variance(module: ModuleType = langevin, law: ModuleType = targets, 
 def langevin_posterior(module: ModuleType = langevin, law: ModuleType = targets) -> dict[str, float]:
     """D3 for unadjusted Langevin: the mean is exact, the covariance Lambda^-1 (I - eps * Lambda / 4)^-1."""
     eps = 0.3
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK, module=law)
-    mean, precision = toys.posterior()
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK, module=law)
+    mean, precision = toy_targets.posterior()
     covariance = torch.linalg.inv(precision @ (torch.eye(3) - eps * precision / 4))
     return gaussian_scores(last_frame(module.langevin(target, eps), target, 80).state.position, mean, covariance)
 
@@ -78,8 +79,8 @@ def langevin_posterior(module: ModuleType = langevin, law: ModuleType = targets)
 def underdamped_law(module: ModuleType = underdamped, n_steps: int = 15) -> dict[str, float]:
     """D3 for underdamped Langevin: linear and Gaussian, so the law after any number of steps is known exactly."""
     eps, friction, temperature = 0.2, 1.5, 0.6
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK)
-    centre, precision = toys.posterior()
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK)
+    centre, precision = toy_targets.posterior()
     h, c, one = math.sqrt(eps), math.exp(-friction * math.sqrt(eps)), torch.eye(3, dtype=torch.float64)
     kick = -(h / 2) * (1 + c) * precision
     step = torch.cat([torch.cat([one + h * kick, h * c * one], dim=1), torch.cat([kick, c * one], dim=1)])
@@ -96,19 +97,19 @@ def underdamped_law(module: ModuleType = underdamped, n_steps: int = 15) -> dict
 def dg_flow_law(module: ModuleType = dg_flow, n_steps: int = 6) -> dict[str, float]:
     """DG-flow with KL and the quadratic ratio is linear and Gaussian, without a prior term: known after any number of steps."""
     eps, gamma = 0.3, 0.4
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK)
-    contraction = torch.eye(3, dtype=torch.float64) - (eps / 2) * toys.A.double()
-    mean, covariance = -toys.B.double(), torch.eye(3, dtype=torch.float64)
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK)
+    contraction = torch.eye(3, dtype=torch.float64) - (eps / 2) * toy_targets.A.double()
+    mean, covariance = -toy_targets.B.double(), torch.eye(3, dtype=torch.float64)
     for _ in range(n_steps):
         mean = contraction @ mean
         covariance = contraction @ covariance @ contraction.T + eps * gamma * torch.eye(3)
     position = last_frame(module.dg_flow(target, eps, "KL", gamma), target, n_steps).state.position
-    return gaussian_scores(position, toys.B + mean, covariance)
+    return gaussian_scores(position, toy_targets.B + mean, covariance)
 
 
 def unadjusted_leapfrog_variance(h: float = 0.8) -> dict[str, float]:
     """D7: one leapfrog step with fresh momentum and no acceptance has variance 1 / (1 - h^2 / 4) on the unit Gaussian."""
-    target, index = toys.gaussian(1.0), torch.arange(CHAINS)
+    target, index = toy_targets.gaussian(1.0), torch.arange(CHAINS)
     state = evaluated(target, target.init(0, index))
     for step in range(1, 40):
         state, _ = hmc.trajectory(target, state, Draws(0, index, step).normal((1,)), h, 1)
@@ -117,20 +118,20 @@ def unadjusted_leapfrog_variance(h: float = 0.8) -> dict[str, float]:
 
 def rejection_posterior(module: ModuleType = rejection, law: ModuleType = targets) -> dict[str, float]:
     """D3: rejection with the true bound has the posterior's law and accepts at the closed-form rate."""
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK, module=law)
-    kernel = module.rejection(target, toys.PEAK)
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK, module=law)
+    kernel = module.rejection(target, toy_targets.PEAK)
     frame = last_frame(kernel, target, 400)
     summary = kernel.summary(frame.state)
     assert summary["budget_exhausted"] == 0
-    mean, precision = toys.posterior()
-    rate = float(torch.tensor(toys.log_evidence() - toys.PEAK).exp())
+    mean, precision = toy_targets.posterior()
+    rate = float(torch.tensor(toy_targets.log_evidence() - toy_targets.PEAK).exp())
     return {
         **gaussian_scores(frame.state.position, mean, precision.inverse()),
         "acceptance rate": geometric_score(int(summary["proposals"]), CHAINS, rate),
     }
 
 
-DISCRETE = toys.Discrete(
+DISCRETE = toy_targets.Discrete(
     torch.tensor([0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.06, 0.04]), torch.tensor([-2.0, 0.3, 1.1, -0.4, 0.9, 1.6, -1.0, 0.6])
 )
 
@@ -206,13 +207,13 @@ def _with_diagonal(moves: Tensor) -> Tensor:
 
 def smc_evidence(module: ModuleType = smc, runs: int = 80, particles: int = 200) -> dict[str, float]:
     """D3: over independent runs E_p0[exp r] is estimated without bias, and so is it times any mean over the final particles."""
-    target = toys.quadratic(toys.A, toys.B, toys.PEAK, chunk=particles)
-    mean, precision = toys.posterior()
+    target = toy_targets.quadratic(toy_targets.A, toy_targets.B, toy_targets.PEAK, chunk=particles)
+    mean, precision = toy_targets.posterior()
     evidence, offsets, squares = torch.zeros(3, runs, dtype=torch.float64)
     for seed in range(runs):
         kernel = module.smc(target, 0.5, 3)
         state = last_frame(kernel, target, 3, particles, seed).state
-        evidence[seed] = math.exp(kernel.summary(state)["log_mean_exp_ratio"] - toys.log_evidence())
+        evidence[seed] = math.exp(kernel.summary(state)["log_mean_exp_ratio"] - toy_targets.log_evidence())
         deviation = state.position.double() - mean
         offsets[seed] = evidence[seed] * deviation.mean(dim=0).sum()
         squares[seed] = evidence[seed] * (deviation @ precision * deviation).sum(dim=1).mean()
@@ -222,7 +223,7 @@ def smc_evidence(module: ModuleType = smc, runs: int = 80, particles: int = 200)
 def exact_discriminator_grid(module: ModuleType = rejection, count: int = 5000) -> dict[str, float]:
     """D4: with an exact discriminator G(z) has the law of the data, here 25 Gaussians, and E[exp r] = 1."""
     width, scale = 0.1, 1.2
-    target = toys.exact_discriminator(width, scale)
+    target = toy_targets.exact_discriminator(width, scale)
     corner = torch.tensor([[4 / math.sqrt(8)] * 2]) / scale
     # Near a corner r is concave: its maximum there solves (x - c) / width^2 = x / scale^2, other modes being far away.
     bound = float(target.log_ratio(corner / (1 - width**2 / scale**2))) + 1e-4
@@ -235,7 +236,7 @@ def exact_discriminator_grid(module: ModuleType = rejection, count: int = 5000) 
 
 def grid_scores(x: Tensor, width: float) -> dict[str, float]:
     """Samples (N, 2) against 25 equal Gaussians: counts of modes, radii within them, share within 4 widths (99.966 %)."""
-    distance, mode = torch.cdist(x, toys.GRID).min(dim=1)
+    distance, mode = torch.cdist(x, toy_targets.GRID).min(dim=1)
     near = distance <= 4 * width
     uniform = (1 - (-(distance[near] / width).square() / 2).exp()) / (1 - math.exp(-8))
     return {
@@ -245,7 +246,7 @@ def grid_scores(x: Tensor, width: float) -> dict[str, float]:
     }
 
 
-UNEQUAL = toys.Mixture(toys.GRID, torch.arange(3.0, 28.0), 0.026, 0.05 / math.sqrt(8))
+UNEQUAL = toy_targets.Mixture(toy_targets.GRID, torch.arange(3.0, 28.0), 0.026, 0.05 / math.sqrt(8))
 
 
 def unequal_grid(build: Callable[[Any], Kernel], n_steps: int, count: int = 3000) -> tuple[Tensor, dict[str, float]]:

@@ -9,7 +9,7 @@ import torch
 import ebm_refine
 from ebm_refine.errors import InputError
 from ebm_refine.pipeline import Frame, RefineResult
-from ebm_refine.samplers.driver import MAX_FRAMES
+from ebm_refine.samplers.loop import MAX_FRAMES
 
 FILES = {"before.png", "after.png", "samples.npz", "settings.json", "metrics.json"}
 CASES = [("langevin", {"eps": 0.1}), ("rejection", {"options": {"gamma_percentile": 80.0}}), ("rejection", {})]

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ebm_refine.training import toys
-from ebm_refine.training.job import Job
-from ebm_refine.training.recipes import RECIPES
-from ebm_refine.training.run import Run
+from ebm_refine.training.common.job import Job
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.recipes import toys
+from ebm_refine.training.recipes.registry import RECIPES
 
 MOMENT = {"steps": 4, "widths": (8, 8), "mcmc_steps": 2, "ratio_steps": 4}
 

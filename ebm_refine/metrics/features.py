@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ebm_refine import cancellation, catalogue
-from ebm_refine.checkpoints import Checkpoint
+from ebm_refine import catalogue
 from ebm_refine.errors import InputError
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.utils import cancellation
 
 CHUNK = 100
 

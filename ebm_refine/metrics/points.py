@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_refine.points import Mixture, law, load_points
+from ebm_refine.toy2d.datasets import Mixture, law, load_points
 
 # A point is of high quality within so many component widths of its centre (Azadi et al. 2018; Turner et al. 2019).
 QUALITY_WIDTHS = 4.0

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ebm_refine.metrics.distances import Estimate, frechet_distance, kernel_distance, paired_difference
 from ebm_refine.metrics.features import FeatureExtractor, Reference
-from ebm_refine.metrics.manifold import NEIGHBOURS, SHARES, overlap, squared_radii
+from ebm_refine.metrics.precision_recall import NEIGHBOURS, SHARES, overlap, squared_radii
 
 MANIFOLD_IMAGES = 1000
 # A class counts as a mode that was found where it has this share of what would be its part among equals.

@@ -1,7 +1,7 @@
 """Sampling algorithms, one a file. `METHODS` is the table that settings, page, API and command line read.
 
 To add a sampler: write its file (docstring with paper and equation, PARAMETERS, a factory of a Kernel), add a row here and
-a row in the contract table of `tests/test_samplers.py`.
+a row in the contract table of `tests/samplers/test_samplers.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ from ebm_refine.samplers.pilot import Pilot
 class Method(NamedTuple):
     """A row of the table. `build(target, values, pilot)`: `values` by parameter name, `pilot` what the population shows.
 
-    `laws` are those that it samples (`ebm_refine.kinds`): methods that need a prior or a log ratio sample pairs alone.
+    `laws` are those that it samples (`ebm_refine.models.kinds`): methods that need a prior or a log ratio sample pairs alone.
     `published` are the values that the method's paper or its code used, as far as it used any. `stationary`: its steps come to
     rest in a law, so that convergence diagnostics mean something.
     """

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ebm_refine.random import Draws, Stream
+from ebm_refine.samplers.rng import Draws, Stream
 
 S = TypeVar("S", bound=tuple[Tensor, ...])
 

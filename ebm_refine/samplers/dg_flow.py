@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import (
     Info,
     Kernel,
@@ -28,6 +27,7 @@ from ebm_refine.samplers.base import (
     parts,
     per_chain,
 )
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", 0.2, 1e-9, 10.0, scale="log", help="twice the flow's step eta"),

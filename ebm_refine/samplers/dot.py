@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import (
     Info,
     Kernel,
@@ -29,6 +28,7 @@ from ebm_refine.samplers.base import (
     parts,
     per_chain,
 )
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="rate of the gradient descent"),

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ebm_refine.errors import InputError
-from ebm_refine.random import Draws, Stream
 from ebm_refine.samplers.base import Target
 from ebm_refine.samplers.i_sir import Proposal, prior_proposal
 from ebm_refine.samplers.pilot import FIRST_CHAIN, PILOT_SIZE, Pilot
+from ebm_refine.samplers.rng import Draws, Stream
 
 BLOCKS, HIDDEN = 5, (64, 64)
 ITERATIONS, RATE, FORWARD = 100, 1e-3, 0.6

@@ -15,8 +15,8 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws, Stream
 from ebm_refine.samplers.base import Info, Kernel, choose
+from ebm_refine.samplers.rng import Draws, Stream
 
 PARAMETERS = (Parameter("n_steps", "int", 1000, 1, 10_000, unit="steps", help="steps of all hidden, then all visible bits"),)
 PUBLISHED = {"n_steps": 1000}

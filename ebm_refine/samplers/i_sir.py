@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Info, Kernel, Target
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions of N - 1 proposals each"),

@@ -13,8 +13,8 @@ import math
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, divergence_report, evaluated, is_finite
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="step size: drift eps/2, noise sqrt(eps * temperature)"),

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Info, Kernel, Target, choose
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),

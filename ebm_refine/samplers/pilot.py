@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.errors import InputError
-from ebm_refine.random import Draws, Stream
 from ebm_refine.samplers.base import Kernel, Target
+from ebm_refine.samplers.rng import Draws, Stream
 
 PILOT_SIZE = 2048
 PAIRS = 100

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Info, Kernel, Target, per_chain
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="proposal budget of each image"),

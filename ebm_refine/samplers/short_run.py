@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, evaluated, is_finite
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", 20.0, 1e-9, 1e4, scale="log", help="twice the step: drift eps/2, noise sqrt(eps * temperature)"),

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers import mala
 from ebm_refine.samplers.base import Info, Kernel, State, Target, acceptance_report, choose, evaluated, is_finite, parts
+from ebm_refine.samplers.rng import Draws
 from ebm_refine.samplers.tempering import tempered
 
 PARAMETERS = (

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers import mala
 from ebm_refine.samplers.base import Info, Kernel, Parts, State, Target, acceptance_report, choose, evaluated, is_finite, parts
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.parameters import Parameter
-from ebm_refine.random import Draws
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, divergence_report, evaluated, is_finite, per_chain
+from ebm_refine.samplers.rng import Draws
 
 PARAMETERS = (
     Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="h = sqrt(eps)"),

@@ -8,6 +8,6 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
-from ebm_refine.ui.page import build, launch, options
+from ebm_refine.ui.app import build, launch, options
 
 __all__ = ["build", "launch", "options"]

@@ -1,0 +1,1 @@
+"""A checkpoint and a log ratio become a target: an energy with its gradient."""

@@ -1,0 +1,372 @@
+"""A checkpoint and a ratio become a target: a law to start from, to evaluate and to decode.
+
+Networks run in chunks of one fixed width, so that no image depends on how many are asked for. A last chunk that is not full is
+padded; where the device gives the same bits for a narrower batch, it is padded no further than to that.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ebm_refine.energies.density_ratio import log_ratio
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import is_binary, is_points, law_of
+from ebm_refine.models.networks.mixture import MixtureGenerator
+from ebm_refine.models.networks.rbm import DBN, RBM
+from ebm_refine.samplers.rng import Draws, Stream
+from ebm_refine.utils import cancellation
+from ebm_refine.utils.devices import exact_convolutions
+
+# The table in which a pair keeps r of held-out real images (R,), by name of the ratio.
+REAL_RATIOS = "holdout-ratios"
+# Wide enough to use the device. On two cores 64 was the fastest of 16 to 256 in float32: wider batches leave the caches, and
+# their memory is paged in anew each time. In bfloat16 a position takes half of both, and 128 was.
+CHUNK = {"cpu": 64, "cuda": 256}
+BFLOAT16_CHUNK = {**CHUNK, "cpu": 128}
+# A point costs next to nothing, so here it is the calls that count.
+POINTS_CHUNK = 1024
+# A step of bits is two matrix products.
+BITS_CHUNK = {"cpu": 64, "cuda": 1024}
+# How many batches of a narrow width are compared with a full chunk before that width is used.
+COMPARED = 64
+
+
+class _Networks:
+    """What every target shares: networks on a device, run in chunks of fixed width, and counts of what was evaluated.
+
+    `forwards` and `gradients` count the positions evaluated so far, padding left out. `samples_from` makes samples of positions
+    (B, d…): images in [-1, 1] or points; `differentiable_energy` is (B,) with its graph. `widths` keeps what was found out
+    about narrower batches; targets of the same networks may share it.
+    """
+
+    def __init__(self, device: str, points: bool, widths: dict[Any, bool] | None):
+        self.device = torch.device(device)
+        self.points = points
+        self.chunk = POINTS_CHUNK if points else CHUNK.get(self.device.type, CHUNK["cpu"])
+        self.widths = {} if widths is None else widths
+        self.forwards = 0
+        self.gradients = 0
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        raise NotImplementedError
+
+    def samples_from(self, position: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def differentiable_energy(self, position: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        self.forwards += len(position)
+        self.gradients += len(position)
+        energy, grad = self._in_chunks(self._evaluate, position)
+        return energy, grad
+
+    @torch.no_grad()
+    def decode(self, position: Tensor) -> Tensor:
+        """Images (B, C, H, W) uint8, or points (B, d) float32; on the CPU."""
+
+        def decoded(part: Tensor) -> tuple[Tensor]:
+            samples = self.samples_from(part)
+            return (samples if self.points else samples.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8),)
+
+        return self._in_chunks(decoded, position)[0].contiguous().cpu()
+
+    def _evaluate(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            part = part.detach().requires_grad_()
+            energy = self.differentiable_energy(part)
+            (grad,) = torch.autograd.grad(energy.sum(), part)
+        return energy.detach(), grad
+
+    def _in_chunks(
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], position: Tensor, narrowed: bool = True
+    ) -> tuple[Tensor, ...]:
+        results: list[list[Tensor]] = []
+        done = 0
+        while not results or done < len(position):
+            cancellation.check()
+            part = position[done : done + self.chunk]
+            try:
+                with exact_convolutions(self.device):
+                    results.append(_padded(function, part, self._width(len(part)) if narrowed else self.chunk))
+            except torch.OutOfMemoryError:
+                if self.chunk == 1:
+                    raise
+                self.chunk //= 2
+            else:
+                done += len(part)
+        return tuple(column[0] if len(column) == 1 else torch.cat(column) for column in zip(*results, strict=True))
+
+    def _width(self, count: int) -> int:
+        """The width at which to run `count` positions: the least power of two that changes no bit, else a full chunk."""
+        width = 1 << max(count - 1, 0).bit_length()
+        while width < self.chunk:
+            if (self.chunk, width) not in self.widths:
+                self.widths[self.chunk, width] = self._gives_the_same_bits(width)
+            if self.widths[self.chunk, width]:
+                return width
+            width *= 2
+        return self.chunk
+
+    def _gives_the_same_bits(self, width: int) -> bool:
+        """Whether a full chunk and its first positions in batches of `width` agree in all bits of samples, energy and gradient.
+
+        Sums taken in another order differ somewhere in so many numbers, so agreement here means the same sums everywhere.
+        """
+
+        position = self.start(Draws(0, torch.arange(self.chunk, device=self.device), 0), Stream.PILOT)
+        narrow = [_padded(self._everything, part, width) for part in position.split(width)[:COMPARED]]
+        seen = sum(len(parts[0]) for parts in narrow)
+        whole = [result[:seen] for result in self._everything(position)]
+        return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*narrow, strict=True), whole, strict=True))
+
+    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+        """All that is ever asked of the networks at positions (B, d…)."""
+        with torch.no_grad():
+            unrecorded = (self.samples_from(part), self.differentiable_energy(part))
+        return (*unrecorded, *self._evaluate(part))
+
+
+def _padded(function: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor, width: int) -> list[Tensor]:
+    # A copy even where nothing is added: last bits depend on strides and on where in memory the rows begin.
+    padded = torch.cat([part, part.new_zeros(width - len(part), *part.shape[1:])])
+    return [result[: len(part)] for result in function(padded)]
+
+
+class LatentTarget(_Networks):
+    """E(z) = |z|^2 / 2 - beta * r(G(z)) for a pair with a standard normal prior (Che et al. 2020).
+
+    Positions are (B, dim) float32 on `device`. `points`: the generator makes points, not images.
+    """
+
+    bounds = (-math.inf, math.inf)
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        ratio: nn.Module,
+        dim: int,
+        beta: float = 1.0,
+        device: str = "cpu",
+        points: bool = False,
+        widths: dict[Any, bool] | None = None,
+    ):
+        super().__init__(device, points, widths)
+        self.generator, self.ratio, self.dim, self.beta = generator.to(device), ratio.to(device), dim, beta
+        self.shape = (dim,)
+
+    def init(self, seed: int, index: Tensor) -> Tensor:
+        """Starting positions (B, dim) from the prior; G of them is the result "before"."""
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        return draws.normal(self.shape, stream)
+
+    def prior(self, draws: Draws, block: int = 0) -> Tensor:
+        return draws.normal(self.shape, Stream.PROPOSAL, block)
+
+    def prior_energy(self, position: Tensor) -> Tensor:
+        return position.square().sum(dim=1) / 2
+
+    @torch.no_grad()
+    def log_ratio(self, position: Tensor) -> Tensor:
+        self.forwards += len(position)
+        return self._in_chunks(lambda part: (self.beta * self.ratio(self.generator(part)),), position)[0]
+
+    def energy(self, position: Tensor) -> Tensor:
+        return self.prior_energy(position) - self.log_ratio(position)
+
+    def differentiable_energy(self, position: Tensor) -> Tensor:
+        return self.prior_energy(position) - self.beta * self.ratio(self.generator(position))
+
+    def samples_from(self, position: Tensor) -> Tensor:
+        return self.generator(position)
+
+
+class MixtureTarget(LatentTarget):
+    """A pair whose generator is a Gaussian mixture known in closed form: E(x) = -log p_gen(x) - beta * r(x).
+
+    Positions are the points themselves (B, 2), and the prior is the generator's own law.
+    """
+
+    def __init__(
+        self,
+        generator: MixtureGenerator,
+        ratio: nn.Module,
+        beta: float = 1.0,
+        device: str = "cpu",
+        widths: dict[Any, bool] | None = None,
+    ):
+        super().__init__(generator, ratio, generator.latent, beta, device, points=True, widths=widths)
+        self.law = generator.law
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        return self._drawn(draws, stream, 0)
+
+    def prior(self, draws: Draws, block: int = 0) -> Tensor:
+        return self._drawn(draws, Stream.PROPOSAL, block)
+
+    def prior_energy(self, position: Tensor) -> Tensor:
+        return -self.law.log_density(position)
+
+    def _drawn(self, draws: Draws, stream: Stream, block: int) -> Tensor:
+        # The last edge is left out: rounding of the sum must not lead beyond the last component.
+        edges = self.law.weights.cumsum(0)[:-1]
+        component = torch.bucketize(draws.uniform((), stream, 2 * block), edges)
+        return self.law.centres[component] + self.law.width * draws.normal((2,), stream, 2 * block + 1)
+
+
+class EnergyTarget(_Networks):
+    """E(x) of an energy network, over the samples themselves: no prior and no ratio.
+
+    Positions are samples (B, *shape) float32 on `device`, within `bounds` (the range of the data) at the start; the energy is
+    defined beyond them too. Chains begin in uniform noise, or in the generator's samples where there is one, whose latents of
+    dimension `dim` are standard normal.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: tuple[int, ...],
+        bounds: tuple[float, float] = (-1.0, 1.0),
+        generator: nn.Module | None = None,
+        dim: int = 0,
+        device: str = "cpu",
+        points: bool = False,
+        widths: dict[Any, bool] | None = None,
+    ):
+        super().__init__(device, points, widths)
+        self.network, self.shape, self.bounds, self.dim = network.to(device), shape, bounds, dim
+        self.generator = None if generator is None else generator.to(device)
+
+    def init(self, seed: int, index: Tensor) -> Tensor:
+        """Starting positions (B, *shape): the result "before"."""
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    @torch.no_grad()
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        if self.generator is None:
+            low, high = self.bounds
+            return low + (high - low) * draws.uniform(self.shape, stream)
+        generator = self.generator
+        # Run once, so at full width: narrower ones are tried for the energy alone.
+        latents = draws.normal((self.dim,), stream)
+        return self._in_chunks(lambda part: (generator(part),), latents, narrowed=False)[0].contiguous()
+
+    @torch.no_grad()
+    def energy(self, position: Tensor) -> Tensor:
+        self.forwards += len(position)
+        return self._in_chunks(lambda part: (self.network(part),), position)[0]
+
+    def differentiable_energy(self, position: Tensor) -> Tensor:
+        return self.network(position)
+
+    def samples_from(self, position: Tensor) -> Tensor:
+        return position
+
+
+class BinaryTarget(_Networks):
+    """exp(-F(v)) over the visible bits of a Boltzmann machine, the top one of a belief network: what `gibbs` samples.
+
+    Positions are bits (B, visible), float32 zeros and ones on `device`. The chains begin in tosses of a fair coin. Samples are
+    images of `shape`: the means of the pixels given the position (`networks.rbm`), of a single machine the position itself.
+    """
+
+    bounds = (0.0, 1.0)
+
+    def __init__(self, network: RBM | DBN, shape: tuple[int, ...], device: str = "cpu", widths: dict[Any, bool] | None = None):
+        super().__init__(device, False, widths)
+        self.network, self.image_shape = network.to(device), shape
+        self.shape, self.hidden = (network.top.visible,), network.top.hidden
+        self.chunk = BITS_CHUNK.get(self.device.type, BITS_CHUNK["cpu"])
+
+    def init(self, seed: int, index: Tensor) -> Tensor:
+        """Starting positions (B, visible): going down from them gives the result "before"."""
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        return (draws.uniform(self.shape, stream) < 0.5).float()
+
+    def energy(self, position: Tensor) -> Tensor:
+        return self.upward(position)[0]
+
+    @torch.no_grad()
+    def upward(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The free energy (B,) and the means of the hidden bits (B, hidden), from one pass."""
+        self.forwards += len(position)
+        energy, mean = self._in_chunks(self._upward, position)
+        return energy, mean
+
+    @torch.no_grad()
+    def downward(self, hidden: Tensor) -> Tensor:
+        """The means of the visible bits (B, visible) given hidden ones (B, hidden)."""
+        return self._in_chunks(lambda part: (self.network.top.visible_mean(part),), hidden)[0]
+
+    def differentiable_energy(self, position: Tensor) -> Tensor:
+        return self.network(position)
+
+    def samples_from(self, position: Tensor) -> Tensor:
+        return (2 * self.network.down(position) - 1).unflatten(1, self.image_shape)
+
+    def _upward(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        top = self.network.top
+        given = top.hidden_input(part)
+        return -(part * top.visible_bias).sum(dim=1) - softplus(given).sum(dim=1), torch.sigmoid(given)
+
+    @torch.no_grad()
+    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+        energy, mean = self._upward(part)
+        return energy, mean, self.network.top.visible_mean((mean > 0.5).float()), self.samples_from(part)
+
+
+AnyTarget = LatentTarget | EnergyTarget | BinaryTarget
+
+
+def real_ratios(checkpoint: Checkpoint, ratio: str, beta: float = 1.0) -> Tensor | None:
+    """beta * r of held-out real images (R,) float32, where the model stores them: a Metropolis chain may begin at one."""
+    stored = checkpoint.tables.get(REAL_RATIOS, {}).get(ratio)
+    return None if stored is None or not stored.numel() else beta * stored.float().flatten()
+
+
+def target_of(
+    checkpoint: Checkpoint,
+    ratio: str = "auto",
+    beta: float = 1.0,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> AnyTarget:
+    """The target of a loaded model by its law.
+
+    Of a pair with its `ratio`, one of `density_ratio.RATIOS`, and its weight `beta`; of a model with an energy of its own
+    neither is read. `dtype` is that of the networks' inner convolutions (`preparation.prepare`). Raises InputError where a pair
+    does not carry the ratio.
+    """
+    target = _target_of(checkpoint, ratio, beta, device, dtype)
+    if dtype == torch.bfloat16 and not target.points:
+        target.chunk = BFLOAT16_CHUNK.get(target.device.type, target.chunk)
+    return target
+
+
+def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype) -> AnyTarget:
+    config, prepared = checkpoint.config, checkpoint.prepared_on(device, dtype)
+    networks, widths = prepared.networks, prepared.widths.setdefault(ratio, {})
+    points = is_points(config)
+    if law_of(config) == "pair":
+        which, generator = log_ratio(networks, config, ratio), networks["generator"]
+        if isinstance(generator, MixtureGenerator):
+            return MixtureTarget(generator, which, beta, device, widths)
+        return LatentTarget(generator, which, config["prior"]["dim"], beta, device, points, widths)
+    if is_binary(config):
+        machine: Any = networks["energy"]
+        return BinaryTarget(machine, tuple(config["data"]["shape"]), device, widths)
+    low, high = config["data"]["range"]
+    joint: dict[str, Any] = {}
+    if law_of(config) == "joint":
+        joint = {"generator": networks["generator"], "dim": config["prior"]["dim"]}
+    shape, bounds = tuple(config["data"]["shape"]), (float(low), float(high))
+    return EnergyTarget(networks["energy"], shape, bounds, device=device, points=points, widths=widths, **joint)

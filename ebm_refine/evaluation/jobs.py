@@ -1,0 +1,297 @@
+"""One resumable list of jobs behind every table and sweep: (method, ratio, settings, seed) -> measures of base and refined.
+
+Each finished job is a JSON file in `OUT/jobs`, so a run that is started again does only what is missing, and several processes
+share one list; then `results.json` and `table.md` are written, of a sweep also its heat map and pictures. Base (the generator
+alone) is measured in every job on the same seeds, so differences are paired.
+"""
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ebm_refine import render
+from ebm_refine.energies.density_ratio import available_ratios
+from ebm_refine.energies.targets import target_of
+from ebm_refine.errors import InputError
+from ebm_refine.evaluation import sweeps
+from ebm_refine.evaluation.sharding import Share
+from ebm_refine.evaluation.tables import main_distance, summarise, table
+from ebm_refine.evaluation.truncation import THRESHOLD, Truncation, truncated
+from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yardstick
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import is_points, law_of
+from ebm_refine.pipeline import Frame, RefineResult, stream
+from ebm_refine.samplers.cost import steps_within
+from ebm_refine.settings import Settings, resolve
+from ebm_refine.utils.atomic_io import replacing, writable_folder
+from ebm_refine.utils.devices import check_device, dtype_for
+from ebm_refine.utils.timing import ess_per_second, timed
+
+SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
+THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
+TELL_EVERY, LOOK_EVERY = 20.0, 1.0
+# So many images of a job are kept as a picture, where pictures are asked for.
+PICTURED = 8
+
+Job = Settings | Truncation
+
+
+class StoppedError(Exception):
+    """The evaluation was asked to stop between two of its jobs."""
+
+
+class _Place(NamedTuple):
+    """Where a job is computed, and in what: arguments of `refine`."""
+
+    device: str
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return dtype_for(self.precision, self.device)
+
+
+class _Sampled(NamedTuple):
+    before: Tensor
+    after: Tensor
+    diagnostics: dict[str, Any]
+    ess_per_second: float | None = None
+
+
+def plan(
+    checkpoint: Checkpoint,
+    methods: Sequence[str],
+    num_images: int,
+    seeds: Sequence[int],
+    ratios: Sequence[str] | None = None,
+    sweep: dict[str, Sequence[float]] | None = None,
+    given: dict[str, Any] | None = None,
+    budget: float | None = None,
+) -> list[Settings]:
+    """The checked settings of every job: methods x ratios (None: all that the model has) x sweep values x seeds.
+
+    `given` are further arguments of `refine` that all jobs share. `budget`: each method makes as many steps as cost at most so
+    many gradient evaluations an image (`samplers.cost`). Raises InputError at the first setting out of range.
+    """
+    sweep = {name.replace("-", "_"): values for name, values in (sweep or {}).items()}
+    for name in sweep:
+        if name not in SWEEPABLE:
+            raise InputError(f"sweep must be over one of {', '.join(SWEEPABLE)}; got {name!r}")
+    if not methods or not seeds:
+        raise InputError("evaluate needs at least one method and one seed")
+    if budget is not None and ("n_steps" in sweep or (given or {}).get("n_steps") is not None):
+        raise InputError("give either a budget or n_steps: the budget says how many steps each method makes")
+    jobs = []
+    for method, ratio in itertools.product(methods, ratios or available_ratios(checkpoint.config) or ("auto",)):
+        for values in itertools.product(*sweep.values()):
+            swept = dict(zip(sweep, values, strict=True))
+            for seed in seeds:
+                arguments: dict[str, Any] = {**(given or {}), **swept, "num_images": num_images, "seed": seed}
+                job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
+                if budget is not None:
+                    arguments["n_steps"] = steps_within(job.method, job.values, budget)
+                    job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
+                if job not in jobs:  # a method that ignores a swept value would otherwise be run once for each
+                    jobs.append(job)
+    return jobs
+
+
+def controls(
+    checkpoint: Checkpoint,
+    num_images: int,
+    seeds: Sequence[int],
+    budget: float | None = None,
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> list[Job]:
+    """Jobs that show what is owed to no ratio: `mala` at beta = 0, which must reproduce base, and the prior truncated.
+
+    Raises InputError for a model without a generator and a ratio.
+    """
+    if law_of(checkpoint.config) != "pair":
+        raise InputError(f"the controls are for a pair of generator and ratio, which {checkpoint.name!r} is not")
+    jobs: list[Job] = [*plan(checkpoint, ["mala"], num_images, seeds, ["auto"], given={"beta": 0.0}, budget=budget)]
+    if checkpoint.config["prior"]["name"] == "normal":
+        jobs += [
+            Truncation(checkpoint.name, num_images, seed, THRESHOLD.parse(threshold))
+            for threshold in thresholds
+            for seed in seeds
+        ]
+    return jobs
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    jobs: Sequence[Job],
+    out: str | Path,
+    split: str = "test",
+    device: str = "cpu",
+    progress: Callable[[str], None] = print,
+    fid: Callable[[Tensor], float] | None = None,
+    share: Share | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    precision: str = "auto",
+    pictures: bool = False,
+) -> dict[str, Any]:
+    """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
+
+    `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
+    their own law. `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other
+    distances. `pictures` keeps the first images of every job too, and draws each sweep over eps and n_steps among the jobs
+    (`sweeps.write`). `share` (None: everything) are the jobs that fall to this process; it waits for those of the others, and
+    the first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where nothing can
+    measure the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or `precision`
+    (as of `refine`) that this machine lacks; what is done is kept.
+    """
+    share = share or Share()
+    place = _Place(check_device(device), precision)
+    yardstick = _yardstick(checkpoint, split)
+    if not jobs:
+        raise InputError("evaluate needs at least one job")
+    if any(job.num_images < yardstick.least for job in jobs):
+        raise InputError(
+            f"num_images must be at least {yardstick.least} to evaluate {checkpoint.name!r}; "
+            f"got {min(job.num_images for job in jobs)}"
+        )
+    folder = writable_folder(writable_folder(out) / "jobs")
+    keeping = pictures and not is_points(checkpoint.config)
+    files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
+    for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
+        picture = file.with_suffix(".png")
+        if not file.exists() or (keeping and not picture.exists()):
+            if stopping():
+                raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
+            label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
+            record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid)
+            if keeping:
+                render.save_png(_pictured(sampled), picture)
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(record, indent=1))
+    _wait_for(files, progress)
+    finished = [json.loads(file.read_text()) for file in files]
+    results = {
+        "model": checkpoint.name,
+        "weights": checkpoint.hashes,
+        **yardstick.description,
+        "num_images": jobs[0].num_images,
+        "seeds": sorted({job.seed for job in jobs}),
+        "rows": summarise(finished),
+        "manifold": finished[0].get("manifold"),
+        "floors": yardstick.floors(jobs[0].num_images),
+    }
+    if share.index == 0:
+        for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
+            with replacing(Path(out) / name) as temporary:
+                temporary.write_text(text)
+        if pictures:
+            _draw_sweeps(results, finished, files, Path(out))
+    return results
+
+
+def _yardstick(checkpoint: Checkpoint, split: str) -> Yardstick:
+    dataset = checkpoint.config["data"]["dataset"]
+    return point_yardstick(dataset) if is_points(checkpoint.config) else image_yardstick(dataset, split)
+
+
+def _run(
+    checkpoint: Checkpoint,
+    job: Job,
+    yardstick: Yardstick,
+    place: _Place,
+    label: str,
+    progress: Callable[[str], None],
+    fid: Callable[[Tensor], float] | None,
+) -> tuple[dict[str, Any], _Sampled]:
+    started = time.monotonic()
+    if isinstance(job, Truncation):
+        sampled = _truncated(checkpoint, job, place)
+    else:
+        sampled = _refined(checkpoint, job, place, label, progress)
+    seconds = time.monotonic() - started
+    measures = yardstick.measure(sampled.before, sampled.after)
+    if fid:
+        measures["fid"] = {"before": fid(sampled.before), "after": fid(sampled.after)}
+    distance = measures[main_distance(measures)]
+    progress(f"{label}: distance {distance['before']:.4g} before, {distance['after']:.4g} after, {seconds:.0f} s")
+    record = {
+        "settings": job.as_dict(),
+        "diagnostics": sampled.diagnostics,
+        **measures,
+        "seconds": seconds,
+        "ess_per_second": sampled.ess_per_second,
+    }
+    return record, sampled
+
+
+def _pictured(sampled: _Sampled) -> Image.Image:
+    """The first images after a job below the same before it."""
+    return render.grid(torch.cat([sampled.before[:PICTURED], sampled.after[:PICTURED]]), columns=PICTURED)
+
+
+def _draw_sweeps(results: dict[str, Any], finished: Sequence[dict[str, Any]], files: Sequence[Path], out: Path) -> None:
+    kept: dict[str, Path] = {}
+    for record, file in zip(finished, files, strict=True):
+        kept.setdefault(sweeps.setting_of(record["settings"]), file.with_suffix(".png"))
+
+    def halves(row: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
+        file = kept.get(sweeps.setting_of(row))
+        if file is None or not file.exists():
+            return None
+        both = Image.open(file)
+        middle = both.height // 2
+        return both.crop((0, 0, both.width, middle + 1)), both.crop((0, middle, both.width, both.height))
+
+    sweeps.write(results, out, halves)
+
+
+def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, progress: Callable[[str], None]) -> _Sampled:
+    started = told = time.monotonic()
+    step_seconds: list[float] = []
+    result: Any = None
+    for item, seconds in timed(_stream(checkpoint, job, place)):
+        if isinstance(item, RefineResult):
+            result = item
+            continue
+        if item.step:
+            step_seconds.append(seconds)
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            progress(f"{label}: step {item.step}/{item.n_steps}, {told - started:.0f} s")
+    return _Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
+
+
+def _stream(checkpoint: Checkpoint, job: Settings, place: _Place) -> Iterator[Frame | RefineResult]:
+    arguments = job.as_dict()
+    arguments.pop("model")
+    return stream(checkpoint, **arguments, **place._asdict())
+
+
+def _truncated(checkpoint: Checkpoint, job: Truncation, place: _Place) -> _Sampled:
+    target = target_of(checkpoint, available_ratios(checkpoint.config)[0], device=place.device, dtype=place.dtype)
+    latents = target.init(job.seed, torch.arange(job.num_images, device=place.device))
+    return _Sampled(target.decode(latents), target.decode(truncated(latents, job.threshold)), {})
+
+
+def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:
+    """Return once every file is there: those of other processes may take a while longer."""
+    told = False
+    while missing := sum(not file.exists() for file in files):
+        if not told:
+            progress(f"this process is done; waiting for {missing} jobs of others")
+            told = True
+        time.sleep(LOOK_EVERY)
+
+
+def _key(job: Job, checkpoint: Checkpoint, yardstick: Yardstick, place: _Place) -> str:
+    """A job's file name: it changes with anything that its numbers depend on, beyond what the last bits of a device do."""
+    ratios = [checkpoint.config.get(name) for name in ("calibration", "isotonic", "critic_slope", "tables")]
+    content = json.dumps([job.as_dict(), checkpoint.hashes, ratios, yardstick.fingerprint])
+    content += "" if place.dtype == torch.float32 else str(place.dtype)
+    return hashlib.sha256(content.encode()).hexdigest()[:20]

@@ -1,0 +1,349 @@
+"""Checkpoints: a folder laid out as a Hub model repo, atomic to write and strict to read.
+
+`config.json` names everything; weights are safetensors, each with its sha256 in the config. Nothing here unpickles.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Container
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as packed
+from torch import Tensor, nn
+
+from ebm_refine.errors import CheckpointError
+from ebm_refine.models import networks
+from ebm_refine.models.fuse import prepare
+from ebm_refine.models.kinds import KINDS, is_binary, law_of, needed_roles
+from ebm_refine.models.networks.rbm import pixels_fit
+from ebm_refine.parameters import shorten
+from ebm_refine.utils.atomic_io import replacing_folder
+
+FORMAT = 1
+OUTPUTS = ("logit", "critic", "energy")
+ROLES = ("generator", "discriminator", "energy", "ratio", "features")
+# No honest config comes near these; they keep a hostile one from costing minutes or memory before it is refused.
+MAX_CONFIG_BYTES = 4 * 2**20
+MAX_ARGUMENT = 2**16
+MAX_ARGUMENT_ITEMS = 64
+MAX_KNOTS = 1000
+MAX_NUMBER = 1e30
+LFS_POINTER = b"version https://git-lfs"
+WEIGHTS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.safetensors")
+
+
+class Part(NamedTuple):
+    """A network on its way into a checkpoint: registered architecture name, constructor arguments, and the network."""
+
+    architecture: str
+    arguments: dict[str, Any]
+    network: nn.Module
+
+
+class Prepared(NamedTuple):
+    """Networks by role as they are run, and what targets found out about the widths of batch at which to run them."""
+
+    networks: dict[str, nn.Module]
+    widths: dict[str, dict[Any, bool]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model: networks by role, on the CPU, float32, in eval mode, frozen; tables (named tensors) by file stem."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    networks: dict[str, nn.Module]
+    tables: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _prepared: dict[tuple[str, torch.dtype], "Prepared"] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def kind(self) -> str:
+        return self.config["kind"]
+
+    @property
+    def prepared(self) -> dict[str, nn.Module]:
+        """The networks by role as they are run on the CPU in float32: copies, made cheaper by `preparation.prepare`."""
+        return self.prepared_on("cpu", torch.float32).networks
+
+    def prepared_on(self, device: str, dtype: torch.dtype) -> "Prepared":
+        """The networks as they are run on `device` with convolutions in `dtype`; made once for each."""
+        if (device, dtype) not in self._prepared:
+            copies = {role: prepare(network, dtype).to(device) for role, network in self.networks.items()}
+            self._prepared[device, dtype] = Prepared(copies, {})
+        return self._prepared[device, dtype]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """sha256 of each part's weights, by role."""
+        return {role: part["sha256"] for role, part in self.config["parts"].items()}
+
+
+def save_checkpoint(
+    folder: Path,
+    config: dict[str, Any],
+    parts: dict[str, Part],
+    card: str,
+    tables: dict[str, dict[str, Tensor]] | None = None,
+    dtype: torch.dtype = torch.float16,
+    kept: Checkpoint | None = None,
+) -> None:
+    """Write a checkpoint in one step. `config` lacks `format`, `parts` and `tables`, which are added here.
+
+    Floating-point weights are stored as `dtype`, or as float32 where they are too large for it; `tables` are further
+    safetensors (name -> tensors) stored as they are. Parts and tables of `kept` that are not given anew are taken over, byte
+    for byte. Raises InputError where the folder cannot be written; an older checkpoint there, `kept` itself maybe, stays whole
+    until the new one is complete.
+    """
+    with replacing_folder(folder) as temporary:
+        described: dict[str, Any] = {"parts": {}, "tables": {}}
+        if kept is not None:
+            for section, new in (("parts", parts), ("tables", tables or {})):
+                described[section] = _taken_over(kept, section, new, temporary)
+        for role, part in parts.items():
+            weights = {
+                name: _stored(value.detach().cpu(), dtype).contiguous() for name, value in part.network.state_dict().items()
+            }
+            file = temporary / f"{role}.safetensors"
+            file.write_bytes(packed(weights))  # safetensors' own save_file leaves files that only their owner can read
+            described["parts"][role] = {
+                "architecture": part.architecture,
+                "arguments": part.arguments,
+                "file": file.name,
+                "sha256": _sha256(file.read_bytes()),
+            }
+        for name, tensors in (tables or {}).items():
+            file = temporary / f"{name}.safetensors"
+            file.write_bytes(packed({key: value.contiguous() for key, value in tensors.items()}))
+            described["tables"][name] = {"file": file.name, "sha256": _sha256(file.read_bytes())}
+        (temporary / "config.json").write_text(json.dumps({"format": FORMAT, **config, **described}, indent=1) + "\n")
+        (temporary / "README.md").write_text(card)
+
+
+def _taken_over(kept: Checkpoint, section: str, new: Container[str], folder: Path) -> dict[str, Any]:
+    """The entries of `kept` in a section of its config that are not `new`; their files are copied to `folder`."""
+    entries = {name: entry for name, entry in kept.config.get(section, {}).items() if name not in new}
+    for entry in entries.values():
+        shutil.copyfile(kept.folder / entry["file"], folder / entry["file"])
+    return entries
+
+
+def load_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
+    """Read and verify a checkpoint folder. Raises CheckpointError, one sentence naming the file, for anything unexpected."""
+    config = read_config(folder)
+    loaded = {role: _load_part(folder, role, part) for role, part in config["parts"].items()}
+    tables = {stem: _read_tensors(folder, entry) for stem, entry in config.get("tables", {}).items()}
+    if law_of(config) in ("pair", "energy", "joint"):
+        _see_that_parts_fit(folder / "config.json", config, loaded)
+    if is_binary(config) and not pixels_fit(loaded["energy"], config["data"]["shape"]):
+        shape = config["data"]["shape"]
+        raise CheckpointError(f"{folder / 'config.json'}: the energy must be an RBM or a DBN with as many pixels as {shape}")
+    return Checkpoint(name or folder.name, folder, config, loaded, tables)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's checked `config.json`, without reading any weights."""
+    file = folder / "config.json"
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder} is no checkpoint: it has no config.json") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{file} is larger than {MAX_CONFIG_BYTES // 2**20} MB, which no checkpoint's config is")
+    if content.startswith(LFS_POINTER):
+        raise CheckpointError(f"{file} is a Git-LFS pointer, not the config; fetch it with `git lfs pull`")
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError):
+        raise CheckpointError(f"{file} is not readable JSON") from None
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        found = shorten(config.get("format")) if isinstance(config, dict) else "no object"
+        raise CheckpointError(f"{file}: format must be {FORMAT}; got {found}")
+    if config.get("kind") not in KINDS:
+        raise CheckpointError(f"{file}: kind must be one of {', '.join(KINDS)}; got {shorten(config.get('kind'))}")
+    parts = config.get("parts")
+    if not isinstance(parts, dict) or not parts:
+        raise CheckpointError(f"{file}: parts must name at least one network")
+    for role, part in parts.items():
+        if role not in ROLES:
+            raise CheckpointError(f"{file}: a part's role must be one of {', '.join(ROLES)}; got {shorten(role)}")
+        if not isinstance(part, dict) or not {"architecture", "arguments", "file", "sha256"} <= part.keys():
+            raise CheckpointError(f"{file}: part {role!r} needs architecture, arguments, file and sha256")
+        if not isinstance(part["architecture"], str) or not isinstance(part["arguments"], dict):
+            raise CheckpointError(f"{file}: part {role!r} needs an architecture by name and its arguments as an object")
+    for role in needed_roles(config):
+        if role not in parts:
+            raise CheckpointError(f"{file}: a checkpoint of kind {config['kind']!r} needs a part {role!r}")
+    tables = config.get("tables", {})
+    if not isinstance(tables, dict) or not all(isinstance(entry, dict) for entry in tables.values()):
+        raise CheckpointError(f"{file}: tables must be an object of {{name: {{file, sha256}}}}")
+    for name in weights_files(config):
+        if not isinstance(name, str) or not WEIGHTS_NAME.fullmatch(name):
+            raise CheckpointError(f"{file}: every part and table must name a .safetensors file beside it; got {shorten(name)}")
+    _check_settings(file, config)
+    return config
+
+
+def weights_files(config: dict[str, Any]) -> list[Any]:
+    """The names of the safetensors files that a config refers to."""
+    return [entry.get("file") for entry in (*config["parts"].values(), *config.get("tables", {}).values())]
+
+
+def _check_settings(file: Path, config: dict[str, Any]) -> None:
+    """What the rest of the program reads from a config without asking again: data, prior, calibration, defaults."""
+    data = config.get("data")
+    if not isinstance(data, dict) or not {"shape", "range", "dataset"} <= data.keys():
+        raise CheckpointError(f"{file}: data must give shape, range and dataset")
+    shape = data["shape"]
+    if not isinstance(shape, list) or not shape or not all(_is_whole(size) and 0 < size <= MAX_ARGUMENT for size in shape):
+        raise CheckpointError(f"{file}: data.shape must be a list of sizes from 1 to {MAX_ARGUMENT}; got {shorten(shape)}")
+    ends = data["range"]
+    if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end) for end in ends) or not ends[0] < ends[1]:
+        raise CheckpointError(f"{file}: data.range must be [low, high], low < high; got {shorten(ends)}")
+    if law_of(config) in ("pair", "joint"):
+        prior = config.get("prior")
+        # Where a generator is known in closed form, its own law is the prior.
+        name = "mixture" if config["parts"]["generator"]["architecture"] == "mixture-generator" else "normal"
+        if not isinstance(prior, dict) or prior.get("name") != name or not _is_whole(prior.get("dim")):
+            raise CheckpointError(f"{file}: prior must be {{name: {name!r}, dim: whole number}}; got {shorten(prior)}")
+    calibration = config.get("calibration")
+    if calibration is not None:
+        numbers = isinstance(calibration, dict) and calibration.keys() == {"slope", "intercept"} and calibration.values()
+        if not numbers or not all(_is_number(value) for value in numbers):
+            raise CheckpointError(f"{file}: calibration must be {{slope, intercept}}, both finite; got {shorten(calibration)}")
+    knots = config.get("isotonic")
+    if knots is not None and not _are_knots(knots):
+        raise CheckpointError(f"{file}: isotonic must be a list of [raw, r] that increase strictly; got {shorten(knots)}")
+    output, scale = config.get("discriminator_output", "logit"), config.get("critic_slope", 1.0)
+    if not isinstance(output, str) or output not in OUTPUTS:
+        raise CheckpointError(f"{file}: discriminator_output must be one of {', '.join(OUTPUTS)}; got {shorten(output)}")
+    if not _is_number(scale) or scale <= 0:
+        raise CheckpointError(f"{file}: critic_slope must be a number above 0; got {shorten(scale)}")
+    defaults = config.get("defaults", {})
+    if not isinstance(defaults, dict) or not all(isinstance(entry, dict | str) for entry in defaults.values()):
+        raise CheckpointError(f"{file}: defaults must be an object of a method, a ratio, and settings by method")
+
+
+def _load_part(folder: Path, role: str, part: dict[str, Any]) -> nn.Module:
+    architecture, where = part["architecture"], f"{folder / 'config.json'}: part {role!r}"
+    if architecture not in networks.ARCHITECTURES:
+        known = ", ".join(networks.ARCHITECTURES)
+        raise CheckpointError(f"{where} has an unknown architecture {shorten(architecture)}; known are {known}")
+    for key, value in part["arguments"].items():
+        items = value if isinstance(value, list) else [value]
+        if len(items) > MAX_ARGUMENT_ITEMS or any(_is_whole(item) and abs(item) > MAX_ARGUMENT for item in items):
+            raise CheckpointError(f"{where}: argument {shorten(key)} is absurdly large: {shorten(value)}")
+    weights = _read_tensors(folder, part)
+    try:
+        # On the meta device a network costs no memory, so wrong arguments do no harm before the shapes are compared.
+        with torch.device("meta"):
+            network = networks.build(architecture, part["arguments"])
+        wanted = network.state_dict()
+        for name, value in weights.items():
+            if name in wanted and value.is_floating_point() != wanted[name].is_floating_point():
+                raise ValueError(f"{name} is of type {value.dtype}")
+            if not value.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+        weights = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+        network.load_state_dict(weights, strict=True, assign=True)
+    except Exception as error:  # whatever a constructor makes of arguments that came from a file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{where} does not fit architecture {architecture!r}: {reason[:300]}") from None
+    return network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _see_that_parts_fit(file: Path, config: dict[str, Any], loaded: dict[str, nn.Module]) -> None:
+    """One sample through every network: shapes must be those that the config promises."""
+    shape = tuple(config["data"]["shape"])
+    samples = torch.zeros(1, *shape)
+    if "generator" in loaded:
+        dim = config["prior"]["dim"]
+        expected = getattr(loaded["generator"], "latent", dim)
+        if dim != expected:
+            raise CheckpointError(f"{file}: prior.dim is {dim}, but the generator takes latents of {expected}")
+        samples = _passed(f"{file}: the generator fails", loaded["generator"], torch.zeros(1, dim))
+    for role in ("discriminator", "ratio", "energy"):
+        if role not in loaded:
+            continue
+        together = (
+            f"generator and {role} do not fit each other" if "generator" in loaded else f"the {role} does not fit the data"
+        )
+        scores = _passed(f"{file}: {together}", loaded[role], samples)
+        if samples.shape != (1, *shape):
+            raise CheckpointError(f"{file}: data.shape is {list(shape)}, but the generator makes {list(samples.shape[1:])}")
+        if scores.shape != (1,):
+            raise CheckpointError(f"{file}: the {role} gives {list(scores.shape[1:])} a sample, where one number is needed")
+
+
+def _passed(problem: str, network: nn.Module, given: Tensor) -> Tensor:
+    try:
+        return network(given)
+    except Exception as error:  # a part of the wrong sort fails in its own words
+        raise CheckpointError(f"{problem}: {' '.join(str(error).split())[:200]}") from None
+
+
+def _read_tensors(folder: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
+    file = folder / entry["file"]
+    try:
+        content = file.read_bytes()
+    except OSError:
+        raise CheckpointError(f"{file} is missing or unreadable") from None
+    if content.startswith(LFS_POINTER):
+        raise CheckpointError(f"{file} is a Git-LFS pointer, not the weights; fetch them with `git lfs pull`")
+    if _is_pickle(content):
+        raise CheckpointError(f"{file} is a pickle, which is never read here; convert it with `ebm_refine import`")
+    if _sha256(content) != entry.get("sha256"):
+        raise CheckpointError(f"{file} is damaged or has been changed: its sha256 is not the one in config.json")
+    try:
+        return load_tensors(content)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from None
+
+
+def _is_pickle(content: bytes) -> bool:
+    """Whether a file is a zipped or a bare pickle. A safetensors file may begin with the same byte, the low one of its
+    header's length; but it is then no framed pickle, and the length's upper half is zero."""
+    if content[:1] == b"\x80":
+        return content[2:3] == b"\x95" or content[4:8] != bytes(4)
+    return content.startswith(b"PK\x03\x04")
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """`value` as it is written: in `dtype`, but in float32 where that would turn a finite number into infinity."""
+    if not value.is_floating_point():
+        return value
+    short = value.to(dtype)
+    return short if torch.equal(short.isfinite(), value.isfinite()) else value.float()
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) <= MAX_NUMBER
+
+
+def _are_knots(knots: Any) -> bool:
+    if not isinstance(knots, list) or not 2 <= len(knots) <= MAX_KNOTS:
+        return False
+    if not all(isinstance(knot, list) and len(knot) == 2 and all(map(_is_number, knot)) for knot in knots):
+        return False
+    return all(one[0] < two[0] and one[1] < two[1] for one, two in itertools.pairwise(knots))
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

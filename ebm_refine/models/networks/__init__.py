@@ -1,0 +1,38 @@
+"""Network architectures, one family a file. `build` makes one by name; checkpoints name them in `config.json`."""
+
+from typing import Any
+
+from torch import nn
+
+from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
+from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ebm_refine.models.networks.encoder import ContrastiveEncoder
+from ebm_refine.models.networks.energy_cnn import EnergyCNN
+from ebm_refine.models.networks.mixture import MixtureGenerator, MixtureLogRatio
+from ebm_refine.models.networks.mlp import MLPDiscriminator, MLPGenerator
+from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
+from ebm_refine.models.networks.rbm import DBN, RBM
+from ebm_refine.models.networks.resnet import ResNetClassifier
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {
+    "autoencoder-discriminator": AutoencoderDiscriminator,
+    "contrastive-encoder": ContrastiveEncoder,
+    "dbn": DBN,
+    "dcgan-generator": DCGANGenerator,
+    "dcgan-discriminator": DCGANDiscriminator,
+    "energy-cnn": EnergyCNN,
+    "feature-ratio": FeatureRatio,
+    "mixture-generator": MixtureGenerator,
+    "mixture-log-ratio": MixtureLogRatio,
+    "mlp-generator": MLPGenerator,
+    "mlp-discriminator": MLPDiscriminator,
+    "ratio-network": RatioNetwork,
+    "ratio-head": RatioHead,
+    "rbm": RBM,
+    "resnet-classifier": ResNetClassifier,
+}
+
+
+def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:
+    """A freshly initialised network. Raises KeyError for an unknown name, TypeError or ValueError for wrong arguments."""
+    return ARCHITECTURES[architecture](**arguments)

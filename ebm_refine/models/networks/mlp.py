@@ -1,0 +1,59 @@
+"""Multilayer perceptrons: generators and discriminators (or energies) of small images and of points in the plane.
+
+Layers lie in one `nn.Sequential` called `main`, as in the public MNIST pairs (64-256-256-784 and 784-256-256-1), so that their
+state dicts fit once the arguments are read off the shapes (`ebm_refine.models.convert.convert`).
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "softplus": nn.Softplus, "tanh": nn.Tanh}
+OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Identity}
+
+
+class MLPGenerator(nn.Module):
+    """Latents (B, latent), float -> samples (B, *shape): images in [-1, 1] with `output` "tanh", any numbers with "linear"."""
+
+    def __init__(
+        self,
+        latent: int = 64,
+        widths: Sequence[int] = (256, 256),
+        shape: Sequence[int] = (1, 28, 28),
+        activation: str = "relu",
+        output: str = "tanh",
+    ):
+        super().__init__()
+        if output not in OUTPUTS:
+            raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        self.latent, self.shape = latent, tuple(shape)
+        self.main = nn.Sequential(*_layers((latent, *widths, math.prod(shape)), activation), OUTPUTS[output]())
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.main(latents).view(-1, *self.shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """Samples (B, *shape), float -> one number each (B,): a logit, or an energy where it is trained as one.
+
+    An energy needs a smooth `activation` such as "silu", as samplers follow its gradient; "leaky" is LeakyReLU(0.2).
+    """
+
+    def __init__(self, widths: Sequence[int] = (256, 256), shape: Sequence[int] = (1, 28, 28), activation: str = "leaky"):
+        super().__init__()
+        self.main = nn.Sequential(*_layers((math.prod(shape), *widths, 1), activation))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.main(samples.flatten(1)).squeeze(1)
+
+
+def _layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
+    """Linear layers of these sizes with activations between them."""
+    if activation not in ACTIVATIONS and activation != "leaky":
+        raise ValueError(f"activation must be one of leaky, {', '.join(ACTIVATIONS)}, got {activation!r}")
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2) if activation == "leaky" else ACTIVATIONS[activation]()]
+    return layers[:-1]

@@ -1,0 +1,110 @@
+"""The known experiments of the 2-D laboratory, each a model with settings and a sentence on what it shows."""
+
+from typing import Any, NamedTuple
+
+from ebm_refine.toy2d.datasets import TITLES
+
+
+class Experiment(NamedTuple):
+    """`arguments` are those of `refine` for `model`; `shows` is what is to be seen, said before it is run."""
+
+    title: str
+    model: str
+    arguments: dict[str, Any]
+    shows: str
+
+
+POINTS = 1000
+# Every proposal is kept where the ratio counts for nothing: the generator alone.
+ALONE: dict[str, Any] = {"method": "rejection", "beta": 0.0, "n_steps": 1}
+LEFT_OVER = "Look between the modes: a continuous map of noise cannot leave that ground empty."
+
+
+def _langevin(eps: float, n_steps: int, **more: Any) -> dict[str, Any]:
+    return {"method": "langevin", "eps": eps, "n_steps": n_steps, **more}
+
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment("GAN alone: two moons", "toy-moons-gan", ALONE, LEFT_OVER),
+    Experiment("GAN alone: 25 Gaussians", "toy-grid25-gan", ALONE, LEFT_OVER),
+    Experiment(
+        "GAN with EBM: two moons, small step",
+        "toy-moons-gan-ebm",
+        _langevin(1e-4, 100),
+        "A small step stays where it is: hardly a point leaves the place where the generator put it.",
+    ),
+    Experiment(
+        "GAN with EBM: two moons, the step of its training",
+        "toy-moons-gan-ebm",
+        _langevin(5e-3, 100),
+        "The chains drift onto the moons and stay there.",
+    ),
+    Experiment(
+        "GAN with EBM: two moons, large step",
+        "toy-moons-gan-ebm",
+        _langevin(0.1, 100),
+        "The noise of a large step is wider than the moons: they blur, and nothing brings them back.",
+    ),
+    Experiment(
+        "GAN with EBM: two moons, big step",
+        "toy-moons-gan-ebm",
+        _langevin(5.0, 100),
+        "A big step flies apart: it leaps over every valley and out of the window.",
+    ),
+    Experiment(
+        "GAN with EBM: swiss roll",
+        "toy-swiss-gan-ebm",
+        _langevin(5e-4, 100),
+        "The roll's arms lie close together; the energy pulls points between them onto one or the other.",
+    ),
+    Experiment(
+        "EBM alone: two moons from noise",
+        "toy-moons-ebm",
+        {},
+        "No generator at all: chains begin anywhere in the box and slide onto the moons.",
+    ),
+    Experiment(
+        "WGAN, rejection sampling: 25 Gaussians",
+        "toy-grid25-wgan",
+        {"method": "rejection", "ratio": "refitted", "n_steps": 200},
+        "Nothing is moved: points between the modes are thrown away and drawn anew.",
+    ),
+    Experiment(
+        "WGAN, Langevin in latent space: 25 Gaussians",
+        "toy-grid25-wgan",
+        _langevin(0.01, 100, ratio="refitted"),
+        "Watch both windows: latents move a little, and their points jump from mode to mode.",
+    ),
+    *(
+        Experiment(
+            f"Exact discriminator, wrong weights: {TITLES[dataset]}, {words}",
+            f"toy-{dataset}-deficient",
+            arguments,
+            shows,
+        )
+        for dataset in ("grid25", "ring8")
+        for words, arguments, shows in (
+            (
+                "Langevin fails",
+                {"method": "langevin", "n_steps": 200},
+                "Every point is of high quality, and the weights stay as wrong as they were: no path leads from mode to mode.",
+            ),
+            (
+                "rejection succeeds",
+                {"method": "rejection"},
+                "Heavy modes are thinned by throwing points away; the weights come out even.",
+            ),
+            (
+                "i-SIR succeeds",
+                {"method": "i-sir", "n_steps": 60, "options": {"particles": 10}},
+                "Chains jump to fresh points wherever their weight says so, without any path between.",
+            ),
+        )
+    ),
+    Experiment(
+        "Exact discriminator, a generator that knows nothing: 25 Gaussians",
+        "toy-grid25-exact",
+        {"method": "i-sir", "n_steps": 60, "options": {"particles": 100}},
+        "One broad Gaussian and the exact ratio are enough, at the price of many proposals.",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Losses and training loops, one algorithm a file."""

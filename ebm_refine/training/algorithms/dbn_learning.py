@@ -1,0 +1,139 @@
+"""From recipes of its machines to a finished deep belief network: greedy, layer by layer, then measured and saved.
+
+Hinton, Osindero and Teh 2006, "A fast learning algorithm for deep belief nets": the first machine learns the pixels; each next
+one learns the hidden bits that the finished ones below make of the data. Grey digits become bits anew every time they are
+seen, a pixel being 1 with the probability that its grey level says.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ebm_refine.data.images import load_images
+from ebm_refine.metrics.class_scores import class_report
+from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.features import FeatureExtractor, features_for
+from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
+from ebm_refine.models.model_card import model_card
+from ebm_refine.models.networks.rbm import DBN
+from ebm_refine.training.algorithms.contrastive_divergence import source_of
+from ebm_refine.training.algorithms.rbm_learning import RBMRecipe, block_gibbs, drawn, train_rbm
+from ebm_refine.training.common.job import Job, record
+from ebm_refine.utils.atomic_io import replacing
+
+MEASURED = 1000
+SHOWN = 100
+
+
+def belief_net(
+    job: Job,
+    *,
+    name: str,
+    title: str,
+    dataset: str,
+    shape: list[int],
+    sizes: Sequence[int],
+    recipes: Sequence[RBMRecipe],
+    chain_steps: int,
+    measure_every: int,
+    notes: list[str],
+) -> None:
+    """Train the machines of a stack with layers of `sizes`, a recipe each, from the pixels up; state is saved every epoch.
+
+    While the top machine learns, chains of `chain_steps` from a coin's tosses are measured every `measure_every` epochs; the
+    state of the lowest holdout distance ships.
+    """
+    extractor = features_for(dataset)
+    train_set, holdout = (load_images(dataset, job.data, split).pixels.flatten(1) for split in ("train", "holdout"))
+    data, unseen = train_set.to(job.device), holdout.to(job.device)
+    network = DBN(sizes).to(job.device).requires_grad_(False)
+    saved = job.run.load() or {"machine": 0, "loop": None, "best": {"distance": float("inf")}}
+    best: dict[str, Any] = saved["best"]
+    if "network" in saved:
+        network.load_state_dict(saved["network"])
+    for number in range(saved["machine"], len(recipes)):
+        recipe, top = recipes[number], number == len(recipes) - 1
+        state = saved["loop"] if number == saved["machine"] else None
+        bits = _bits_below(network, number)
+        progress = train_rbm(network.stack[number], recipe, data, unseen, bits, job.seed * 100 + number, state)
+        with tqdm(total=recipe.epochs, initial=state["epoch"] if state else 0, desc=f"{name}, machine {number + 1}") as bar:
+            for now in progress:
+                bar.update()
+                job.run.log(machine=number + 1, epoch=now.epoch, **now.numbers)
+                if top and (now.epoch % measure_every == 0 or now.epoch == now.epochs):
+                    measured = measured_chains(network, extractor, chain_steps, shape, job)
+                    job.run.log(machine=number + 1, epoch=now.epoch, **measured)
+                    if measured["holdout_distance"] < best["distance"]:
+                        weights = copy.deepcopy(network.state_dict())  # its own tensors are trained on
+                        best = {"distance": measured["holdout_distance"], "epoch": now.epoch, "network": weights}
+                kept = {"machine": number, "loop": now.state, "network": network.state_dict(), "best": best}
+                job.run.save(kept)
+    if "network" in best:
+        network.load_state_dict(best["network"])
+    _save(job, network.cpu().eval(), holdout, extractor, {
+        "kind": "dbn",
+        "title": title,
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        "defaults": {"method": "gibbs", "gibbs": {"n_steps": chain_steps}},
+        "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
+        "training": {
+            **record(name, job, best.get("epoch", 0), "epochs of the top machine", train_set.unflatten(1, tuple(shape))),
+            "recipes": [", ".join(f"{key} {value}" for key, value in recipe._asdict().items()) for recipe in recipes],
+        },
+        "notes": notes,
+    })  # fmt: skip
+
+
+@torch.no_grad()
+def bits_of(network: DBN, pixels: Tensor, number: int, source: torch.Generator) -> Tensor:
+    """The visible bits (B, sizes[number]) that machine `number` sees of grey pixels (B, P) uint8: drawn layer by layer."""
+    bits = drawn(pixels.float() / 255, source)
+    for machine in network.stack[:number]:
+        bits = drawn(machine.hidden_mean(bits), source)
+    return bits
+
+
+@torch.no_grad()
+def long_chains(network: DBN, count: int, steps: int, source: torch.Generator) -> Tensor:
+    """Pixels (count, P) uint8, on the CPU, below the top machine after `steps` from a fair coin's tosses."""
+    device = network.top.weight.device
+    coin = torch.full((count, network.top.visible), 0.5, device=device)
+    ends = block_gibbs(network.top, drawn(coin, source), steps, source)
+    return network.down(ends).mul(255).round().to(torch.uint8).cpu()
+
+
+def measured_chains(network: DBN, extractor: FeatureExtractor, steps: int, shape: Sequence[int], job: Job) -> dict[str, float]:
+    """Holdout distance, confidence and classes of chains from the coin; the same tosses every time, and a picture."""
+    images = long_chains(network, MEASURED, steps, source_of(job.seed, 0, job.device)).unflatten(1, tuple(shape))
+    with replacing(job.run.folder / "chains.png") as temporary:
+        save_image(images[:SHOWN].float() / 255, temporary, format="png", nrow=10)
+    report = class_report(images, extractor)
+    distance = frechet_distance(extractor(images), extractor.references["holdout"])
+    return {"holdout_distance": distance, "mean_confidence": report["mean_confidence"], "classes": report["classes"]}
+
+
+def _bits_below(network: DBN, number: int) -> Any:
+    return lambda pixels, source: bits_of(network, pixels, number, source)
+
+
+def _save(job: Job, network: DBN, holdout: Tensor, extractor: FeatureExtractor, config: dict[str, Any]) -> None:
+    """Save, read back, and write down what half precision changed."""
+    sizes = [network.pixels, *(machine.hidden for machine in network.stack)]
+    parts = {"energy": Part("dbn", {"sizes": sizes}, network)}
+    save_checkpoint(job.folder, config, parts, "")
+    stored: Any = load_checkpoint(job.folder).networks["energy"]
+    bits = bits_of(network, holdout, len(network.stack) - 1, source_of(job.seed, 0, "cpu"))
+    change = (stored(bits) - network(bits)).double()
+    short, steps = tuple(config["data"]["shape"]), config["defaults"]["gibbs"]["n_steps"]
+    again = long_chains(stored, MEASURED, steps, source_of(job.seed, 0, "cpu")).unflatten(1, short)
+    config["training"]["half_precision"] = {
+        "mean change of the free energy, nats": float(change.mean()),
+        "sd": float(change.std()),
+        "holdout distance as stored": frechet_distance(extractor(again), extractor.references["holdout"]),
+    }
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": job.folder.name}))

@@ -1,0 +1,294 @@
+"""Train a GAN pair: non-saturating loss, spectrally normalised discriminator, averaged generator; then D alone.
+
+The second phase matters as much as the first: the averaged generator that ships is not the one D was trained against, so it
+is frozen and D is trained on against it until the holdout cross-entropy stops falling. Only then is its logit a log ratio
+for the generator beside it (DESIGN.md, "Words and mathematics").
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ebm_refine.data.images import to_unit
+from ebm_refine.models.networks.dcgan import DCGANGenerator
+from ebm_refine.training.common.augment import augment
+from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.utils.atomic_io import replacing
+from ebm_refine.utils.devices import has_bfloat16
+
+SPECTRAL_GAIN = 2.5
+
+
+class Schedule(Protocol):
+    """What the loop reads of a recipe."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def average_decay(self) -> float: ...
+    @property
+    def measure_every(self) -> int: ...
+
+
+class GANRecipe(NamedTuple):
+    """Adam for both networks, one D step a G step; both rates fall linearly to zero over the last `falling_share` of the steps.
+
+    Every `measure_every` steps the averaged generator's distance is taken.
+    """
+
+    steps: int
+    batch_size: int = 64
+    rate_g: float = 2e-4
+    rate_d: float = 2e-4
+    falling_share: float = 0.2
+    beta1: float = 0.5
+    average_decay: float = 0.999
+    shift: float = 0.125
+    mirror: bool = True
+    measure_every: int = 1000
+    alone_steps: int = 6000
+    alone_every: int = 500
+    alone_patience: int = 10
+
+
+def train_gan(
+    generator: DCGANGenerator,
+    discriminator: nn.Module,
+    recipe: GANRecipe,
+    train: Tensor,
+    run: Run,
+    seed: int,
+    device: str,
+    distance: Callable[[DCGANGenerator], float],
+) -> dict[str, Any]:
+    """First phase. `train` (N, C, H, W) uint8; `distance(generator)` is the holdout distance of its samples.
+
+    Returns {"generator", "discriminator"} state dicts of the best state by `distance`, with {"step", "distance"}. State is
+    saved at every measurement; a killed run goes on from the last one.
+    """
+    torch.manual_seed(seed)
+    for network in (generator, discriminator):
+        place(network, device)
+        network.train()
+    add_spectral_norm(discriminator)
+    adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999))
+    adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
+
+    def update(step: int) -> dict[str, Tensor]:
+        real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
+        falling = falling_rate(step, recipe.steps, recipe.falling_share)
+        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
+        latents = torch.randn(recipe.batch_size, generator.latent).to(device)
+        with narrow(device):
+            fake = generator(latents)
+            both = augment(torch.cat([real, fake.detach()]), recipe.shift, mirror=recipe.mirror)
+            on_real, on_fake = discriminator(both).float().chunk(2)
+            loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        adam_d.zero_grad(set_to_none=True)
+        loss_d.backward()
+        adam_d.step()
+
+        # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
+        discriminator.requires_grad_(False)
+        with narrow(device):
+            loss_g = F.softplus(-discriminator(augment(fake, recipe.shift, mirror=recipe.mirror)).float()).mean()
+        adam_g.zero_grad(set_to_none=True)
+        loss_g.backward()
+        adam_g.step()
+        discriminator.requires_grad_(True)
+        return {"loss_d": loss_d, "loss_g": loss_g, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
+
+    parts = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
+    return train_to_best(parts, update, recipe, run, device, distance)
+
+
+def train_to_best(
+    parts: dict[str, Any],
+    update: Callable[[int], dict[str, Tensor]],
+    recipe: Schedule,
+    run: Run,
+    device: str,
+    distance: Callable[[DCGANGenerator], float],
+) -> dict[str, Any]:
+    """The loop around a GAN's updates: average, measure, draw, save; and go on where a run was cut.
+
+    parts: "generator", "discriminator" and whatever else the updates change, with its state. `update(step)` does one of them
+    and gives scalars to log. Returns the state dicts of all networks at the averaged generator's lowest `distance`, that one
+    as "generator", with {"step", "distance"}. A resumed run equals an uninterrupted one to the bit.
+    """
+    generator = parts["generator"]
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    parts = {**parts, "average": average}
+    best: dict[str, Any] | None = None
+    step = 0
+    if (state := run.load()) is not None:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        step, best = state["step"], state["best"]
+
+    started, first = time.monotonic(), step
+    with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
+        while step < recipe.steps:
+            told = update(step)
+            step += 1
+            bar.update()
+            update_average(average, generator, min(recipe.average_decay, (1 + step) / (10 + step)))
+
+            if step % recipe.measure_every == 0 or step == recipe.steps:
+                measured = distance(average)
+                if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
+                    best = {
+                        **{
+                            name: copy.deepcopy(part.state_dict())
+                            for name, part in parts.items()
+                            if isinstance(part, nn.Module)
+                        },
+                        "generator": copy.deepcopy(average.state_dict()),
+                        "step": step,
+                        "distance": measured,
+                    }
+                run.log(
+                    phase="gan",
+                    step=step,
+                    **{name: float(value.detach()) for name, value in told.items()},
+                    holdout_distance=measured,
+                    images_per_second=round((step - first) * recipe.batch_size / (time.monotonic() - started), 1),
+                )
+                draw_samples(average, run, f"samples-{step:06d}.png", device)
+                state = {name: part.state_dict() for name, part in parts.items()}
+                run.save({**state, "rng": torch.get_rng_state(), "step": step, "best": best})
+    assert best is not None
+    return best
+
+
+def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor:
+    """The rows of the batch numbered `batch` since the beginning: whole batches of epochs, each in an order of its own."""
+    epoch, place_in_epoch = divmod(batch, len(train) // batch_size)
+    chosen = epoch_order(len(train), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
+    return train[chosen]
+
+
+def falling_rate(step: int, steps: int, share: float) -> float:
+    """1, and over the last `share` of the steps linearly down to 0."""
+    return min(1.0, (steps - step) / (share * steps))
+
+
+def train_discriminator_alone(
+    generator: DCGANGenerator,
+    discriminator: nn.Module,
+    recipe: GANRecipe,
+    train: Tensor,
+    holdout: Tensor,
+    run: Run,
+    seed: int,
+    device: str,
+) -> dict[str, float]:
+    """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling, or `alone_steps` are done.
+
+    Its spectral norms are baked first: a bound on its slope steadies the game, but a ratio has the slope that it has. Its rate
+    falls linearly to zero, as what it follows no longer moves. D is changed in place to its best state. Returns
+    {"alone_step", "alone_steps", "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own.
+    """
+    torch.manual_seed(seed + 1)
+    generator.eval().requires_grad_(False)
+    bake_spectral_norm(discriminator)
+    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
+
+    def update(step: int) -> None:
+        discriminator.train()
+        adam.param_groups[0]["lr"] = recipe.rate_d * (1 - step / recipe.alone_steps)
+        chosen = torch.randint(len(train), (recipe.batch_size,))
+        with narrow(device):
+            with torch.no_grad():
+                fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
+            both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
+            on_real, on_fake = discriminator(both).float().chunk(2)
+        loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+
+    def measure() -> dict[str, float]:
+        on_holdout = mean_cross_entropy(generator, discriminator, holdout, seed, device)
+        on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
+        return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
+
+    stopping = Stopping(recipe.alone_steps, recipe.alone_every, recipe.alone_patience)
+    parts = {"discriminator": discriminator, "adam": adam}
+    best = train_to_lowest(parts, "discriminator", update, measure, stopping, run, "D alone")
+    discriminator.load_state_dict(best["weights"])
+    discriminator.eval()
+    return {"alone_step": best["step"], "alone_steps": best["steps_run"], **best["measured"]}
+
+
+@torch.no_grad()
+def mean_cross_entropy(generator: DCGANGenerator, discriminator: nn.Module, real: Tensor, seed: int, device: str) -> float:
+    """Mean of -log D over `real` (uint8) and -log(1 - D) over as many fakes; chance is log 2 = 0.693."""
+    discriminator.eval()
+    source = torch.Generator().manual_seed(seed)
+    total = 0.0
+    for pixels in real.split(500):
+        fake = generator(torch.randn(len(pixels), generator.latent, generator=source).to(device))
+        total += float(F.softplus(-discriminator(to_unit(pixels).to(device))).sum())
+        total += float(F.softplus(discriminator(fake)).sum())
+    return total / (2 * len(real))
+
+
+def add_spectral_norm(network: nn.Module) -> None:
+    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution but the last, times a fixed gain.
+
+    At gain 1 each layer shrinks its signal, natural images lying far from its first singular direction: measured on this shape,
+    hidden units have a deviation of 0.05 and the logit moves so slowly that G outruns D (loss at chance for 2,000 steps). The
+    last convolution is left free: the scale of the logit has to be D's own, as it stands for a log ratio.
+    """
+    *body, _head = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    for module in body:
+        parametrizations.spectral_norm(module)
+        parametrize.register_parametrization(module, "weight", _Gain())
+
+
+class _Gain(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return SPECTRAL_GAIN * weight
+
+
+def bake_spectral_norm(network: nn.Module) -> None:
+    """Replace each normalised weight by its present value; the network computes the same without power iterations."""
+    network.eval()
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * network, batch-norm statistics included."""
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)
+
+
+def narrow(device: str) -> torch.autocast:
+    """Autocast to bf16 on `device` where that is native, and no cast elsewhere: oneDNN's emulation is 30 times slower."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+@torch.no_grad()
+def draw_samples(generator: DCGANGenerator, run: Run, name: str, device: str) -> None:
+    latents = torch.randn(64, generator.latent, generator=torch.Generator().manual_seed(0)).to(device)
+    with replacing(run.folder / name) as temporary:
+        save_image(generator(latents).cpu(), temporary, format="png", normalize=True, value_range=(-1, 1))

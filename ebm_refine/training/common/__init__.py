@@ -1,0 +1,1 @@
+"""What every training run shares: resumable state, stopping, data, augmentation."""

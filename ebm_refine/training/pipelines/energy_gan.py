@@ -1,0 +1,125 @@
+"""From an autoencoder GAN's recipe to a finished pair: train, settle D's batch norms, calibrate, keep the curves, save."""
+
+from typing import Any
+
+import torch
+
+from ebm_refine.catalogue import load
+from ebm_refine.data.images import load_images
+from ebm_refine.energies.autoencoder_gan import ARCHITECTURE, CONTROLS, CURVES, ENERGIES, GENERATED, REAL, UNITS
+from ebm_refine.energies.targets import REAL_RATIOS
+from ebm_refine.errors import InputError
+from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.features import features_for
+from ebm_refine.models.checkpoint import Part, save_checkpoint
+from ebm_refine.models.model_card import model_card
+from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
+from ebm_refine.models.networks.dcgan import DCGANGenerator, initialise
+from ebm_refine.parameters import shorten
+from ebm_refine.training.algorithms.autoencoder_game import AutoencoderRecipe, settle, train_autoencoder_gan
+from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.scores import STORED_RATIOS, generated, ratio_entries, scores_of
+
+# The published initial weights of EBGAN.
+DEVIATION_G, DEVIATION_D = 0.02, 0.002
+MEASURED = 1000
+
+
+def energy_gan(
+    job: Job,
+    *,
+    name: str,
+    title: str,
+    dataset: str,
+    shape: list[int],
+    generator: tuple[str, dict[str, Any]],
+    autoencoder: dict[str, Any],
+    recipe: AutoencoderRecipe,
+    defaults: dict[str, Any],
+    begins_at: str | None = None,
+) -> None:
+    """Train a pair by `recipe` and write its checkpoint to `job.folder`.
+
+    The generator that ships is the averaged one at its lowest holdout distance, D is as it stood then, with batch-norm
+    statistics taken against that generator; it is not trained on, since a margin loss would only push that generator's
+    samples up to the margin. `generator` is (architecture, arguments), `autoencoder` the arguments of D.
+    `begins_at` names an embedded pair whose generator, of the same arguments, this one begins as, instead of at random weights.
+    """
+    extractor = features_for(dataset)
+    train_set, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
+    torch.manual_seed(job.seed)
+    g, d = DCGANGenerator(**generator[1]), AutoencoderDiscriminator(**autoencoder)
+    initialise(g, DEVIATION_G)
+    initialise(d, DEVIATION_D)
+    if begins_at is not None:
+        _begin_at(begins_at, generator, g)
+
+    def distance(network: DCGANGenerator) -> float:
+        return frechet_distance(extractor(generated(network, MEASURED, job.seed, job.device)), extractor.references["holdout"])
+
+    best, curves = train_autoencoder_gan(g, d, recipe, train_set, job.run, job.seed, job.device, distance)
+    g.load_state_dict(best["generator"])
+    d.load_state_dict(best["discriminator"])
+    settle(g, d, train_set, recipe.batch_size, job.seed, job.device)
+    for network in (g, d):
+        place(network, "cpu", torch.contiguous_format)
+        network.eval().requires_grad_(False)
+
+    output = {"discriminator_output": "energy"}
+    fakes = generated(g, len(holdout), job.seed + 1)
+    entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout, fakes)
+    energies = {REAL: scores_of(d, holdout[-STORED_RATIOS:]), GENERATED: scores_of(d, fakes[-STORED_RATIOS:])}
+    then = int((curves["step"] <= best["step"]).sum()) - 1
+    control = {CONTROLS[recipe.family]: float(curves["control"][then])} if then >= 0 else {}
+    config = {
+        "kind": "pair",
+        "title": title,
+        "prior": {"name": "normal", "dim": generator[1]["latent"]},
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        **output,
+        "defaults": defaults,
+        **entries,
+        "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
+        "training": {
+            **record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
+            "steps_run": recipe.steps,
+            "settings": dict(recipe._asdict()),
+            **control,
+            **({"generator began as": begins_at} if begins_at else {}),
+        },
+        "notes": notes(recipe, autoencoder["error"], float(energies[REAL].mean()), float(energies[GENERATED].mean()))
+        + ([f"The generator began as that of `{begins_at}`, not at random weights."] if begins_at else []),
+    }
+    parts = {"generator": Part(*generator, g), "discriminator": Part(ARCHITECTURE, autoencoder, d)}
+    tables = {REAL_RATIOS: real_ratios, CURVES: curves, ENERGIES: energies}
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), tables)
+
+
+def _begin_at(name: str, generator: tuple[str, dict[str, Any]], network: DCGANGenerator) -> None:
+    """Give `network` the weights of the embedded generator. Raises InputError where that one is another network."""
+    checkpoint = load(name)
+    part = checkpoint.config["parts"].get("generator", {})
+    if (part.get("architecture"), part.get("arguments")) != generator:
+        raise InputError(f"the generator is to begin as that of {name}, which is another network: {shorten(part)}")
+    network.load_state_dict(checkpoint.networks["generator"].state_dict())
+
+
+def notes(recipe: AutoencoderRecipe, error: str, real: float, fake: float) -> list[str]:
+    """What a card must say of an autoencoder as a discriminator."""
+    pretrained = f"{recipe.pretraining_steps} batches of the autoencoder alone came before the game."
+    steering = {
+        "ebgan": f"The margin is {recipe.margin:g}, in that unit; it is fixed.",
+        "ebgan-pt": f"The margin is {recipe.margin:g}, in that unit; it is fixed. The pulling-away term of the codes of "
+        f"generated images is added to G's loss with weight {recipe.pulling_weight:.3g}.",
+        "began": f"k is steered towards L(G(z)) = gamma L(x) at gamma = {recipe.gamma:g}, from 0 at rate 0.001, within [0, 1].",
+        "magan": "The margin, in that unit, begins at the mean D of real images after pretraining and falls at an epoch's end "
+        "where the rule says so.",
+    }[recipe.family]
+    return [
+        f"The discriminator is an autoencoder and D(x), {UNITS[error]} (pixels in [-1, 1]), is an energy.",
+        f"{pretrained} {steering}",
+        f"At this state mean D is {real:.4g} of held-out real images and {fake:.4g} of generated ones.",
+        "D is as it stood in the game; a margin loss has no minimum at the log ratio, so raw r = -D is an energy of its own "
+        "scale, whose inverse temperature is beta, and only the calibrated ratio is fitted to be a log ratio.",
+    ]

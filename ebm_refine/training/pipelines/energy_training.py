@@ -1,0 +1,158 @@
+"""From an energy recipe to a finished checkpoint: train, watch, choose a state by holdout distance, tell its story, save."""
+
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ebm_refine.data.images import load_images, to_unit
+from ebm_refine.metrics.class_scores import class_report
+from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.features import FeatureExtractor, features_for
+from ebm_refine.models import networks
+from ebm_refine.models.checkpoint import Part, save_checkpoint
+from ebm_refine.models.model_card import model_card
+from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
+from ebm_refine.training.algorithms.classifier import accuracy, labelled
+from ebm_refine.training.algorithms.contrastive_divergence import (
+    EnergyRecipe,
+    Progress,
+    run_chains,
+    source_of,
+    train_energy,
+    uniform,
+)
+from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.utils.atomic_io import replacing
+
+UNSEEN = 1000
+MEASURED = 1000
+# The story of a training run: some chains from noise, shown at some points of a long walk, at some epochs.
+STORY_CHAINS, STORY_POINTS, STORY_STEPS, STORY_EPOCHS = 8, 8, 256, 4
+
+
+def energy_model(
+    job: Job,
+    *,
+    name: str,
+    title: str,
+    dataset: str,
+    shape: list[int],
+    architecture: str,
+    arguments: dict[str, Any],
+    recipe: EnergyRecipe,
+    measure_every: int,
+    draw_steps: int,
+    with_labels: bool,
+    notes: list[str],
+) -> None:
+    """Train an energy of images; every `measure_every` epochs its chains of `draw_steps` from noise are measured and drawn.
+
+    The state of the lowest holdout distance ships. `with_labels`: the network also learns the labels.
+    """
+    extractor = features_for(dataset)
+    train_set, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
+    labels = labelled(train_set) if with_labels else None
+    torch.manual_seed(job.seed)
+    network = networks.build(architecture, arguments)
+    longer = recipe._replace(chain_steps=draw_steps)
+    per_epoch = len(train_set.pixels) // recipe.batch_size
+    saved = job.run.load()
+    best: dict[str, Any] = saved["best"] if saved else {"distance": float("inf")}
+    progress: Progress | None = None
+    steps = train_energy(
+        network, recipe, train_set.pixels, holdout.pixels[:UNSEEN], job.seed, job.device, labels, saved and saved["loop"]
+    )
+    with tqdm(total=recipe.epochs * per_epoch, desc=name, mininterval=10) as bar:
+        for progress in steps:
+            bar.update(progress.step - bar.n)
+            if progress.stopped:
+                print(f"{name}: {progress.stopped}")
+                job.run.log(step=progress.step, stopped=progress.stopped)
+                break
+            job.run.log(step=progress.step, **progress.numbers)
+            before = progress.step - recipe.told_every
+            epochs = progress.step // per_epoch
+            if epochs // measure_every > before // per_epoch // measure_every or progress.step == progress.steps:
+                measured = measured_chains(network, longer, extractor, tuple(shape), job)
+                job.run.log(step=progress.step, epoch=epochs, **measured)
+                save_story(network, longer, tuple(shape), job, epochs)
+                if not measured["holdout_distance"] >= best["distance"]:
+                    best = {"network": progress.state["network"], "distance": measured["holdout_distance"], "epoch": epochs}
+            job.run.save({"loop": progress.state, "best": best})
+    if "network" in best:
+        network.load_state_dict(best["network"])
+    network.to("cpu").eval().requires_grad_(False)
+    short = {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": draw_steps}
+    config = {
+        "kind": "energy",
+        "title": title,
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        "defaults": {"method": "short-run", "short-run": short},
+        "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
+        "training": {
+            **record(name, job, best.get("epoch", 0), "epochs", train_set.pixels),
+            "epochs_run": recipe.epochs,
+            "settings": dict(recipe._asdict()),
+            **({"stopped": progress.stopped} if progress and progress.stopped else {}),
+        },
+        "notes": [cold_note(recipe), *notes],
+    }
+    if with_labels:
+        test = load_images(dataset, job.data, "test")
+        config["accuracy"] = {"test_accuracy": accuracy(network, test)}
+    part = {"energy": Part(architecture, arguments, network)}
+    tables = {"story": story(job.run), REFERENCE: energies_of_sets(network, to_unit(holdout.pixels[:REFERENCE_DIGITS]))}
+    save_checkpoint(job.folder, config, part, model_card({**config, "name": name}), tables)
+
+
+def cold_note(recipe: EnergyRecipe) -> str:
+    """What must be said of a short-run sampler: how cold it is."""
+    return (
+        f"The short-run sampler is the recipe's own and far colder than exp(-E): its noise is that of temperature "
+        f"{recipe.temperature:g} and its gradient is clipped at {recipe.clip:g}, so its images are no samples of that density. "
+        "A long Langevin chain at temperature 1 is one, up to its step's bias; the two look different."
+    )
+
+
+def measured_chains(
+    network: nn.Module, recipe: EnergyRecipe, extractor: FeatureExtractor, shape: tuple[int, ...], job: Job
+) -> dict[str, float]:
+    """Holdout distance, confidence and classes of chains from noise, never from the buffer; the same noise every time."""
+    source = source_of(job.seed, 0, job.device)
+    chains = run_chains(network, uniform((MEASURED, *shape), recipe.bounds, source), recipe, source)
+    images = pixels(chains)
+    report = class_report(images, extractor)
+    distance = frechet_distance(extractor(images), extractor.references["holdout"])
+    return {"holdout_distance": distance, "mean_confidence": report["mean_confidence"], "classes": report["classes"]}
+
+
+def save_story(network: nn.Module, recipe: EnergyRecipe, shape: tuple[int, ...], job: Job, epoch: int) -> None:
+    """Eight chains from noise at eight points of 256 steps: a row a chain, as a picture and as numbers in the run's folder."""
+    source = source_of(job.seed, 0, job.device)
+    part = recipe._replace(chain_steps=STORY_STEPS // (STORY_POINTS - 1))
+    frames = [uniform((STORY_CHAINS, *shape), recipe.bounds, source)]
+    for _ in range(STORY_POINTS - 1):
+        frames.append(run_chains(network, frames[-1], part, source))
+    rows = pixels(torch.stack(frames, dim=1).flatten(0, 1)).unflatten(0, (STORY_CHAINS, STORY_POINTS))
+    with replacing(job.run.folder / f"story-{epoch:03d}.safetensors") as temporary:
+        save_file({f"epoch-{epoch:03d}": rows}, temporary)
+    with replacing(job.run.folder / f"story-{epoch:03d}.png") as temporary:
+        save_image(rows.flatten(0, 1).float() / 255, temporary, format="png", nrow=STORY_POINTS)
+
+
+def story(run: Run) -> dict[str, Tensor]:
+    """The chains at up to four epochs, the first and the last among them: epoch -> (chains, points, C, H, W) uint8."""
+    files = sorted(run.folder.glob("story-*.safetensors"))
+    last = len(files) - 1
+    kept = {round(k * last / (STORY_EPOCHS - 1)) for k in range(STORY_EPOCHS)} if files else set()
+    return {name: rows for place in sorted(kept) for name, rows in load_file(files[place]).items()}
+
+
+def pixels(positions: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8, on the CPU."""
+    return positions.detach().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).cpu()

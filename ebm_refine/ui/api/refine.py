@@ -1,0 +1,131 @@
+"""The public endpoints: `/refine`, `/models`, `/status`. Names, order and defaults are fixed; `tests/api_schema.json` has them.
+
+Values arrive as raw JSON, with no component between that would round or coerce them: the checks are those of the library.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from gradio.components.api_component import Api
+
+import ebm_refine
+from ebm_refine.errors import InputError
+from ebm_refine.parameters import Parameter, shorten
+from ebm_refine.samplers import METHODS
+from ebm_refine.settings import COMMON
+from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.tabs.refine.job import Finished, Live, device, refinable_models, run, told
+
+LANE = "gpu"
+_ROWS = {row.name: row for row in COMMON}
+NULL = {"type": "null"}
+
+
+def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ratio="auto", options=None) -> Iterator[tuple]:
+    """Refine a model's samples. Yields progress in the metrics' place, then before PNG, after PNG, metrics and bundle."""
+    progress: dict[str, Any] = {"step": 0}
+    with told():
+        arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}
+        with closing(run(model, arguments | split_options(options))) as news:
+            for item in news:
+                if isinstance(item, Finished):
+                    record = item.record
+                    folder = item.bundle.parent / "files"
+                    yield str(folder / "before.png"), str(folder / "after.png"), record.metrics, str(item.bundle)
+                    return
+                if isinstance(item, Live):
+                    progress = {"step": item.frame.step, "n_steps": item.frame.n_steps, "mean_energy": item.frame.mean_energy}
+                yield None, None, progress, None
+
+
+def models() -> list[dict[str, Any]]:
+    """The models that can be refined, with their methods, parameters and defaults."""
+    return [
+        {
+            "name": model.name,
+            "title": model.config.get("title", model.name),
+            "kind": model.kind,
+            "dataset": model.dataset,
+            "shape": list(model.shape),
+            "defaults": model.config.get("defaults", {}),
+            "methods": {
+                name: {
+                    "title": METHODS[name].title,
+                    "summary": METHODS[name].summary,
+                    "parameters": [_row(row) for row in METHODS[name].parameters],
+                }
+                for name in model.methods
+            },
+        }
+        for model in refinable_models().values()
+    ]
+
+
+def status(waiting: Callable[[], int]) -> dict[str, Any]:
+    """That the process lives, what it runs on, how many wait, and how much one call may ask for."""
+    return {
+        "ready": True,
+        "version": ebm_refine.__version__,
+        "device": device(),
+        "models": list(refinable_models()),
+        "queue": {"waiting": waiting(), "max_waiting": limits.MAX_WAITING},
+        "limits": limits.as_dict(),
+    }
+
+
+def add(demo: gr.Blocks) -> None:
+    """Give the page its endpoints; they need components, of which none is shown."""
+    inputs = [
+        input_of("model", {"type": "string"}, "a name that /models lists"),
+        input_of("method", {"anyOf": [{"type": "string"}, NULL]}, "null: the model's default"),
+        input_of("eps", {"anyOf": [{"type": "number"}, NULL]}, "step size; null: the model's default"),
+        input_of("n_steps", {"anyOf": [{"type": "integer"}, NULL]}, "transitions; null: the model's default"),
+        input_of("num_images", {"type": "integer"}, f"from 1 to {limits.MAX_IMAGES}", _ROWS["num_images"].default),
+        input_of("seed", {"type": "integer"}, _ROWS["seed"].help, _ROWS["seed"].default),
+        input_of("ratio", {"type": "string"}, _ROWS["ratio"].help, _ROWS["ratio"].default),
+        input_of(
+            "options",
+            {"anyOf": [{"type": "object", "additionalProperties": {}}, NULL]},
+            "beta, temperature and the method's further parameters by name",
+        ),
+    ]
+    outputs = [
+        gr.Image(label="before", format="png", visible=False),
+        gr.Image(label="after", format="png", visible=False),
+        gr.JSON(label="metrics", visible=False),
+        gr.File(label="bundle", visible=False),
+    ]
+    gr.Button(visible=False).click(
+        refine, inputs, outputs, api_name="refine", api_description=refine.__doc__, preprocess=False, show_progress="hidden",
+        concurrency_id=LANE, concurrency_limit=1,
+    )  # fmt: skip
+
+    def how_it_is() -> dict[str, Any]:
+        # The queue has no public way to say this; Gradio is pinned, and the test of /status would notice.
+        return status(lambda: demo._queue.get_status().queue_size)
+
+    # Not queued: they answer at once, also while the queue is full.
+    gr.api(models, api_name="models", api_description=models.__doc__, queue=False)
+    gr.api(how_it_is, api_name="status", api_description=status.__doc__, queue=False)
+
+
+def input_of(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:
+    return Api(default, {**schema, "description": description}, label=name)
+
+
+def split_options(options: Any) -> dict[str, Any]:
+    """`beta` and `temperature` have no place of their own in the call, so they travel among the options."""
+    if options is not None and not isinstance(options, dict):
+        raise InputError(f"options must be an object of names and values; got {shorten(options)}")
+    rest = dict(options or {})
+    own = {name: rest.pop(name) for name in ("beta", "temperature") if name in rest}
+    return {**own, "options": rest}
+
+
+def _row(row: Parameter) -> dict[str, Any]:
+    # JSON has no infinity: a row without bounds, a choice, says null.
+    bounds = {name: bound if math.isfinite(bound) else None for name, bound in (("low", row.low), ("high", row.high))}
+    return {**vars(row), **bounds, "allowed": row.allowed}

@@ -1,0 +1,1 @@
+"""What serves the page: background runs, caches, limits."""

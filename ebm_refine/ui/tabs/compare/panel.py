@@ -1,0 +1,161 @@
+"""What the Compare tab says: a committed table, and the numbers of two live runs side by side."""
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+from ebm_refine.evaluation.tables import beyond_spread, tabulated
+from ebm_refine.samplers import METHODS
+from ebm_refine.samplers.cost import spent
+from ebm_refine.ui.tabs.compare.job import Compared, Side
+
+
+def committed_html(results: dict[str, Any]) -> str:
+    """A table of `benchmarks/results`, rows that improve on base beyond spread marked."""
+    table = tabulated(results)
+    head = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in table.header)
+    rows = []
+    # The floor's row, where there is one, has no entry among the results.
+    for number, cells in enumerate(table.rows):
+        row = results["rows"][number] if number < len(results["rows"]) else None
+        kind = "floor" if row is None or row["method"] == "base" else "gained" if beyond_spread(row) else ""
+        first, *others = (html.escape(cell) for cell in cells)
+        rows.append(
+            f"<tr class='{kind}'><th scope='row'>{first}</th>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
+        )
+    notes = "".join(f"<p class='small'>{html.escape(note)}</p>" for note in table.notes)
+    caption = html.escape(table.caption.replace("`", ""))
+    return (
+        f"<div class='panel'><p class='small'>{caption}</p><div class='wide' tabindex='0'>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}</div>"
+    )
+
+
+def compared_html(end: Compared) -> str:
+    """Which side came closer to real samples, and what each cost."""
+    kind, sentence = verdict(end)
+    first, second = end.sides
+    rows = [(title, cell(first), cell(second)) for title, cell in _ROWS if cell(first) is not None or cell(second) is not None]
+    body = "".join(
+        f"<tr><th scope='row'>{html.escape(title)}</th>"
+        + "".join(f"<td>{html.escape('–' if cell is None else cell)}</td>" for cell in cells)
+        + "</tr>"
+        for title, *cells in rows
+    )
+    heads = "".join(f"<th scope='col'>{html.escape(text)}</th>" for text in ("", f"A: {name(first)}", f"B: {name(second)}"))
+    return (
+        f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{_small_print(end)}</div>"
+    )
+
+
+def verdict(end: Compared) -> tuple[str, str]:
+    """A kind, and one sentence on the difference between the sides, paired by seed; of points what their floor allows."""
+    between = end.between
+    count = end.sides[0].settings.num_images
+    if "kernel_distance" in between:
+        low, high = between["kernel_distance"]["difference"]["interval"]
+    elif "earth_movers_distance" in between:
+        distance = between["earth_movers_distance"]
+        change, noise = distance["after"] - distance["before"], 3 * distance["floor"]["sd"]
+        low, high = change - noise, change + noise
+    else:
+        return "unknown", f"No verdict: {between.get('note', 'nothing was measured')}."
+    if high < 0:
+        return "better", f"B ({name(end.sides[1])}) came closer to real samples than A, more than chance explains."
+    if low > 0:
+        return "better", f"A ({name(end.sides[0])}) came closer to real samples than B, more than chance explains."
+    return "same", f"No difference between A and B that can be told with {count} samples of the same seeds."
+
+
+def name(side: Side) -> str:
+    ratio = f", {side.settings.ratio} ratio" if side.settings.ratio != "auto" else ""
+    return f"{METHODS[side.settings.method].title}{ratio}"
+
+
+def _kernel(which: str) -> Callable[[Side], str | None]:
+    def cell(side: Side) -> str | None:
+        if "kernel_distance" not in side.metrics:
+            return None
+        estimate = side.metrics["kernel_distance"][which]
+        low, high = estimate["interval"]
+        return f"{_number(estimate['value'])} ({_number(low)} … {_number(high)})"
+
+    return cell
+
+
+def _movers(which: str) -> Callable[[Side], str | None]:
+    def cell(side: Side) -> str | None:
+        distance = side.metrics.get("earth_movers_distance")
+        return _number(distance[which]) if distance else None
+
+    return cell
+
+
+def _modes(side: Side) -> str | None:
+    if "earth_movers_distance" not in side.metrics:
+        return None
+    report = side.metrics["modes"]["after"]
+    return f"{report['recovered']} of {report['modes']}, high quality {report['high_quality']:.1%}"
+
+
+def _diagnostic(*names: str, form: str = "{:.3g}") -> Callable[[Side], str | None]:
+    """The first of the named diagnostics that the run has."""
+
+    def cell(side: Side) -> str | None:
+        values = [side.metrics["diagnostics"][one] for one in names if one in side.metrics["diagnostics"]]
+        return form.format(values[0]) if values else None
+
+    return cell
+
+
+def _evaluations(side: Side) -> str:
+    diagnostics = side.metrics["diagnostics"]
+    return f"{spent(diagnostics['forwards_per_image'], diagnostics['gradients_per_image']):.3g}"
+
+
+def _stein(side: Side) -> str | None:
+    diagnostics = side.metrics["diagnostics"]
+    if "stein_discrepancy" not in diagnostics:
+        return None
+    return f"{_number(diagnostics['stein_discrepancy'])} (0 ± {_number(diagnostics['stein_null_sd'])} in its law)"
+
+
+_ROWS: tuple[tuple[str, Callable[[Side], str | None]], ...] = (
+    ("kernel distance to real images (95 % interval)", _kernel("after")),
+    ("the same before", _kernel("before")),
+    ("change, paired by seed", _kernel("difference")),
+    ("earth mover's distance to the data", _movers("after")),
+    ("the same before", _movers("before")),
+    ("modes", _modes),
+    ("steps", lambda side: str(side.metrics["diagnostics"]["steps"])),
+    ("gradient evaluations an image", _evaluations),
+    ("evaluations of the pilot, in all", _diagnostic("pilot_forwards")),
+    ("seconds", lambda side: f"{side.seconds:.1f}"),
+    ("share of proposals taken", _diagnostic("accepted_share", form="{:.0%}")),
+    ("images whose budget ended without an acceptance", _diagnostic("budget_exhausted", "fallbacks", form="{}")),
+    ("split R-hat of the energy", _diagnostic("energy_split_rhat", form="{:.3f}")),
+    ("effective sample size a second", lambda side: None if side.ess_per_second is None else f"{side.ess_per_second:.3g}"),
+    ("kernelised Stein discrepancy", _stein),
+)
+
+
+def _small_print(end: Compared) -> str:
+    between = end.between
+    text = (
+        "Both sides begin with the same samples. A gradient evaluation is a forward and a backward pass; a forward pass alone "
+    )
+    text += "counts half. "
+    if "kernel_distance" in between:
+        difference = between["kernel_distance"]["difference"]
+        low, high = difference["interval"]
+        text += (
+            f"B − A, paired by seed: {_number(difference['value'])} ({_number(low)} … {_number(high)}). Unbiased kernel "
+            f"distance in {between['title']} ({between['dimension']} dimensions, weights {between['sha256'][:12]}). "
+        )
+    text += "A sampler lowers its energy by construction, so no energy is among these numbers."
+    return f"<p class='small'>{html.escape(text)}</p>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")

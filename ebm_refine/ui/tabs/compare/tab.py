@@ -1,0 +1,249 @@
+"""The Compare tab: the committed tables, and any two methods on the same seeds, live and side by side."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from ebm_refine.evaluation.tables import committed
+from ebm_refine.parameters import Parameter
+from ebm_refine.samplers import METHODS
+from ebm_refine.settings import Settings, available_ratios, methods_of
+from ebm_refine.ui.api.refine import LANE
+from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
+from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
+from ebm_refine.ui.tabs.refine.job import checked, model_named, refinable_models, told
+from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle, progress_line
+
+TITLE = "Compare"
+ABSENT = (
+    "No committed results lie beside this installation: they are in `benchmarks/results` of the project's repository. "
+    "Two methods can be compared live all the same."
+)
+# Shown first where the model has them: a local method against a global one.
+FAVOURITES = ("langevin", "ex2mcmc")
+
+
+class _Controls(NamedTuple):
+    """One side's inputs."""
+
+    method: gr.Dropdown
+    ratio: gr.Radio
+    eps: gr.Textbox
+
+
+class _Shown(NamedTuple):
+    """What one side shows."""
+
+    status: gr.HTML
+    picture: gr.Image
+
+
+def build() -> None:
+    """Lay out the tab and wire it. At least one model must be refinable."""
+    gr.Markdown("### Measured", elem_id="compare-measured")
+    _tables()
+    gr.Markdown("### Live")
+    gr.Markdown(
+        "Two methods begin with the same samples and may spend the same number of network evaluations on each. With few images "
+        "only large differences can be told from chance: the interval says how large.",
+        elem_classes="note",
+    )
+    _live()
+
+
+def _tables() -> None:
+    tables = committed()
+    if not tables:
+        gr.Markdown(ABSENT, elem_id="compare-absent")
+        return
+    # The one that a visitor sees first has its floor beside it.
+    first = next(
+        (key for key, results in tables.items() if str(results.get("num_images")) in results.get("floors", {})),
+        next(iter(tables)),
+    )
+    choice = gr.Dropdown(
+        [(_title(results), key) for key, results in tables.items()], value=first, label="Table", elem_id="compare-choice",
+        visible=len(tables) > 1,
+    )  # fmt: skip
+    shown = gr.HTML(committed_html(tables[first]), elem_id="compare-table")
+
+    def chosen(key: Any) -> str:
+        # Whatever a caller sends: an unknown name shows the first table.
+        return committed_html(tables[key] if isinstance(key, str) and key in tables else tables[first])
+
+    choice.input(chosen, choice, shown, preprocess=False, **LOOK)
+
+
+def _title(results: dict[str, Any]) -> str:
+    split = results["reference"]["split"]
+    ratios = list(dict.fromkeys(row["ratio"] for row in results["rows"] if row.get("ratio", "none") != "none"))
+    seeds = f"{len(results['seeds'])} seed{'s' if len(results['seeds']) > 1 else ''}"
+    return f"{results['model']}: {split}, N = {results['num_images']}, {seeds}" + (
+        f", {' and '.join(ratios)}" if ratios else ""
+    )
+
+
+def _live() -> None:
+    # Of a model that one method alone samples there is nothing to compare.
+    models = {name: model for name, model in refinable_models().items() if len(model.methods) > 1}
+    start_model = next(iter(models))
+    with gr.Row():
+        with gr.Column(min_width=280):
+            model = gr.Dropdown(
+                [(one.config.get("title", key), key) for key, one in models.items()], value=start_model, label="Model",
+                elem_id="compare-model",
+            )  # fmt: skip
+        with gr.Column(min_width=280):
+            budget = _slider(BUDGET, "Gradient evaluations an image", "compare-budget")
+    with gr.Row():
+        with gr.Column(min_width=280):
+            images = _slider(IMAGES, "Samples", "compare-images")
+        with gr.Column(min_width=280):
+            seed = gr.Number(SEED.default, label="Seed", info=SEED.help, precision=0, elem_id="compare-seed")
+    with gr.Row():
+        sides = [_side(letter, start_model, number) for number, letter in enumerate("AB")]
+    with gr.Row(equal_height=True):
+        start = gr.Button("Run both", variant="primary", elem_id="compare-run", scale=3, min_width=120)
+        stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", scale=1, min_width=90)
+    said = gr.HTML(idle("Choose two methods, then press Run both."), elem_id="compare-status", elem_classes="run-status")
+    with gr.Row():
+        before = _picture("Before: both begin here", "compare-before")
+        shown = [_shown(letter) for letter in "AB"]
+    numbers = gr.HTML(elem_id="compare-numbers")
+    inputs = [model, images, seed, budget, *(control for side in sides for control in side)]
+    outputs = [said, before, numbers, *(component for side in shown for component in side)]
+
+    def compare(*values: Any) -> Iterator[dict[Any, Any]]:
+        began = time.monotonic()
+        with told():
+            wanted, count, start_seed, most, *rest = values
+            pair = checked_pair(wanted, count, start_seed, most, (_arguments(*rest[:3]), _arguments(*rest[3:])))
+            clear = {side.status: idle(f"{settings.n_steps} steps") for side, settings in zip(shown, pair[:2], strict=True)}
+            yield {numbers: "", said: idle("Preparing …"), **clear}
+            with closing(run(pair)) as news:
+                for item in news:
+                    if isinstance(item, Compared):
+                        yield _end(item, time.monotonic() - began)
+                    elif isinstance(item, Moment):
+                        yield _moment(item)
+                    else:
+                        yield {said: idle(f"{time.monotonic() - began:.1f} s")}
+
+    def _moment(moment: Moment) -> dict[Any, Any]:
+        side = shown[moment.side]
+        line = progress_line(moment.frame, moment.seconds)
+        updates: dict[Any, Any] = {side.status: line, side.picture: gr.update(value=moment.picture)}
+        if moment.frame.step == 0:
+            updates[before] = gr.update(value=moment.picture)
+        return updates
+
+    def _end(end: Compared, seconds: float) -> dict[Any, Any]:
+        settings = end.sides[0].settings
+        what = f"{settings.num_images} samples of {settings.model}, seed {settings.seed}"
+        updates: dict[Any, Any] = {
+            said: idle(f"Both on {what}, in {seconds:.1f} s"),
+            before: gr.update(value=end.before, alt_text=f"Samples before refinement: {what}"),
+            numbers: compared_html(end),
+        }
+        for side, letter, component in zip(end.sides, "AB", shown, strict=True):
+            done = f"{letter}: {name(side)}, {side.metrics['diagnostics']['steps']} steps in {side.seconds:.1f} s"
+            updates[component.status] = idle(done)
+            updates[component.picture] = gr.update(value=side.picture, alt_text=f"Samples after {name(side)}: {what}")
+        return updates
+
+    def stopped() -> str:
+        time.sleep(0.3)
+        return idle("Stopped.")
+
+    running = start.click(compare, inputs, outputs, preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE)
+    stop.click(None, None, None, cancels=[running]).then(stopped, None, said, queue=False, **PRIVATE)
+    _follow(model, sides)
+
+
+def _follow(model: gr.Dropdown, sides: list[_Controls]) -> None:
+    """A model sets the methods and ratios to choose from; a method sets its step size, or hides it."""
+
+    def on_model(value: Any) -> list[Any]:
+        with told():
+            config = model_named(value).config
+            updates: list[Any] = []
+            for number in range(len(sides)):
+                settings = _default(value, number)
+                updates += [
+                    gr.update(choices=_methods(config), value=settings.method),
+                    gr.update(choices=["auto", *available_ratios(config)], value="auto"),
+                    _eps(settings),
+                ]
+            return updates
+
+    def on_method(value: Any, method: Any) -> Any:
+        with told():
+            return _eps(checked(value, {"method": method, "n_steps": 1}))
+
+    how = {"preprocess": False, **LOOK}
+    model.input(on_model, model, [control for side in sides for control in side], **how)
+    for side in sides:
+        side.method.input(on_method, [model, side.method], side.eps, **how)
+
+
+def _side(letter: str, model: str, number: int) -> _Controls:
+    settings, config = _default(model, number), model_named(model).config
+    key = letter.lower()
+    with gr.Column(min_width=280), gr.Group():
+        method = gr.Dropdown(_methods(config), value=settings.method, label=f"Method {letter}", elem_id=f"compare-method-{key}")
+        ratio = gr.Radio(["auto", *available_ratios(config)], value="auto", label=f"Log ratio r of {letter}")
+        # Text, as a number that is left empty would say 0.
+        eps = gr.Textbox(
+            _written(settings.values.get("eps")), label=f"eps of {letter}", visible="eps" in settings.values, max_lines=1,
+            placeholder="let the method decide", elem_id=f"compare-eps-{key}",
+        )  # fmt: skip
+    return _Controls(method, ratio, eps)
+
+
+def _shown(letter: str) -> _Shown:
+    key = letter.lower()
+    with gr.Column(min_width=240):
+        picture = _picture(letter, f"compare-picture-{key}")
+        status = gr.HTML(idle(""), elem_id=f"compare-status-{key}", elem_classes="run-status")
+    return _Shown(status, picture)
+
+
+def _arguments(method: Any, ratio: Any, eps: Any) -> dict[str, Any]:
+    """The arguments of `refine` of one side; a step size only where the method reads one and the visitor gave one."""
+    rows = METHODS[method].parameters if isinstance(method, str) and method in METHODS else ()
+    row = next((one for one in rows if one.name == "eps"), None)
+    given = row is not None and isinstance(eps, str) and eps.strip()
+    return {"method": method, "ratio": ratio, **({"eps": row.parse_text(eps.strip())} if row and given else {})}
+
+
+def _default(model: str, number: int) -> Settings:
+    """What side `number` shows of a model first."""
+    present = methods_of(model_named(model).config)
+    wanted = FAVOURITES[number] if FAVOURITES[number] in present else present[number % len(present)]
+    return checked(model, {"method": wanted, "n_steps": 1})
+
+
+def _methods(config: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(METHODS[method].title, method) for method in methods_of(config)]
+
+
+def _eps(settings: Settings) -> Any:
+    return gr.update(visible="eps" in settings.values, value=_written(settings.values.get("eps")))
+
+
+def _written(eps: float | None) -> str:
+    return "" if eps is None else f"{eps:g}"
+
+
+def _slider(row: Parameter, label: str, key: str) -> gr.Slider:
+    return gr.Slider(row.low, row.high, value=row.default, step=1, label=label, info=row.help, elem_id=key)
+
+
+def _picture(label: str, key: str) -> gr.Image:
+    return gr.Image(
+        label=label, format="png", type="pil", interactive=False, elem_id=key, elem_classes="pixel",
+        alt_text=f"Samples: {label}", buttons=["download", "fullscreen"], min_width=240,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The committed measurement of the MNIST models, with and without an energy, as `benchmarks/mnist.py` made it."""
+
+import html
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from ebm_refine.evaluation.tables import RESULTS
+
+FILE = RESULTS / "mnist.json"
+TITLE = "Measured: MNIST with and without an EBM"
+COLUMNS = {
+    "frechet_distance": ("Fréchet distance", 2),
+    "inception_style_score": ("Inception-style score", 2),
+    "mean_confidence": ("confidence", 3),
+    "classes": ("classes", 1),
+}
+
+
+def present() -> bool:
+    """Whether the measurement lies beside the program, as it does in a clone and on a Space."""
+    return FILE.is_file()
+
+
+def build() -> None:
+    """Show every model before and after its own chains, and how often each digit came."""
+    with gr.Accordion(TITLE, open=False, elem_id="energy-measured"):
+        gr.HTML(as_html(json.loads(FILE.read_text())), elem_id="energy-measured-table")
+
+
+def as_html(results: dict[str, Any]) -> str:
+    """Two tables and what they were measured on."""
+    seeds = ", ".join(map(str, results["seeds"]))
+    words = (
+        f"{results['title']} ({results['extractor']}, sha256 {results['sha256'][:12]}), {results['num_images']} images a side, "
+        f"seeds {seeds}, mean ± deviation over seeds, against unseen digits, whose own Fréchet distance at this number is "
+        f"{results['floors']['frechet_mean']:.2f}. mnist-gan is the generator alone, then its own discriminator's chains; "
+        "mnist-gan-ebm is such a generator trained beside an energy, then K steps of that energy; mnist-ebm and mnist-jem "
+        "begin in noise. Energies are not quality: a sampler lowers them by construction."
+    )
+    real = results["real"]
+    measures, counts = [], [["real digits", "", *_shares([real["histogram"]])]]
+    for name, model in results["models"].items():
+        summary = model["summary"]
+        for side in ("before", "after"):
+            told = [spread(summary[f"{key}_{side}"], places) for key, (_, places) in COLUMNS.items()]
+            energies = [_energy(summary.get(key)) for key in (f"energy_{side}", "energy_real")]
+            measures.append([name, side, *told, *energies])
+            counts.append([name, side, *_shares([run[side]["histogram"] for run in model["runs"]])])
+    head = ["model", "chains", *(title for title, _ in COLUMNS.values()), "mean energy", "of real digits"]
+    return (
+        f"<div class='panel'><p class='small'>{html.escape(words)}</p>{table(head, measures)}"
+        f"<p class='small'>How often the feature net saw each digit, in percent:</p>"
+        f"{table(['model', 'chains', *map(str, range(10))], counts)}</div>"
+    )
+
+
+def _shares(histograms: Sequence[Sequence[int]]) -> list[str]:
+    """The share of each class in percent, mean over the runs."""
+    return [f"{100 * statistics.fmean(one):.0f}" for one in zip(*([n / sum(h) for n in h] for h in histograms), strict=True)]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in head)
+    body = "".join(
+        f"<tr><th scope='row'>{html.escape(first)}</th>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in others) + "</tr>"
+        for first, *others in rows
+    )
+    return f"<div class='wide' tabindex='0'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def spread(value: dict[str, float], places: int) -> str:
+    return f"{value['mean']:.{places}f} ± {value['sd']:.{places}f}"
+
+
+def _energy(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")

@@ -1,0 +1,174 @@
+"""What is said of an energy's answers: one sentence that decides, a table, and what must not be read into either."""
+
+import html
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ebm_refine import render
+from ebm_refine.settings import Settings
+from ebm_refine.tasks import ood_detection as detection
+from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Moment, Ranking, Row
+from ebm_refine.ui.tabs.refine.job import thinned
+from ebm_refine.ui.tabs.refine.pictures import FILM_PIXELS
+
+ONE_MODEL = "Energies compare images under one model only: each model has a partition function of its own, which nobody knows."
+RATIO = "The log ratio log p(x)/p(x′) is E(x′) − E(x), a natural logarithm: the partition function cancels."
+
+
+def of_sampler(settings: Settings) -> str:
+    """What the chains of this sampler are samples of, and what not."""
+    temperature = settings.values["temperature"]
+    if settings.method == "short-run":
+        colder = f", {1 / temperature:,.0f} times colder than exp(−E)" if 0 < temperature < 0.5 else ""
+        return (
+            f"The recipe's short run at temperature {temperature:g}{colder}, gradient and image clipped: "
+            f"it shows where the energy leads, not samples of its law."
+        )
+    return (
+        f"Chains of exp(−E{'' if temperature == 1 else f'/{temperature:g}'}), kept to the range of the data: "
+        f"samples of the energy's law, as far as they have had the steps to forget their start."
+    )
+
+
+def of_moment(moment: Moment, what: str, seconds: float) -> str:
+    """The line under which chains run, with its progress bar."""
+    text = f"{what}: step {moment.step} of {moment.n_steps} · mean energy {moment.mean_energy:.3g} · {seconds:.1f} s"
+    share = 100 * moment.step / moment.n_steps
+    return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
+
+
+def of_chains(chains: Chains) -> str:
+    before, after = float(chains.energy_before.mean()), float(chains.energy_after.mean())
+    diagnostics = chains.diagnostics
+    parts = [f"Mean energy E(x) {_number(before)} → {_number(after)} after {diagnostics['steps']} steps."]
+    if chains.settings.method == "mala":
+        parts.append(f"{diagnostics['accepted_share']:.0%} of the moves were accepted at eps {diagnostics['eps']:.3g}.")
+    if diagnostics["nonfinite_proposals"]:
+        parts.append(f"{diagnostics['nonfinite_proposals']} moves to infinity were refused.")
+    parts.append(of_sampler(chains.settings))
+    return _small(*parts)
+
+
+def of_detection(found: Detection) -> str:
+    share = found.share_above
+    words = f"{share:.1%} of the digits have at least this energy ({_number(found.energy)})"
+    if share < 0.01:
+        kind, verdict = "worse", f"Hardly a digit to this model: only {words}."
+    elif share < 0.05:
+        kind, verdict = "same", f"An unusual digit to this model: {words}."
+    else:
+        kind, verdict = "better", f"As probable as digits are to this model: {words}."
+    rows = [[name, f"{value:.3f}", _number(float(found.energies[name].mean()))] for name, value in found.aurocs.items()]
+    table = _table(["digits against", "AUROC", "mean energy"], rows)
+    small = _small(
+        f"Measured on {found.measured_on}, whose mean energy is {_number(float(found.energies[detection.DIGITS].mean()))}. "
+        f"AUROC is the probability that what is no digit has the higher energy of the two: 1 tells them apart always, 0.5 "
+        f"never, and below 0.5 the energy takes it for more of a digit than digits.",
+        ONE_MODEL,
+    )
+    return _panel(kind, verdict, table, small)
+
+
+def of_ranking(found: Ranking, names: Sequence[str]) -> str:
+    best = int(found.order[0])
+    verdict = f"Most probable under this model: {names[best]}."
+    rows = [
+        [str(place + 1), names[number], _number(float(found.energies[number])), _number(float(found.log_ratios[number]))]
+        for place, number in enumerate(found.order.tolist())
+    ]
+    table = _table(["", "candidate", "E(x)", f"log p(x)/p({names[0]})"], rows)
+    small = _small(RATIO, ONE_MODEL)
+    return _panel("better" if best == 0 else "same", verdict, table, small)
+
+
+def of_classification(found: Classification, beta: float) -> str:
+    label = int(found.labels[0])
+    probability = float(found.log_probabilities[0, label].exp())
+    verdict = f"Least energy: {label}, with p(y | x) = {probability:.3f} at beta {beta:g}."
+    small = _small(
+        "The decision is the label of least energy and does not depend on beta; p(y | x) ∝ exp(−beta E(x, y)) does. It "
+        "says how sure the model is that it is this one, not that it is a digit at all: ask the detection for that."
+    )
+    probabilities = found.log_probabilities[0].exp().tolist()
+    rows = "".join(
+        f"<tr><th scope='row'>{number}</th><td>{_number(float(energy))}</td><td>{share:.3f}</td>"
+        f"<td class='share'><span style='width:{100 * share:.1f}%'></span></td></tr>"
+        for number, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
+    )
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("y", "E(x, y)", "p(y | x)", ""))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return _panel("better", verdict, table, small)
+
+
+def of_row(found: Row, rule: str) -> str:
+    alone, together = (" ".join(str(label) for label in row.tolist()) for row in (found.alone, found.together))
+    rows = [
+        ["each by itself", alone, _number(found.energy_alone)],
+        ["under the rule", together, _number(found.energy_together)],
+    ]
+    verdict = f"The row of least energy under the rule “{rule}”: {together}."
+    if found.energy_enumerated is not None:
+        agrees = abs(found.energy_enumerated - found.energy_together) < 1e-6
+        check = (
+            f"Checked by looking at all {found.rows:,} rows: "
+            f"{'none has less energy' if agrees else 'one has less energy, which is a mistake of this program'}."
+        )
+    else:
+        check = f"There are {found.rows:,.0f} rows; min-sum finds the best without looking at them."
+    return _panel("better", verdict, _table(["read", "row", "energy of the row"], rows), _small(check))
+
+
+# --- Pictures and tables for plots -----------------------------------------------------------------------------------------
+
+
+def film_of(chains: Chains) -> tuple[list[Image.Image], list[int]]:
+    """Grids of the recorded moments, as many as a browser takes at once, and their steps."""
+    a_frame = chains.film.shape[1] * chains.film.shape[3] * chains.film.shape[4]
+    kept = thinned(list(zip(chains.film, chains.steps, strict=True)), max(2, FILM_PIXELS // a_frame))
+    return [render.grid(images) for images, _ in kept], [step for _, step in kept]
+
+
+def energy_frame(chains: Chains) -> pd.DataFrame:
+    rows = render.energy_table(chains.trace, chains.steps)
+    return pd.DataFrame(rows, columns=["step", "energy", "series"])
+
+
+def detection_frame(found: Detection) -> pd.DataFrame:
+    """The histograms as lines, and the image's energy as an upright one."""
+    histogram = detection.histogram(found.energies)
+    rows = [
+        (float(centre), float(share), name)
+        for name, shares in histogram.shares.items()
+        for centre, share in zip(histogram.centres, shares, strict=True)
+    ]
+    top = max(float(shares.max()) for shares in histogram.shares.values())
+    rows += [(found.energy, 0.0, "this image"), (found.energy, top, "this image")]
+    return pd.DataFrame(rows, columns=["energy", "share", "set"])
+
+
+def ranked_picture(images: Tensor, found: Ranking, names: Sequence[str], scale: int = 5) -> Image.Image:
+    pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    captions = [f"{place + 1}. {names[number]}" for place, number in enumerate(found.order.tolist())]
+    return render.captioned(pixels[found.order], captions, scale)
+
+
+def _panel(kind: str, verdict: str, *parts: str) -> str:
+    return f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(verdict)}</p>{"".join(parts)}</div>'
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _small(*sentences: str) -> str:
+    return f"<div class='panel'><p class='small'>{html.escape(' '.join(sentences))}</p></div>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")

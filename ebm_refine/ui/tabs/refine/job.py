@@ -1,0 +1,218 @@
+"""From raw values to a run: check them, stream the pipeline in the background, and keep of its result what the page shows."""
+
+import html
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, TypeVar
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+import gradio as gr
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ebm_refine.catalogue import ModelInfo, list_models
+from ebm_refine.errors import InputError
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.models.kinds import is_points
+from ebm_refine.parameters import listed, shorten
+from ebm_refine.pipeline import Frame, RefineResult, decode, picture, stream
+from ebm_refine.settings import Settings, resolve
+from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
+from ebm_refine.utils.timing import ess_per_second, timed
+
+LIVE_EVERY = 0.1
+# The frames stay in memory while the visitor looks at them.
+KEPT_BYTES = 16_000_000
+T = TypeVar("T")
+
+
+class Live(NamedTuple):
+    """A moment of a running chain: the pipeline's frame, a picture of its first K <= 64 samples, and the model's name."""
+
+    frame: Frame
+    picture: Image.Image
+    model: str
+
+
+class Record(NamedTuple):
+    """What stays of a run for its visitor: small, on the CPU, no networks.
+
+    Samples are images uint8 (N, C, H, W) or points float32 (N, 2), which lie within `bounds` or have run away from there; of
+    images `bounds` is None. `film` (F, K, …) are the first K chains at `film_steps`; `energies` (frames, N) and `ratios`
+    (frames, K <= 64) belong to `steps`, as do the shares `accepted` and the mean `gradient_norms`, NaN where the method uses no
+    gradient. `metrics` is what `/refine` returns; clocks are not in it.
+    """
+
+    settings: Settings
+    before: Tensor
+    after: Tensor
+    energy_before: Tensor
+    energy_after: Tensor
+    ratio_before: Tensor | None
+    ratio_after: Tensor | None
+    steps: list[int]
+    energies: Tensor
+    ratios: Tensor
+    accepted: list[float]
+    gradient_norms: list[float]
+    ess_per_second: float | None
+    film: Tensor
+    film_steps: list[int]
+    metrics: dict[str, Any]
+    seconds: float
+    bounds: tuple[float, float] | None = None
+
+
+class Finished(NamedTuple):
+    """The end of a run: its record, and the zipped files, which lie there until the stream is closed."""
+
+    record: Record
+    bundle: Path
+
+
+def refinable_models() -> dict[str, ModelInfo]:
+    """The embedded models that some method can refine, by name."""
+    return {model.name: model for model in list_models() if model.methods}
+
+
+def model_named(name: Any) -> ModelInfo:
+    """The embedded model of that name; paths and Hub ids are for the library, not for visitors."""
+    models = refinable_models()
+    if not isinstance(name, str) or name not in models:
+        raise InputError(f"model must be one of {listed(models) or '(none embedded)'}; got {shorten(name)}")
+    return models[name]
+
+
+def checked(model: Any, arguments: dict[str, Any]) -> Settings:
+    """The settings that these raw values make, within the page's limits. Raises InputError."""
+    info = model_named(model)
+    within = limits.check_points if is_points(info.config) else limits.check
+    return within(resolve(info.name, info.config, **arguments))
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run(model: Any, arguments: dict[str, Any]) -> Generator[Live | Finished | None, None, None]:
+    """Yield live moments about ten times a second, then the end; None at least every fifth of a second. Close it to stop.
+
+    Raises InputError for bad values, and for a run that takes too long.
+    """
+    settings = checked(model, arguments)
+    began = time.monotonic()
+    with (
+        TemporaryDirectory(prefix="refine-", ignore_cleanup_errors=True) as folder,
+        closing(in_background(lambda: _work(settings, arguments, folder))) as news,
+    ):
+        for item in news:
+            yield item
+            if time.monotonic() - began > limits.MAX_SECONDS:
+                raise limits.too_slow()
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What a visitor did wrong becomes one sentence on the page and in the API. Their own text stays text."""
+    try:
+        yield
+    except InputError as error:
+        # Gradio shows messages as HTML; quotes stay as they are, so that API callers read the same words.
+        raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from None
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        raise gr.Error("the device has not enough memory for this; lower num_images", print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception as error:  # a mistake of ours: the caller is told that it is, the log has the rest
+        raise gr.Error("the run failed by a mistake of this program; its log says where") from error
+
+
+@borrows_gpu
+def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generator[Live | Finished, None, None]:
+    began, shown, where = time.monotonic(), 0.0, device()
+    checkpoint = kept(settings.model)
+    result: Any = None
+    step_seconds: list[float] = []
+    for result, seconds in timed(stream(checkpoint, device=where, **arguments)):
+        if isinstance(result, Frame) and result.step:
+            step_seconds.append(seconds)
+        if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):
+            samples = decode(checkpoint, settings.ratio, result.positions, where)
+            yield Live(result, picture(checkpoint.config, samples), settings.model)
+            shown = time.monotonic()
+    assert isinstance(result, RefineResult)
+    film, film_steps = _film(result, where)
+    measures = measured(checkpoint, result.before, result.after)
+    metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
+    record = Record(
+        settings=result.settings,
+        before=result.before,
+        after=result.after,
+        energy_before=result.energy_before,
+        energy_after=result.energy_after,
+        ratio_before=result.ratio_before,
+        ratio_after=result.ratio_after,
+        steps=result.trace_steps,
+        energies=result.energy_trace,
+        ratios=torch.stack([frame.ratio for frame in result.frames]),
+        accepted=[frame.accepted for frame in result.frames],
+        gradient_norms=[frame.gradient_norm for frame in result.frames],
+        ess_per_second=ess_per_second(result.diagnostics, step_seconds),
+        film=film,
+        film_steps=film_steps,
+        metrics=metrics,
+        seconds=time.monotonic() - began,
+        bounds=tuple(checkpoint.config["data"]["range"]) if is_points(checkpoint.config) else None,
+    )
+    yield Finished(record, _bundle(result, metrics, Path(folder)))
+
+
+def _film(result: RefineResult, where: str) -> tuple[Tensor, list[int]]:
+    """The recorded frames as images, thinned where they would take too much memory; both ends stay."""
+    a_frame = result.before[: len(result.frames[0].positions)].numel()
+    frames = thinned(result.frames, max(2, KEPT_BYTES // a_frame))
+    images = [decode(result.checkpoint, result.settings.ratio, frame.positions, where) for frame in frames]
+    return torch.stack(images), [frame.step for frame in frames]
+
+
+def measured(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """The report of the metrics on samples of a model, or a note why there is none."""
+    if len(before) < 2:
+        return {"note": "a distance needs at least 2 images"}
+    dataset = checkpoint.config["data"]["dataset"]
+    # Imported here: torchmetrics takes seconds that the page should not wait for.
+    from ebm_refine.metrics.features import features_for
+    from ebm_refine.metrics.points import compare_points
+    from ebm_refine.metrics.report import compare
+
+    try:
+        if is_points(checkpoint.config):
+            return compare_points(before, after, dataset)
+        return compare(before, after, features_for(dataset))
+    except InputError as error:
+        return {"note": str(error)}
+
+
+def _bundle(result: RefineResult, metrics: dict[str, Any], folder: Path) -> Path:
+    """The result's files in one zip; the same run gives the same bytes."""
+    saved = result.save(folder / "files", {name: value for name, value in metrics.items() if name != "diagnostics"})
+    path = folder / f"{result.settings.model}-{result.settings.method}-seed{result.settings.seed}.zip"
+    with ZipFile(path, "w", ZIP_STORED) as archive:
+        for file in sorted(saved.iterdir()):
+            archive.writestr(ZipInfo(file.name, date_time=(1980, 1, 1, 0, 0, 0)), file.read_bytes())
+    return path
+
+
+def thinned(items: list[T], most: int) -> list[T]:
+    """At most `most` of the items, evenly spread, both ends among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

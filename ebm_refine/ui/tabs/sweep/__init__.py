@@ -1,0 +1,1 @@
+"""The tab that sweeps step sizes and numbers of steps."""

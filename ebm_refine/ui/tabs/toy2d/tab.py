@@ -1,0 +1,119 @@
+"""The 2-D laboratory: known experiments on points in the plane, watched in data and latent space; and training to watch."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from ebm_refine.errors import InputError
+from ebm_refine.toy2d.experiments import EXPERIMENTS, POINTS, Experiment
+from ebm_refine.ui.components import controls as controls_room
+from ebm_refine.ui.components.controls import Controls, Scope
+from ebm_refine.ui.components.plane_view import plane_view
+from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.tabs.refine import metrics_panel as panel
+from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle, progress_line
+from ebm_refine.ui.tabs.toy2d import benchmark_table as laboratory_table
+from ebm_refine.ui.tabs.toy2d import training as laboratory_training
+from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, run, toy_models
+
+TITLE = "2-D laboratory"
+_HEAD = (
+    "In the plane everything can be seen: where the data lie, where a generator puts its points, the energy over both, and "
+    "every particle on its way. The densities of the data are known here, so every claim has its number."
+)
+
+
+def experiments() -> dict[str, Experiment]:
+    """The experiments whose models are embedded, by title."""
+    models = toy_models()
+    return {one.title: one for one in EXPERIMENTS if one.model in models}
+
+
+def build() -> None:
+    """Lay out the tab and wire it. At least one toy model must be embedded."""
+    gr.Markdown(_HEAD, elem_classes="note")
+    with gr.Tabs():
+        with gr.Tab("Sample"):
+            _sampling()
+        with gr.Tab("Train"):
+            laboratory_training.build()
+        if laboratory_table.present():
+            with gr.Tab("Step size, K and architecture"):
+                laboratory_table.build()
+
+
+def _sampling() -> None:
+    known, models = experiments(), toy_models()
+    first = next(iter(known.values()), Experiment("", next(iter(models)), {}, ""))
+    settings = checked(first.model, {**first.arguments, "num_images": POINTS})
+    with gr.Row():
+        with gr.Column(scale=1, min_width=330):
+            preset = gr.Dropdown(
+                list(known), value=first.title or None, label="Known experiment", elem_id="toy-preset", render=False
+            )
+            scope = Scope(models, "Points", limits.MAX_POINTS, "toy-")
+            controls = controls_room.build(settings, preset, scope)
+        with gr.Column(scale=2, min_width=330):
+            shows = gr.Markdown(first.shows, elem_id="toy-shows")
+            with gr.Row(equal_height=True):
+                start = gr.Button("Run", variant="primary", elem_id="toy-run", scale=3, min_width=120)
+                stop = gr.Button("Stop", variant="stop", elem_id="toy-stop", scale=1, min_width=90)
+            status = gr.HTML(idle("Choose an experiment, then press Run."), elem_id="toy-status", elem_classes="run-status")
+            view = plane_view(elem_id="toy-view")
+            numbers = gr.HTML(elem_id="toy-numbers")
+
+    def sample(*values: Any) -> Iterator[dict[Any, Any]]:
+        began, moment = time.monotonic(), None
+        with told(), closing(run(*controls.arguments(values))) as news:
+            for item in news:
+                seconds = time.monotonic() - began
+                if isinstance(item, FinishedScene):
+                    done = f"{len(item.after)} points, {item.metrics['diagnostics']['steps']} steps in {item.seconds:.1f} s"
+                    yield {status: idle(done), view: item.view, numbers: panel.as_html(item.metrics)}
+                elif isinstance(item, LiveScene):
+                    moment = item.frame
+                    yield {status: progress_line(moment, seconds), view: item.view, numbers: ""}
+                else:
+                    yield {status: progress_line(moment, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
+
+    running = start.click(
+        sample, controls.inputs, [status, view, numbers], preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE
+    )
+    stop.click(None, None, None, cancels=[running]).then(_stopped, None, status, queue=False, **PRIVATE)
+    _follow(controls, preset, shows)
+
+
+def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None:
+    """Experiment, model and method set the other controls; number of points and seed stay."""
+
+    def on_preset(title: Any) -> dict[Any, Any]:
+        with told():
+            known = experiments()
+            if title not in known:
+                raise InputError(f"experiment must be one of {', '.join(known)}")
+            one = known[title]
+            return {**controls.showing(checked(one.model, one.arguments), common=False), shows: one.shows}
+
+    def on_model(model: Any) -> dict[Any, Any]:
+        with told():
+            return {**controls.showing(checked(model, {}), common=False), preset: None, shows: ""}
+
+    def on_method(model: Any, method: Any) -> dict[Any, Any]:
+        with told():
+            return {**controls.showing(checked(model, {"method": method}), common=False), preset: None, shows: ""}
+
+    outputs = [*controls.shown, preset, shows]
+    how = {"preprocess": False, **LOOK}
+    preset.input(on_preset, preset, [*controls.shown, shows], **how)
+    controls.model.input(on_model, controls.model, outputs, **how)
+    controls.method.input(on_method, [controls.model, controls.method], outputs, **how)
+
+
+def _stopped() -> str:
+    # After whatever the cancelled run still had on its way.
+    time.sleep(0.3)
+    return idle("Stopped.")

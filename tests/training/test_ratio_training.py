@@ -1,0 +1,412 @@
+"""Refitting a ratio: it finds a known log ratio, does not saturate, resumes to the bit, and joins a checkpoint unharmed."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import killed_at_the_second_save, tiny_pair_config, tiny_pair_parts
+from datasets import Dataset, Features, Image, Value
+from PIL import Image as Picture
+from torch import Tensor, nn
+
+from ebm_refine import load, refine
+from ebm_refine.cli import main
+from ebm_refine.data.images import Images
+from ebm_refine.energies.targets import REAL_RATIOS, real_ratios
+from ebm_refine.errors import InputError
+from ebm_refine.models.checkpoint import load_checkpoint, save_checkpoint
+from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
+from ebm_refine.training.algorithms import feature_ratio as feature_room
+from ebm_refine.training.algorithms import ratio_learning as room
+from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, features_of, train_head
+from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, squared_gradient, train_ratio
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.common.scores import Halves, calibrate_last_layer, ratio_entries
+from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+
+RECIPE = RatioRecipe(steps=40, batch_size=16, measure_every=10, patience=10)
+GREY = 127.5
+
+
+def shades(mean: float, count: int, seed: int, size: int = 8) -> Tensor:
+    """Images (count, 3, size, size) of one shade each, N(mean, 0.25) in [-1, 1], under faint noise; and their shades."""
+    source = torch.Generator().manual_seed(seed)
+    shade = mean + 0.25 * torch.randn(count, 1, 1, 1, generator=source)
+    images = (shade + 0.02 * torch.randn(count, 3, size, size, generator=source)).clamp(-1, 1)
+    return images.add(1).mul(GREY).round().to(torch.uint8)
+
+
+def true_ratio(images: Tensor) -> Tensor:
+    """log N(s; 0.125, 0.25) - log N(s; -0.125, 0.25) = 4 s, of the shade s of each image."""
+    return 4 * (images.float() / GREY - 1).mean(dim=(1, 2, 3))
+
+
+def small_network() -> RatioNetwork:
+    torch.manual_seed(0)
+    return RatioNetwork((8, 8), 3, 8)
+
+
+def small_run(folder: Path, recipe: RatioRecipe, resume: bool = False) -> tuple[RatioNetwork, dict]:
+    network = small_network()
+    images = [shades(mean, 200, seed) for seed, mean in enumerate((0.125, -0.125, 0.125, -0.125))]
+    measured = train_ratio(network, recipe, *images, Run(folder, resume=resume), 3, "cpu")
+    return network, measured
+
+
+def test_a_fresh_ratio_knows_nothing_and_depends_on_each_image_alone():
+    images = torch.randn(5, 3, 32, 32)
+    small = {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}
+    for network in (RatioNetwork(), RatioHead(), FeatureRatio("resnet-classifier", small).eval()):
+        assert torch.equal(network(images), torch.zeros(5))
+        nn.init.normal_(network.last.weight)
+        together = network(images)
+        assert together.std() > 0
+        assert torch.allclose(together[2:3], network(images[2:3]), atol=1e-5)
+
+
+def test_the_shipped_network_fits_into_half_a_megabyte():
+    weights = RatioNetwork([32, 64, 88], 3, 64).state_dict().values()
+    assert sum(2 * value.numel() for value in weights) <= 500_000
+
+
+def test_training_finds_a_known_log_ratio(tmp_path):
+    """r = 4 s. After training and calibration the slope of r on the truth is 1 within the noise of 2,000 + 2,000 images."""
+    train, pool, holdout, fakes = (shades(m, 2000, seed) for seed, m in enumerate((0.125, -0.125, 0.125, -0.125)))
+    network = small_network()
+    recipe = RatioRecipe(steps=400, batch_size=64, shift=0.0, penalty=0.01, measure_every=100, rate=5e-3)
+    measured = train_ratio(network, recipe, train, pool, holdout, fakes, Run(tmp_path, resume=False), 0, "cpu")
+    with torch.no_grad():
+        scores = Halves(network(holdout.float() / GREY - 1), network(fakes.float() / GREY - 1))
+        calibrate_last_layer(network, network.last, scores)
+        fresh = torch.cat([shades(0.125, 500, 10), shades(-0.125, 500, 11)])
+        r, truth = network(fresh.float() / GREY - 1), true_ratio(fresh)
+    softplus = nn.functional.softplus
+    optimal = float((softplus(-true_ratio(holdout)).mean() + softplus(true_ratio(fakes)).mean()) / 2)
+    assert measured["holdout_cross_entropy"] < optimal + 0.02  # chance is 0.693, the optimum about 0.58
+    covariance = torch.cov(torch.stack([r, truth]))
+    assert float(covariance[0, 1] / covariance[1, 1]) == pytest.approx(1.0, abs=0.15)
+    assert float((r - truth).square().mean().sqrt()) < 0.35
+
+
+def test_the_penalty_bounds_the_gradient(tmp_path):
+    """Two laws that never overlap: without a penalty r grows as long as it is trained, with one it does not saturate."""
+    train, pool = shades(0.9, 200, 0).clamp(min=200), shades(-0.9, 200, 1).clamp(max=50)
+    spread = []
+    for name, penalty in (("free", 0.0), ("held", 1.0)):
+        recipe = RatioRecipe(
+            steps=150, batch_size=32, shift=0.0, penalty=penalty, measure_every=50, rate=5e-3, weight_decay=0.0
+        )
+        network = small_network()
+        train_ratio(network, recipe, train, pool, train, pool, Run(tmp_path / name, resume=False), 0, "cpu")
+        with torch.no_grad():
+            spread.append(float((network(train.float() / GREY - 1).mean() - network(pool.float() / GREY - 1).mean()) / 2))
+    assert spread[0] > 6.0
+    assert spread[1] < 0.6 * spread[0]
+
+
+def test_squared_gradient_of_a_linear_score():
+    images = torch.randn(6, 3, 4, 4, requires_grad=True)
+    weight = torch.randn(3, 4, 4, requires_grad=True)
+    penalty = squared_gradient((images * weight).sum(dim=(1, 2, 3)), images)
+    assert torch.allclose(penalty, weight.square().sum())
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    assert torch.allclose(gradient, 2 * weight)
+
+
+def test_a_resumed_ratio_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
+    whole, measured = small_run(tmp_path / "whole", RECIPE)
+    with killed_at_the_second_save(monkeypatch) as saves:
+        small_run(tmp_path / "cut", RECIPE)
+    cut, measured_again = small_run(tmp_path / "cut", RECIPE, resume=True)
+    assert saves == [10, 20]
+    assert measured == measured_again
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True))
+    assert (tmp_path / "whole" / "log.jsonl").read_text() == (tmp_path / "cut" / "log.jsonl").read_text()
+
+
+def counted(values: list[float], stopping: Stopping, folder: Path) -> tuple[dict, int]:
+    """The loop with measurements as given; its network counts its updates."""
+    network, given = nn.Linear(1, 1, bias=False), iter(values)
+    nn.init.zeros_(network.weight)
+
+    def update(step: int) -> None:
+        with torch.no_grad():
+            network.weight.add_(1)
+
+    best = train_to_lowest(
+        {"network": network}, "network", update, lambda: {"loss": next(given)}, stopping, Run(folder, resume=True), "test"
+    )
+    return best, int(best["weights"]["weight"].item())
+
+
+def test_training_stops_where_nothing_falls_any_more_and_keeps_the_best(tmp_path):
+    best, updates = counted([3.0, 1.0, 2.0, 1.5, 0.0], Stopping(50, 10, 2), tmp_path / "patience")
+    assert (best["step"], best["steps_run"], updates) == (20, 40, 20)
+    assert best["measured"] == {"loss": 1.0}
+    best, updates = counted([3.0, 1.0], Stopping(20, 10, 2), tmp_path / "end")
+    assert (best["step"], best["steps_run"], updates) == (20, 20, 20)
+    best, _ = counted([math.nan, 1.0, math.nan], Stopping(30, 10, 5), tmp_path / "holes")
+    assert best["step"] == 20
+    with pytest.raises(InputError, match="test diverged"):
+        counted([math.nan] * 3, Stopping(30, 10, 9), tmp_path / "nan")
+
+
+def test_calibration_of_the_last_layer_is_logistic_calibration():
+    torch.manual_seed(0)
+    real, fake = torch.randn(2000, 1) + 0.5, torch.randn(2000, 1) - 0.5
+    last = nn.Linear(1, 1)
+    with torch.no_grad():
+        last.weight.fill_(3.0), last.bias.fill_(0.7)
+        before = Halves(last(real).squeeze(1), last(fake).squeeze(1))
+        fit = calibrate_last_layer(last, last, before)
+        assert torch.allclose(last(real).squeeze(1), fit["slope"] * before.on_real + fit["intercept"], atol=1e-5)
+    assert last.weight.item() == pytest.approx(1.0, abs=0.15)  # the truth is r = x
+
+
+def test_entries_report_on_the_half_that_fits_nothing_and_keep_a_calibration():
+    class Brightness(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return 4 * images.mean(dim=(1, 2, 3))
+
+    holdout, fakes = shades(0.125, 400, 0), shades(-0.125, 400, 1)
+    wrong = {"slope": 2.0, "intercept": 5.0}
+    networks = {"discriminator": Brightness(), "ratio": Brightness()}
+    entries, stored = ratio_entries(networks, {"calibration": wrong}, holdout, fakes)
+    assert entries["calibration"] == wrong
+    assert set(entries["ratio_report"]) == set(stored) == {"raw", "calibrated", "isotonic", "refitted"}
+    assert entries["ratio_report"]["raw"]["n_real"] == 200
+    assert torch.allclose(stored["raw"], true_ratio(holdout[200:]), atol=1e-4)
+    assert torch.allclose(stored["calibrated"], 2 * stored["raw"] + 5)
+    assert torch.equal(stored["refitted"], stored["raw"])
+    fitted, _ = ratio_entries(networks, {}, holdout, fakes)
+    assert fitted["calibration"]["slope"] == pytest.approx(1.0, abs=0.3)
+    critic, _ = ratio_entries(
+        {"discriminator": Brightness()}, {"discriminator_output": "critic", "critic_slope": 0.1}, holdout, fakes
+    )
+    assert critic["calibration"]["slope"] == pytest.approx(10 * fitted["calibration"]["slope"], rel=1e-3)
+    for report in (critic["ratio_report"], fitted["ratio_report"]):
+        assert report["calibrated"]["cross_entropy"] < 0.69
+
+
+def parquet(folder: Path) -> Path:
+    folder.mkdir()
+    for name, count in (("train-0.parquet", 300), ("test-0.parquet", 5)):
+        images = shades(0.3, count, count, size=32).permute(0, 2, 3, 1).numpy()
+        rows = {"img": [Picture.fromarray(image) for image in images], "label": [0] * count}
+        Dataset.from_dict(rows, features=Features({"img": Image(), "label": Value("int64")})).to_parquet(str(folder / name))
+    return folder
+
+
+@pytest.fixture
+def short(monkeypatch) -> None:
+    """Recipes that a test can wait for."""
+    make = room.RatioRecipe
+    monkeypatch.setattr(room, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
+    monkeypatch.setattr(feature_room, "HeadRecipe", lambda steps: HeadRecipe(steps=steps, batch_size=8, measure_every=5))
+    small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)
+    monkeypatch.setattr(feature_room, "BODIES", {"cifar10": small})
+
+
+@pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])
+def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, tiny_models, tmp_path, capsys, short):
+    data = parquet(tmp_path / "data")
+    before = {file.name: file.read_bytes() for file in (tiny_models / "tiny").glob("*.safetensors")}
+    arguments = ["train", recipe, "--model", "tiny", "--data", str(data), "--steps", "10", "--runs", str(tmp_path / "runs"),
+                 "--out", str(tmp_path / "out")]  # fmt: skip
+    assert main(arguments) == 0
+    folder = tmp_path / "out" / "tiny"
+    assert before == {name: (folder / name).read_bytes() for name in before}
+    old, new = load_checkpoint(tiny_models / "tiny"), load_checkpoint(folder)
+    assert {role: new.hashes[role] for role in old.hashes} == old.hashes
+    assert (new.config["calibration"], new.config["defaults"]) == (old.config["calibration"], old.config["defaults"])
+    assert set(new.config["ratio_report"]) == {"raw", "calibrated", "isotonic", "refitted"}
+    assert new.config["training"]["ratio"]["step"] in (5, 10)
+    assert {name: len(r) for name, r in new.tables[REAL_RATIOS].items()} == dict.fromkeys(new.config["ratio_report"], 15)
+    logged = [json.loads(line) for line in (tmp_path / "runs" / f"{recipe}-tiny" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in logged if line["phase"] == "ratio"] == [5, 10]
+    assert "refitted" in (folder / "README.md").read_text()
+    assert refine(folder, n_steps=2, num_images=3, ratio="refitted").after.shape == (3, 3, 32, 32)
+    assert main(arguments) == 2  # a finished run is not begun again unasked
+    assert "pass --resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+    assert json.loads((folder / "config.json").read_text())["parts"] == new.config["parts"]
+
+
+def test_a_head_keeps_the_discriminator_s_features(tiny_models, tmp_path, short):
+    data = parquet(tmp_path / "data")
+    arguments = ["train", "ratio-head", "--model", "tiny", "--data", str(data), "--steps", "10"]
+    assert main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    loaded = load_checkpoint(tmp_path / "out" / "tiny")
+    body, discriminator = loaded.networks["ratio"].body, loaded.networks["discriminator"].main
+    for name, value in body.state_dict().items():
+        assert torch.equal(value, discriminator.state_dict()[name])
+
+
+def body_of_shades(size: int = 16) -> tuple[FeatureRatio, Sides]:
+    """A random body, which sees shades well enough, and images of the two laws of shades."""
+    torch.manual_seed(0)
+    network = FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 16], "classes": 2}, 32, 0.0)
+    network.body.set_whitening(torch.randn(50, 3, size, size))
+    network.eval().requires_grad_(False)
+    train, pool, holdout, fakes = (shades(m, 2000, seed, size) for seed, m in enumerate((0.125, -0.125, 0.125, -0.125)))
+    return network, Sides(Images(train, None), pool, Images(holdout, None), fakes)
+
+
+def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tmp_path):
+    network, sides = body_of_shades()
+    body = {name: value.clone() for name, value in network.body.state_dict().items()}
+    recipe = HeadRecipe(steps=600, measure_every=100, rate=5e-3)
+    train_head(network, recipe, sides, mirror=False, run=Run(tmp_path, resume=False), seed=0, device="cpu")
+    assert all(torch.equal(body[name], value) for name, value in network.body.state_dict().items())
+    with torch.no_grad():
+        scores = Halves(*(network(pixels.float() / GREY - 1) for pixels in sides.judges))
+        calibrate_last_layer(network, network.last, scores)
+        fresh = torch.cat([shades(0.125, 500, 10, 16), shades(-0.125, 500, 11, 16)])
+        r, truth = network(fresh.float() / GREY - 1), true_ratio(fresh)
+    covariance = torch.cov(torch.stack([r, truth]))
+    assert float(covariance[0, 1] / covariance[1, 1]) == pytest.approx(1.0, abs=0.15)
+    assert float((r - truth).square().mean().sqrt()) < 0.35
+
+
+def test_a_resumed_head_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
+    recipe = HeadRecipe(steps=40, batch_size=16, measure_every=10)
+
+    def trained(folder: Path, resume: bool = False) -> tuple[FeatureRatio, dict]:
+        network, sides = body_of_shades()
+        run = Run(folder, resume=resume)
+        return network, train_head(network, recipe, sides, mirror=True, run=run, seed=3, device="cpu")
+
+    whole, measured = trained(tmp_path / "whole")
+    with killed_at_the_second_save(monkeypatch):
+        trained(tmp_path / "cut")
+    cut, measured_again = trained(tmp_path / "cut", resume=True)
+    assert measured == measured_again
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True))
+
+
+def test_mirrored_features_are_those_of_the_mirror_images():
+    network, sides = body_of_shades()
+    pixels = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    both = features_of(network, pixels, "cpu", mirror=True)
+    assert torch.allclose(both[6:], features_of(network, pixels.flip(3), "cpu"), atol=1e-5)
+    assert sides.judges[0].shape == (1000, 3, 16, 16)
+
+
+def test_a_discriminator_goes_on_and_what_was_measured_with_the_old_one_is_dropped(tiny_models, tmp_path, short):
+    data = parquet(tmp_path / "data")
+    config = {**tiny_pair_config(), "metrics": [], "choice": {}}
+    save_checkpoint(tmp_path / "pair", config, tiny_pair_parts(), "")
+    arguments = ["train", "discriminator", "--model", str(tmp_path / "pair"), "--data", str(data), "--steps", "10"]
+    assert main([*arguments, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    old, new = load_checkpoint(tmp_path / "pair"), load_checkpoint(tmp_path / "out" / "pair")
+    assert new.hashes["generator"] == old.hashes["generator"]
+    assert new.hashes["discriminator"] != old.hashes["discriminator"]
+    assert not {"metrics", "choice"} & new.config.keys()
+    assert new.config["calibration"] != old.config["calibration"]
+    assert set(new.config["ratio_report"]) == {"raw", "calibrated", "isotonic"}
+    measured = new.config["training"]["alone_further"]
+    assert measured["holdout_cross_entropy"] > 0
+    # It began where the old one was, and ten small steps do not lead far.
+    weights = [model.networks["discriminator"].state_dict()["main.0.weight"] for model in (old, new)]
+    assert 0 < float((weights[1] - weights[0]).norm() / weights[0].norm()) < 0.1
+
+
+def test_models_that_have_no_ratio_to_refit_are_refused(tiny_models, tmp_path, capsys):
+    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
+
+    def refused(*arguments: str) -> str:
+        assert main(["train", *arguments, *places]) == 2
+        return capsys.readouterr().err
+
+    assert "recipe 'ratio' starts from a model: name one with --model" in refused("ratio")
+    assert "starts from no model; leave --model out" in refused("cifar10-dcgan", "--model", "tiny")
+    assert "is of kind 'features'" in refused("ratio", "--model", "cifar10-features")
+    assert "model must be one of" in refused("ratio", "--model", "nowhere")
+    config = {**tiny_pair_config(), "data": {"shape": [3, 32, 32], "range": [-1, 1], "dataset": "mine"}}
+    save_checkpoint(tmp_path / "mine", config, tiny_pair_parts(), "")
+    assert "needs the pair's training images" in refused("ratio", "--model", str(tmp_path / "mine"))
+
+
+def results(split: str, weights: dict, rows: list[tuple], seeds: tuple[int, ...] = (0,)) -> dict:
+    """What `evaluate` writes, as far as the choice of defaults reads it; a row is (method, ratio, options, distance)."""
+    told = [{"method": "base", "frechet_distance": {"mean": 5.0}, "precision": {"mean": 0.9}, "recall": {"mean": 0.5}}]
+    for method, ratio, options, distance in rows:
+        main_settings = {name: options.pop(name) for name in ("eps", "n_steps") if name in options}
+        told.append({"method": method, "ratio": ratio, "beta": 1.0, **main_settings, "options": options,
+                     "frechet_distance": {"mean": distance}})  # fmt: skip
+    return {"reference": {"split": split}, "num_images": 1200, "seeds": list(seeds), "sha256": "abc", "extractor": "e",
+            "title": "t", "weights": weights, "rows": told}  # fmt: skip
+
+
+def test_defaults_are_chosen_by_holdout_distance(tiny_pair, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    script = importlib.import_module("choose_defaults")
+    weights = load(tiny_pair).hashes
+    one = results("holdout", weights, [
+        ("langevin", "raw", {"eps": 0.1, "n_steps": 9}, 4.5), ("langevin", "calibrated", {"eps": 0.2, "n_steps": 8}, 4.0),
+        ("langevin", "raw", {"eps": 0.3, "n_steps": 7}, 4.8),
+    ])  # fmt: skip
+    two = results("holdout", weights, [("i-sir", "raw", {"n_steps": 4, "particles": 20}, 3.0)])
+    two["rows"].append({**two["rows"][1], "beta": 0.5, "frechet_distance": {"mean": 1.0}})
+
+    def choose(*measured: dict) -> None:
+        files = [tmp_path / f"{number}.json" for number in range(len(measured))]
+        for file, content in zip(files, measured, strict=True):
+            file.write_text(json.dumps(content))
+        script.choose(tiny_pair, files)
+
+    before = load(tiny_pair)
+    choose(one, two)
+    config = load(tiny_pair).config
+    assert config["defaults"]["method"] == "i-sir"
+    assert config["defaults"]["ratio"] == "raw"
+    assert config["defaults"]["langevin"] == {"eps": 0.2, "n_steps": 8}
+    assert config["defaults"]["i-sir"] == {"n_steps": 4, "particles": 20}
+    assert [row["value"] for row in config["choice"]["rows"]] == [5.0, 3.0, 4.0, 4.5, 4.8]
+    assert config["parts"] == before.config["parts"]
+    card = (tiny_pair / "README.md").read_text()
+    assert "| i-sir | raw | n_steps 4, particles 20 | 3 |" in card
+    assert "N = 1200" in card
+    for wrong, message in (
+        (results("test", weights, []), "chosen on holdout"),
+        (results("holdout", {}, []), "measured on other weights"),
+        (results("holdout", weights, [], seeds=(1,)), "differ in seeds"),
+        ({**one, "rows": one["rows"][:1]}, "no row of a method"),
+    ):
+        given = (one, wrong) if "differ" in message else (wrong,)
+        with pytest.raises(InputError, match=message):
+            choose(*given)
+    assert load(tiny_pair).config == config
+    choose(one, two)
+    files = [tmp_path / "0.json", tmp_path / "1.json"]
+    script.choose(tiny_pair, files, "langevin")
+    defaults = load(tiny_pair).config["defaults"]
+    assert (defaults["method"], defaults["ratio"], defaults["langevin"]) == (
+        "langevin",
+        "calibrated",
+        {"eps": 0.2, "n_steps": 8},
+    )
+    with pytest.raises(InputError, match="method must be one that the results hold; got 'hmc'"):
+        script.choose(tiny_pair, files, "hmc")
+
+
+def test_mh_gan_starts_from_a_stored_real_ratio(tiny_pair, tmp_path):
+    """With starts so high that nothing is taken every chain falls back; with low ones none does, nor without a table."""
+    loaded = load(tiny_pair)
+    assert real_ratios(loaded, "raw") is None
+    fallbacks = {}
+    for name, height in (("high", 1e6), ("low", -1e6)):
+        table = {REAL_RATIOS: {"calibrated": torch.full((10,), height), "raw": torch.zeros(10)}}
+        config = {key: value for key, value in loaded.config.items() if key not in ("format", "parts", "tables")}
+        save_checkpoint(tmp_path / name, config, {}, "", table, kept=loaded)
+        model = load(tmp_path / name)
+        assert torch.equal(real_ratios(model, "calibrated", 0.5), torch.full((10,), height / 2))
+        assert real_ratios(model, "isotonic") is None
+        result = refine(model, "mh-gan", n_steps=3, num_images=8)
+        fallbacks[name] = result.diagnostics["fallbacks"]
+        assert refine(model, "mh-gan", n_steps=3, num_images=8, options={"start_ratio": 900.0}).diagnostics["fallbacks"] == 8
+    assert fallbacks == {"high": 8, "low": 0}
+    assert refine(loaded, "mh-gan", n_steps=3, num_images=8).diagnostics["fallbacks"] == 0

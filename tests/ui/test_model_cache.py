@@ -1,0 +1,26 @@
+"""Models kept between visitors: the same one while nothing has changed, and never an old one."""
+
+import json
+
+import pytest
+
+from ebm_refine.errors import CheckpointError, InputError
+from ebm_refine.ui.runtime.model_cache import kept
+
+
+def test_a_model_is_read_once_and_again_when_it_has_changed(tiny_models):
+    first = kept("tiny")
+    assert first.name == "tiny"
+    assert kept("tiny") is first
+    config = tiny_models / "tiny" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "title": "another"}))
+    assert kept("tiny").config["title"] == "another"
+    (tiny_models / "tiny" / "generator.safetensors").write_bytes(b"damaged")
+    config.write_text(config.read_text() + "\n")
+    with pytest.raises(CheckpointError, match="generator"):
+        kept("tiny")
+    config.unlink()
+    with pytest.raises(InputError, match="tiny"):
+        kept("tiny")
+    with pytest.raises(InputError, match="model must be one of"):
+        kept("nothing")
