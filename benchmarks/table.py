@@ -164,7 +164,7 @@ def told_plan(checkpoint: Checkpoint, jobs: Sequence[Job]) -> str:
 
 
 def write(results: dict[str, Any], name: str, budget: float) -> Path:
-    """The results with their rows ranked, where the README's tables and the page find them."""
+    """The results with their rows ranked, where the tables of docs/results and the page find them."""
     file = writable_folder(RESULTS) / f"{name}.json"
     with replacing(file) as temporary:
         temporary.write_text(json.dumps({**results, "rows": ranked(results["rows"]), "budget": budget}, indent=1) + "\n")

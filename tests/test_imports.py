@@ -1,4 +1,4 @@
-"""Imports run one way only, as DESIGN.md lays down, and importing the package touches neither network nor data."""
+"""Imports run one way only, as docs/design.md lays down, and importing the package touches neither network nor data."""
 
 import ast
 import subprocess

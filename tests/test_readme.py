@@ -1,4 +1,4 @@
-"""The README's tables are the committed results, and its commands are the program's."""
+"""The documents' tables are the committed results, and the README's commands are the program's."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_tables_are_what_the_committed_results_give():
-    command = [sys.executable, "benchmarks/readme_tables.py", "--check"]
+    command = [sys.executable, "benchmarks/render_tables.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -34,3 +34,7 @@ def test_set_up_is_two_commands():
     for name in ("demo", "tests"):
         block = README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
         assert len([line for line in block.splitlines() if line.startswith("    ")]) == 1
+
+
+def test_the_readme_is_short():
+    assert len(README.split("---\n", 2)[2].splitlines()) <= 150

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ebm_refine.metrics.precision_recall import SHARES
 from ebm_refine.samplers.cost import spent
 
-# The results that the README shows; absent where the package is installed without its repository.
+# The results that docs/results shows; absent where the package is installed without its repository.
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 DISTANCES = {"frechet_distance": "Fréchet distance", "kernel_distance": "kernel distance × 1000",
              "earth_movers_distance": "earth mover's distance × 1000"}  # fmt: skip

@@ -2,7 +2,7 @@
 
 The second phase matters as much as the first: the averaged generator that ships is not the one D was trained against, so it
 is frozen and D is trained on against it until the holdout cross-entropy stops falling. Only then is its logit a log ratio
-for the generator beside it (DESIGN.md, "Words and mathematics").
+for the generator beside it (docs/design.md, "Words and mathematics").
 """
 
 import copy

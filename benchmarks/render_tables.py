@@ -1,4 +1,4 @@
-"""Write the README's tables from the committed results: python benchmarks/readme_tables.py [--check].
+"""Write the tables of README.md and docs/ from the committed results: python benchmarks/render_tables.py [--check].
 
 Between `<!-- table: NAME -->` and `<!-- /table -->` stands what `benchmarks/results/NAME.json` gives; --check only compares.
 """
@@ -39,25 +39,35 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 
-def rendered(readme: str) -> str:
-    """The README's text with every table made anew."""
+def pages() -> list[Path]:
+    """Every committed page that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(page: str) -> str:
+    """A page's text with every table made anew."""
 
     def replace(match: re.Match[str]) -> str:
         results = json.loads((ROOT / "benchmarks" / "results" / f"{match[2]}.json").read_text())
         return f"{match[1]}{RENDERERS.get(match[2], table)(results)}{match[4]}"
 
-    return BLOCK.sub(replace, readme)
+    return BLOCK.sub(replace, page)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true")
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    made = rendered(text)
-    if parser.parse_args().check:
-        sys.exit(0 if made == text else "README.md: a table differs from benchmarks/results; run benchmarks/readme_tables.py")
-    readme.write_text(made)
+    check = parser.parse_args().check
+    stale = []
+    for page in pages():
+        text = page.read_text()
+        made = rendered(text)
+        if made != text and check:
+            stale.append(str(page.relative_to(ROOT)))
+        elif made != text:
+            page.write_text(made)
+    if stale:
+        sys.exit(f"tables differ from benchmarks/results in {', '.join(stale)}; run benchmarks/render_tables.py")
 
 
 if __name__ == "__main__":
