@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ebm_refine import render
 from ebm_refine.catalogue import load
-from ebm_refine.energies.targets import AnyTarget, BinaryTarget, LatentTarget, real_ratios, target_of
+from ebm_refine.energies.labels import labels_of
+from ebm_refine.energies.targets import AnyTarget, BinaryTarget, has_ratio, kernel_for, real_ratios, target_of
 from ebm_refine.metrics import mcmc as chains
 from ebm_refine.metrics.ksd import stein_discrepancy
 from ebm_refine.models.checkpoint import Checkpoint
@@ -24,7 +25,6 @@ from ebm_refine.models.kinds import is_points
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cuda_graphs import captured
 from ebm_refine.samplers.loop import run
-from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.utils.atomic_io import replacing, writable_folder
 from ebm_refine.utils.devices import check_device, dtype_for
@@ -74,7 +74,7 @@ class RefineResult:
 
     `ratio_*` are r itself, not beta * r; None for a model with an energy of its own. `positions` (N, d…) are the final
     positions; `frames` the thinned frames; `energy_trace` (frames, N) the energy at `trace_steps`; `diagnostics` plain numbers;
-    `settings` repeats the run.
+    `settings` repeats the run; `labels` (N,) int64 are the chains' classes, None of a model without.
     """
 
     before: Tensor
@@ -90,11 +90,12 @@ class RefineResult:
     diagnostics: dict[str, Any]
     settings: Settings
     checkpoint: Checkpoint
+    labels: Tensor | None = None
 
     def decode(self, positions: Tensor) -> Tensor:
-        """Images (K, C, H, W) uint8, or points (K, d) float32, of positions such as those of a frame."""
+        """Images (K, C, H, W) uint8, or points (K, d) float32, of positions such as those of a frame: of the first K chains."""
         precision = "fp32" if self.diagnostics["precision"] == "fp32" else "auto"
-        return decode(self.checkpoint, self.settings.ratio, positions, precision=precision)
+        return decode(self.checkpoint, self.settings, positions, precision=precision)
 
     def save(self, folder: str | Path, metrics: dict[str, Any] | None = None) -> Path:
         """Write before.png, after.png, samples.npz, settings.json and metrics.json; the same run gives the same bytes.
@@ -124,10 +125,13 @@ class RefineResult:
         return folder
 
 
-def decode(checkpoint: Checkpoint, ratio: str, positions: Tensor, device: str = "cpu", precision: str = "auto") -> Tensor:
-    """Images uint8 or points float32, on the CPU, of positions such as those of a frame; device and precision as of the run."""
+def decode(
+    checkpoint: Checkpoint, settings: Settings, positions: Tensor, device: str = "cpu", precision: str = "auto"
+) -> Tensor:
+    """Images uint8 or points float32, on the CPU, of positions of a run's first chains; device and precision as of the run."""
     dtype = dtype_for(precision, device)
-    return target_of(checkpoint, ratio, device=device, dtype=dtype).decode(positions.to(device))
+    labels = labels_of(checkpoint.config, settings.seed, torch.arange(len(positions), device=device), settings.label)
+    return target_of(checkpoint, settings.ratio, 1.0, device, dtype, labels).decode(positions.to(device))
 
 
 def picture(config: dict[str, Any], samples: Tensor) -> Image.Image:
@@ -137,7 +141,8 @@ def picture(config: dict[str, Any], samples: Tensor) -> Image.Image:
 
 def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
-           options: dict[str, Any] | None = None, device: str = "cpu", precision: str = "auto") -> RefineResult:  # fmt: skip
+           options: dict[str, Any] | None = None, label: int | None = None, device: str = "cpu",
+           precision: str = "auto") -> RefineResult:  # fmt: skip
     """Sample a model's energy and give the images before and after.
 
     model: an embedded name, a folder, a Hub id or a loaded checkpoint. method, eps, n_steps, temperature: None means the
@@ -146,8 +151,8 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
     natively, and "bf16" insists on that. Raises InputError, one sentence, for anything out of range. See `ebm_refine.samplers`
     for the methods and their papers.
     """
-    stages = _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, device, precision,
-                          every_step=False)  # fmt: skip
+    stages = _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, label, device,
+                          precision, every_step=False)  # fmt: skip
     (last,) = deque(stages, maxlen=1)
     assert isinstance(last, RefineResult)
     return last
@@ -155,34 +160,35 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
 
 def stream(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
-           options: dict[str, Any] | None = None, device: str = "cpu",
+           options: dict[str, Any] | None = None, label: int | None = None, device: str = "cpu",
            precision: str = "auto") -> Iterator[Frame | RefineResult]:  # fmt: skip
     """Like `refine`, but yields a Frame after every transition and the RefineResult last. Close it to stop.
 
     Settings are checked at the call, before the first frame is asked for.
     """
-    return _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, device, precision,
-                        every_step=True)  # fmt: skip
+    return _checked_run(model, method, eps, n_steps, num_images, seed, ratio, beta, temperature, options, label, device,
+                        precision, every_step=True)  # fmt: skip
 
 
 def _checked_run(model: Any, method: Any, eps: Any, n_steps: Any, num_images: Any, seed: Any, ratio: Any, beta: Any,
-                 temperature: Any, options: Any, device: str, precision: str,
+                 temperature: Any, options: Any, label: Any, device: str, precision: str,
                  every_step: bool) -> Generator[Frame | RefineResult, None, None]:  # fmt: skip
     """The checked run. Without `every_step` it yields the frames that are kept only: each one waits for the device."""
     checkpoint = model if isinstance(model, Checkpoint) else load(model)
     settings = resolve(checkpoint.name, checkpoint.config, method=method, eps=eps, n_steps=n_steps, num_images=num_images,
-                       seed=seed, ratio=ratio, beta=beta, temperature=temperature, options=options)  # fmt: skip
+                       seed=seed, ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
     return _run(checkpoint, settings, check_device(device), dtype_for(precision, device), every_step)
 
 
 def _run(
     checkpoint: Checkpoint, settings: Settings, device: str, dtype: torch.dtype, every_step: bool
 ) -> Generator[Frame | RefineResult, None, None]:
-    target: Any = target_of(checkpoint, settings.ratio, settings.beta, device, dtype)
     index = torch.arange(settings.num_images, device=device)
+    labels = labels_of(checkpoint.config, settings.seed, index, settings.label)
+    target: Any = target_of(checkpoint, settings.ratio, settings.beta, device, dtype, labels)
     start = target.init(settings.seed, index)
-    pilot = Pilot(target, settings.seed, device, real_ratios(checkpoint, settings.ratio, settings.beta))
-    kernel = captured(METHODS[settings.method].build(target, settings.values, pilot), target)
+    real = real_ratios(checkpoint, settings.ratio, settings.beta)
+    kernel = captured(kernel_for(target, METHODS[settings.method].build, settings.values, settings.seed, real), target)
     learning = Passes(target.forwards, target.gradients)
     frames: list[Frame] = []
     trace: list[Tensor] = []
@@ -204,7 +210,7 @@ def _run(
     position = raw.state.position
     summary = kernel.summary(raw.state)
     energy_before, energy_after = target.energy(start).cpu(), target.energy(position).cpu()
-    ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype) for one in (start, position))
+    ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype, labels) for one in (start, position))
     diagnostics = {
         "steps": raw.step,
         # Bits are sampled in float32 throughout: there is no convolution to narrow.
@@ -239,6 +245,7 @@ def _run(
         diagnostics=diagnostics,
         settings=settings,
         checkpoint=checkpoint,
+        labels=None if labels is None else labels.cpu(),
     )
 
 
@@ -273,10 +280,12 @@ def _stein(target: AnyTarget, state: Any, temperature: float) -> dict[str, float
     return {"stein_discrepancy": found.value, "stein_null_sd": found.null_sd, "stein_chains": len(position)}
 
 
-def _ratio(checkpoint: Checkpoint, settings: Settings, position: Tensor, device: str, dtype: torch.dtype) -> Tensor | None:
+def _ratio(
+    checkpoint: Checkpoint, settings: Settings, position: Tensor, device: str, dtype: torch.dtype, labels: Tensor | None
+) -> Tensor | None:
     """r itself (N,) at the positions, or None for a model that has none."""
-    plain = target_of(checkpoint, settings.ratio, 1.0, device, dtype)
-    return plain.log_ratio(position).cpu() if isinstance(plain, LatentTarget) else None
+    plain: Any = target_of(checkpoint, settings.ratio, 1.0, device, dtype, labels)
+    return plain.log_ratio(position).cpu() if has_ratio(plain) else None
 
 
 def _ratio_diagnostics(before: Tensor | None, after: Tensor | None) -> dict[str, Any]:
@@ -295,8 +304,9 @@ def _frame(raw: Any, settings: Settings, target: AnyTarget) -> Frame:
     shown = FRAME_POINTS if target.points else FRAME_CHAINS
     position, energy = raw.state.position[:shown], raw.state.energy[:shown]
     ratio = torch.full_like(energy, math.nan)
-    if isinstance(target, LatentTarget) and settings.beta:
-        ratio = (target.prior_energy(position) - energy) / settings.beta
+    if has_ratio(target) and settings.beta:
+        pair: Any = target
+        ratio = (pair.prior_energy(position) - energy) / settings.beta
     return Frame(
         step=raw.step,
         n_steps=settings.n_steps,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ebm_refine.energies.density_ratio import RATIOS, available_ratios
+from ebm_refine.energies.labels import check_label
 from ebm_refine.errors import InputError
 from ebm_refine.models.kinds import law_of
 from ebm_refine.parameters import Parameter, shorten
@@ -34,6 +35,7 @@ class Settings:
     beta: float
     values: dict[str, Any] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    label: int | None = None
 
     @property
     def n_steps(self) -> int:
@@ -52,6 +54,7 @@ class Settings:
             "ratio": self.ratio,
             "beta": self.beta,
             "options": options,
+            **({} if self.label is None else {"label": self.label}),
         }
 
 
@@ -68,6 +71,7 @@ def resolve(
     beta: float = 1.0,
     temperature: float | None = None,
     options: dict[str, Any] | None = None,
+    label: int | None = None,
 ) -> Settings:
     """Check every value against its row and fill what is None from the checkpoint's defaults, then from the row.
 
@@ -112,6 +116,7 @@ def resolve(
         beta=beta,
         values=values,
         ignored=ignored,
+        label=check_label(model, config, label),
     )
 
 

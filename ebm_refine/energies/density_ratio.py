@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ebm_refine.errors import InputError
 
 RATIOS = ("raw", "calibrated", "isotonic", "refitted")
-# Sign and scale of the raw ratio by what the discriminator gives; a critic's own scale is `critic_slope`, 1 if not stated.
-RAW_SLOPES = {"logit": 1.0, "critic": 1.0, "energy": -1.0}
+# Sign and scale of the raw ratio by what the discriminator gives, "inverted" being a logit of "generated"; a critic's own scale
+# is `critic_slope`, 1 if not stated.
+RAW_SLOPES = {"logit": 1.0, "critic": 1.0, "energy": -1.0, "inverted": -1.0}
 MIN_BLOCK = 50
 MIN_SLOPE = 1e-3
 TOP_SHARE = 0.1

@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ebm_refine.energies.density_ratio import log_ratio
+from ebm_refine.energies.labels import LabelledTarget, by_label, given_label, label_count
+from ebm_refine.energies.priors import of_normal
+from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_binary, is_points, law_of
 from ebm_refine.models.networks.mixture import MixtureGenerator
 from ebm_refine.models.networks.rbm import DBN, RBM
+from ebm_refine.samplers.base import Kernel
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.utils import cancellation
 from ebm_refine.utils.devices import exact_convolutions
@@ -324,7 +329,27 @@ class BinaryTarget(_Networks):
         return energy, mean, self.network.top.visible_mean((mean > 0.5).float()), self.samples_from(part)
 
 
-AnyTarget = LatentTarget | EnergyTarget | BinaryTarget
+AnyTarget = LatentTarget | EnergyTarget | BinaryTarget | LabelledTarget
+
+
+def has_ratio(target: AnyTarget) -> bool:
+    """Whether the target is a pair's: a prior and a log ratio."""
+    return isinstance(target.batches[0].target if isinstance(target, LabelledTarget) else target, LatentTarget)
+
+
+def kernel_for(
+    target: AnyTarget, build: Callable[[Any, dict[str, Any], Pilot], Kernel], values: dict[str, Any], seed: int,
+    real: Tensor | None = None,
+) -> Kernel:  # fmt: skip
+    """The kernel that a method's `build` makes for the target, with a pilot of its own; of each label where it has any.
+
+    `real` are beta * r of held-out real images (`real_ratios`).
+    """
+    device = target.device
+    if isinstance(target, LabelledTarget):
+        return by_label(target, lambda one: build(one, values, Pilot(one, seed, device, real)))
+    any_target: Any = target
+    return build(any_target, values, Pilot(any_target, seed, device, real))
 
 
 def real_ratios(checkpoint: Checkpoint, ratio: str, beta: float = 1.0) -> Tensor | None:
@@ -339,27 +364,41 @@ def target_of(
     beta: float = 1.0,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    labels: Tensor | None = None,
 ) -> AnyTarget:
     """The target of a loaded model by its law.
 
     Of a pair with its `ratio`, one of `density_ratio.RATIOS`, and its weight `beta`; of a model with an energy of its own
-    neither is read. `dtype` is that of the networks' inner convolutions (`preparation.prepare`). Raises InputError where a pair
-    does not carry the ratio.
+    neither is read. `dtype` is that of the networks' inner convolutions (`preparation.prepare`). `labels` (B,) int64, on
+    `device`, are those of the chains, of a model that has classes (`energies.labels`). Raises InputError where a pair does not
+    carry the ratio, or a model with classes is asked without labels.
     """
-    target = _target_of(checkpoint, ratio, beta, device, dtype)
+    if label_count(checkpoint.config):
+        if labels is None or not len(labels):
+            raise InputError(f"model {checkpoint.name!r} is sampled class by class: a label is needed")
+        return LabelledTarget(lambda label: _of_dtype(_target_of(checkpoint, ratio, beta, device, dtype, label), dtype), labels)
+    return _of_dtype(_target_of(checkpoint, ratio, beta, device, dtype), dtype)
+
+
+def _of_dtype(target: Any, dtype: torch.dtype) -> Any:
     if dtype == torch.bfloat16 and not target.points:
         target.chunk = BFLOAT16_CHUNK.get(target.device.type, target.chunk)
     return target
 
 
-def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype) -> AnyTarget:
+def _target_of(
+    checkpoint: Checkpoint, ratio: str, beta: float, device: str, dtype: torch.dtype, label: int | None = None
+) -> LatentTarget | EnergyTarget | BinaryTarget:
     config, prepared = checkpoint.config, checkpoint.prepared_on(device, dtype)
     networks, widths = prepared.networks, prepared.widths.setdefault(ratio, {})
+    if label is not None:
+        networks = given_label(networks, label)
     points = is_points(config)
     if law_of(config) == "pair":
         which, generator = log_ratio(networks, config, ratio), networks["generator"]
         if isinstance(generator, MixtureGenerator):
             return MixtureTarget(generator, which, beta, device, widths)
+        generator = of_normal(generator, config["prior"])
         return LatentTarget(generator, which, config["prior"]["dim"], beta, device, points, widths)
     if is_binary(config):
         machine: Any = networks["energy"]
@@ -367,6 +406,6 @@ def _target_of(checkpoint: Checkpoint, ratio: str, beta: float, device: str, dty
     low, high = config["data"]["range"]
     joint: dict[str, Any] = {}
     if law_of(config) == "joint":
-        joint = {"generator": networks["generator"], "dim": config["prior"]["dim"]}
+        joint = {"generator": of_normal(networks["generator"], config["prior"]), "dim": config["prior"]["dim"]}
     shape, bounds = tuple(config["data"]["shape"]), (float(low), float(high))
     return EnergyTarget(networks["energy"], shape, bounds, device=device, points=points, widths=widths, **joint)

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models import networks
 from ebm_refine.models.fuse import prepare
-from ebm_refine.models.kinds import KINDS, is_binary, law_of, needed_roles
+from ebm_refine.models.kinds import KINDS, are_labels, is_binary, law_of, needed_roles
 from ebm_refine.models.networks.rbm import pixels_fit
 from ebm_refine.parameters import shorten
 from ebm_refine.utils.atomic_io import replacing_folder
 
 FORMAT = 1
-OUTPUTS = ("logit", "critic", "energy")
+OUTPUTS = ("logit", "critic", "energy", "inverted")
+PRIORS = ("normal", "uniform")
 ROLES = ("generator", "discriminator", "energy", "ratio", "features")
 # No honest config comes near these; they keep a hostile one from costing minutes or memory before it is refused.
 MAX_CONFIG_BYTES = 4 * 2**20
@@ -215,9 +216,10 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
     if law_of(config) in ("pair", "joint"):
         prior = config.get("prior")
         # Where a generator is known in closed form, its own law is the prior.
-        name = "mixture" if config["parts"]["generator"]["architecture"] == "mixture-generator" else "normal"
-        if not isinstance(prior, dict) or prior.get("name") != name or not _is_whole(prior.get("dim")):
-            raise CheckpointError(f"{file}: prior must be {{name: {name!r}, dim: whole number}}; got {shorten(prior)}")
+        names = ("mixture",) if config["parts"]["generator"]["architecture"] == "mixture-generator" else PRIORS
+        if not isinstance(prior, dict) or prior.get("name") not in names or not _is_whole(prior.get("dim")):
+            wanted = " or ".join(map(repr, names))
+            raise CheckpointError(f"{file}: prior must be {{name: {wanted}, dim: whole number}}; got {shorten(prior)}")
     calibration = config.get("calibration")
     if calibration is not None:
         numbers = isinstance(calibration, dict) and calibration.keys() == {"slope", "intercept"} and calibration.values()
@@ -231,6 +233,11 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
         raise CheckpointError(f"{file}: discriminator_output must be one of {', '.join(OUTPUTS)}; got {shorten(output)}")
     if not _is_number(scale) or scale <= 0:
         raise CheckpointError(f"{file}: critic_slope must be a number above 0; got {shorten(scale)}")
+    if config.get("labels") is not None and not are_labels(config["labels"]):
+        raise CheckpointError(
+            f"{file}: labels must be {{count: 2 to 65536}}, with as many probabilities and names where they are given; "
+            f"got {shorten(config['labels'])}"
+        )
     defaults = config.get("defaults", {})
     if not isinstance(defaults, dict) or not all(isinstance(entry, dict | str) for entry in defaults.values()):
         raise CheckpointError(f"{file}: defaults must be an object of a method, a ratio, and settings by method")
@@ -289,8 +296,9 @@ def _see_that_parts_fit(file: Path, config: dict[str, Any], loaded: dict[str, nn
 
 
 def _passed(problem: str, network: nn.Module, given: Tensor) -> Tensor:
+    labels = (torch.zeros(len(given), dtype=torch.int64),) if getattr(network, "takes_labels", False) else ()
     try:
-        return network(given)
+        return network(given, *labels)
     except Exception as error:  # a part of the wrong sort fails in its own words
         raise CheckpointError(f"{problem}: {' '.join(str(error).split())[:200]}") from None
 

@@ -7,6 +7,7 @@ Boltzmann machine "rbm" or a belief network "dbn" has a law of bits, in its top 
 
 from typing import Any
 
+MAX_LABELS = 2**16
 KINDS = ("pair", "energy", "joint", "rbm", "dbn", "points", "features")
 _ROLES = {
     "pair": ("generator", "discriminator"),
@@ -30,6 +31,22 @@ def law_of(config: dict[str, Any]) -> str:
 def needed_roles(config: dict[str, Any]) -> tuple[str, ...]:
     """The roles of the networks without which a model with this config cannot be used."""
     return _ROLES.get(law_of(config), ())
+
+
+def are_labels(labels: Any) -> bool:
+    """Whether this is the `labels` entry of a model with classes: {count, probabilities?, names?}."""
+    if not isinstance(labels, dict) or not labels.keys() <= {"count", "probabilities", "names"}:
+        return False
+    count = labels.get("count")
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= MAX_LABELS:
+        return False
+    shares, names = labels.get("probabilities"), labels.get("names")
+    if shares is not None:
+        if not isinstance(shares, list) or len(shares) != count:
+            return False
+        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+            return False
+    return names is None or (isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names))
 
 
 def is_binary(config: dict[str, Any]) -> bool:

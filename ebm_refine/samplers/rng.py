@@ -28,6 +28,7 @@ class Stream(IntEnum):
     ACCEPT = 2
     PROPOSAL = 3
     PILOT = 4
+    LABEL = 5
 
 
 class Draws(NamedTuple):

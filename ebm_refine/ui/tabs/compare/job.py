@@ -128,7 +128,7 @@ def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
         side.progress = item.step / item.n_steps
         side.step_seconds += (seconds,) if item.step else ()
         if time.monotonic() - side.shown >= LIVE_EVERY:
-            samples = decode(checkpoint, side.settings.ratio, item.positions, where)
+            samples = decode(checkpoint, side.settings, item.positions, where)
             yield Moment(sides.index(side), item, _drawn(checkpoint, samples), side.seconds)
             side.shown = time.monotonic()
     first, second = (side.result for side in sides)

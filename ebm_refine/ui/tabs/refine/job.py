@@ -145,7 +145,7 @@ def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generat
         if isinstance(result, Frame) and result.step:
             step_seconds.append(seconds)
         if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):
-            samples = decode(checkpoint, settings.ratio, result.positions, where)
+            samples = decode(checkpoint, settings, result.positions, where)
             yield Live(result, picture(checkpoint.config, samples), settings.model)
             shown = time.monotonic()
     assert isinstance(result, RefineResult)
@@ -179,7 +179,7 @@ def _film(result: RefineResult, where: str) -> tuple[Tensor, list[int]]:
     """The recorded frames as images, thinned where they would take too much memory; both ends stay."""
     a_frame = result.before[: len(result.frames[0].positions)].numel()
     frames = thinned(result.frames, max(2, KEPT_BYTES // a_frame))
-    images = [decode(result.checkpoint, result.settings.ratio, frame.positions, where) for frame in frames]
+    images = [decode(result.checkpoint, result.settings, frame.positions, where) for frame in frames]
     return torch.stack(images), [frame.step for frame in frames]
 
 

@@ -136,7 +136,7 @@ def film(checkpoint: Checkpoint, settings: Settings, grounds: list[Landscape], f
     ]
 
     def decoded(positions: Tensor) -> Tensor:
-        return decode(checkpoint, settings.ratio, positions)
+        return decode(checkpoint, settings, positions)
 
     panes = []
     for ground in grounds:
