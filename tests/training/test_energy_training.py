@@ -491,8 +491,8 @@ def test_divergences_of_classes_by_hand(digits, sure):
 def test_a_missing_data_folder_is_refused(recipe, tiny_models, tmp_path, capsys, monkeypatch):
     for room in (energy_model_room, joint_room):
         monkeypatch.setattr(room, "features_for", lambda _: None)
-    for other in ("pair", "energy_gan"):
-        monkeypatch.setattr(f"ebm_refine.training.{other}.features_for", lambda _: None)
+    for other in ("gan_pair", "energy_gan"):
+        monkeypatch.setattr(f"ebm_refine.training.pipelines.{other}.features_for", lambda _: None)
     where = ["--data", "/nowhere", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert main(["train", recipe, *where]) == 2
     assert "data must be an existing folder or a Hub data set" in capsys.readouterr().err
