@@ -39,12 +39,15 @@ def list_models() -> list[ModelInfo]:
     return found
 
 
-def load(name_or_path_or_hub_id: str | Path) -> Checkpoint:
+def load(name_or_path_or_hub_id: str | Path | Checkpoint) -> Checkpoint:
     """Load a model by embedded name, by folder, or by Hub id (`org/name`, `org/name/folder`, each with `@revision` or without).
 
+    A loaded model, such as `ebm_refine.pair` gives, is returned as it is.
     Raises InputError where there is none or it cannot be fetched, CheckpointError where it is damaged.
     """
     name = name_or_path_or_hub_id
+    if isinstance(name, Checkpoint):
+        return name
     if not isinstance(name, str | Path) or not str(name):
         raise InputError(f"model must be a name, a folder or a Hub id; got {shorten(name)}")
     models = list_models()

@@ -18,6 +18,7 @@ from ebm_refine import render
 from ebm_refine.catalogue import load
 from ebm_refine.energies.labels import labels_of
 from ebm_refine.energies.targets import AnyTarget, BinaryTarget, has_ratio, kernel_for, real_ratios, target_of
+from ebm_refine.errors import InputError
 from ebm_refine.metrics import mcmc as chains
 from ebm_refine.metrics.ksd import stein_discrepancy
 from ebm_refine.models.checkpoint import Checkpoint
@@ -129,14 +130,17 @@ def decode(
     checkpoint: Checkpoint, settings: Settings, positions: Tensor, device: str = "cpu", precision: str = "auto"
 ) -> Tensor:
     """Images uint8 or points float32, on the CPU, of positions of a run's first chains; device and precision as of the run."""
-    dtype = dtype_for(precision, device)
+    dtype = _dtype(checkpoint, precision, device)
     labels = labels_of(checkpoint.config, settings.seed, torch.arange(len(positions), device=device), settings.label)
     return target_of(checkpoint, settings.ratio, 1.0, device, dtype, labels).decode(positions.to(device))
 
 
 def picture(config: dict[str, Any], samples: Tensor) -> Image.Image:
-    """A grid of a model's images, or a scatter plot of its points; `config` is the model's."""
-    return render.scatter(samples, config["data"]["range"]) if is_points(config) else render.grid(samples)
+    """A grid of a model's images, or a scatter plot of the first two coordinates of its points; `config` is the model's."""
+    if not is_points(config):
+        return render.grid(samples)
+    plane = samples[:, :2] if samples.shape[1] > 1 else torch.cat([samples, torch.zeros_like(samples)], dim=1)
+    return render.scatter(plane, config["data"]["range"])
 
 
 def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
@@ -177,7 +181,14 @@ def _checked_run(model: Any, method: Any, eps: Any, n_steps: Any, num_images: An
     checkpoint = model if isinstance(model, Checkpoint) else load(model)
     settings = resolve(checkpoint.name, checkpoint.config, method=method, eps=eps, n_steps=n_steps, num_images=num_images,
                        seed=seed, ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
-    return _run(checkpoint, settings, check_device(device), dtype_for(precision, device), every_step)
+    return _run(checkpoint, settings, check_device(device), _dtype(checkpoint, precision, device), every_step)
+
+
+def _dtype(checkpoint: Checkpoint, precision: str, device: str) -> torch.dtype:
+    """What the networks are computed in: own callables always in the number format that they have."""
+    if checkpoint.runs_as_given and precision == "bf16":
+        raise InputError("precision bf16 is for the networks of a checkpoint: own modules run in the format that they have")
+    return dtype_for("fp32" if checkpoint.runs_as_given else precision, device)
 
 
 def _run(
@@ -271,7 +282,7 @@ def _stein(target: AnyTarget, state: Any, temperature: float) -> dict[str, float
     """How far the chains' ends are from the law exp(-E / T), by its score; empty for few chains, at T = 0, and for bits."""
     least, most = STEIN_CHAINS
     position = state.position[:most]
-    if len(position) < least or not temperature or isinstance(target, BinaryTarget):
+    if len(position) < least or not temperature or isinstance(target, BinaryTarget) or target.no_gradient:
         return {}
     grad = state.grad[:most] if hasattr(state, "grad") else target.energy_and_grad(position)[1]
     found = stein_discrepancy(position.flatten(1), -grad.flatten(1) / temperature)

@@ -23,6 +23,11 @@ _EPS = Parameter("eps", "float", None, 1e-9, 10.0)
 MAIN = ("eps", "n_steps", "temperature")
 
 
+# Methods that run on forward passes alone, and methods that use that positions are standard normal a priori.
+GRADIENT_FREE = ("rejection", "mh-gan", "i-sir", "elliptical-slice", "obrs")
+GAUSSIAN = ("elliptical-slice", "langevin-exact")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on, checked. Build it with `resolve`; `as_dict` round-trips through JSON."""
@@ -123,12 +128,18 @@ def resolve(
 def method_for(model: str, config: dict[str, Any], method: str | None) -> Method:
     """The method's row; None is the model's default. Raises InputError for an unknown or an incompatible one."""
     fitting = methods_of(config)
+    if not fitting and law_of(config) == "pair":
+        raise InputError(f"model {model!r} has no score yet: give it a discriminator, or fit a ratio with fit_ratio")
     if not fitting:
         raise InputError(f"model {model!r} is of kind {config['kind']!r} and cannot be refined")
     if method is None:
         method = config.get("defaults", {}).get("method", fitting[0])
     if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"method must be one of {', '.join(METHODS)}; got {shorten(method)}")
+    if method not in fitting and config.get("no_gradient") and method not in GRADIENT_FREE:
+        raise InputError(f"method {method!r} follows gradients, but {config['no_gradient']}; use {', '.join(fitting)}")
+    if method not in fitting and config.get("prior", {}).get("name") == "own" and method in GAUSSIAN:
+        raise InputError(f"method {method!r} needs a normal or a uniform prior; use {', '.join(fitting)}")
     if method not in fitting:
         raise InputError(f"method {method!r} does not work on a model of kind {config['kind']!r}; use {', '.join(fitting)}")
     return METHODS[method]
@@ -137,4 +148,11 @@ def method_for(model: str, config: dict[str, Any], method: str | None) -> Method
 def methods_of(config: dict[str, Any]) -> tuple[str, ...]:
     """The names of the methods that work on a model with this config."""
     law = law_of(config)
-    return tuple(name for name, method in METHODS.items() if law in method.laws)
+    if law == "pair" and not available_ratios(config):
+        return ()  # a generator of one's own that has no score yet
+    fitting = tuple(name for name, method in METHODS.items() if law in method.laws)
+    if law == "pair" and config.get("no_gradient"):
+        fitting = tuple(name for name in fitting if name in GRADIENT_FREE)
+    if law == "pair" and config["prior"]["name"] == "own":
+        fitting = tuple(name for name in fitting if name not in GAUSSIAN)
+    return fitting

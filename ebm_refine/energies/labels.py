@@ -89,6 +89,7 @@ class LabelledTarget:
         self.batches = [Batch((labels == label).nonzero().squeeze(1), target_of_label(label)) for label in present]
         first = self.batches[0].target
         self.device, self.points, self.shape, self.bounds = first.device, first.points, first.shape, first.bounds
+        self.no_gradient: str = first.no_gradient
 
     @property
     def forwards(self) -> int:

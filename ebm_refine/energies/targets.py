@@ -20,6 +20,7 @@ from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_binary, is_points, law_of
 from ebm_refine.models.networks.mixture import MixtureGenerator
 from ebm_refine.models.networks.rbm import DBN, RBM
+from ebm_refine.models.pair import Pair
 from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws, Stream
@@ -47,6 +48,9 @@ class _Networks:
     (B, d…): images in [-1, 1] or points; `differentiable_energy` is (B,) with its graph. `widths` keeps what was found out
     about narrower batches; targets of the same networks may share it.
     """
+
+    # Why there is no gradient, where there is none.
+    no_gradient = ""
 
     def __init__(self, device: str, points: bool, widths: dict[Any, bool] | None):
         self.device = torch.device(device)
@@ -125,12 +129,12 @@ class _Networks:
         """
 
         position = self.start(Draws(0, torch.arange(self.chunk, device=self.device), 0), Stream.PILOT)
-        narrow = [_padded(self._everything, part, width) for part in position.split(width)[:COMPARED]]
+        narrow = [_padded(self.everything, part, width) for part in position.split(width)[:COMPARED]]
         seen = sum(len(parts[0]) for parts in narrow)
-        whole = [result[:seen] for result in self._everything(position)]
+        whole = [result[:seen] for result in self.everything(position)]
         return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*narrow, strict=True), whole, strict=True))
 
-    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+    def everything(self, part: Tensor) -> tuple[Tensor, ...]:
         """All that is ever asked of the networks at positions (B, d…)."""
         with torch.no_grad():
             unrecorded = (self.samples_from(part), self.differentiable_energy(part))
@@ -324,7 +328,7 @@ class BinaryTarget(_Networks):
         return -(part * top.visible_bias).sum(dim=1) - softplus(given).sum(dim=1), torch.sigmoid(given)
 
     @torch.no_grad()
-    def _everything(self, part: Tensor) -> tuple[Tensor, ...]:
+    def everything(self, part: Tensor) -> tuple[Tensor, ...]:
         energy, mean = self._upward(part)
         return energy, mean, self.network.top.visible_mean((mean > 0.5).float()), self.samples_from(part)
 
@@ -396,6 +400,10 @@ def _target_of(
     points = is_points(config)
     if law_of(config) == "pair":
         which, generator = log_ratio(networks, config, ratio), networks["generator"]
+        if isinstance(checkpoint, Pair):
+            from ebm_refine.energies.own_target import own_target
+
+            return own_target(checkpoint, networks, which, beta, device, widths)
         if isinstance(generator, MixtureGenerator):
             return MixtureTarget(generator, which, beta, device, widths)
         generator = of_normal(generator, config["prior"])

@@ -72,6 +72,11 @@ class Checkpoint:
         return self.config["kind"]
 
     @property
+    def runs_as_given(self) -> bool:
+        """Whether the networks are a person's own callables, which nobody copies, fuses or narrows (`models.pair`)."""
+        return False
+
+    @property
     def prepared(self) -> dict[str, nn.Module]:
         """The networks by role as they are run on the CPU in float32: copies, made cheaper by `preparation.prepare`."""
         return self.prepared_on("cpu", torch.float32).networks

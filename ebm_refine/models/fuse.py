@@ -121,7 +121,12 @@ def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
     change: they take in positions and images, and give energies. What follows a layer is computed in the next one's type, so
     that activations move half as many bytes; the network's own output is float32.
     """
-    weighted = [layer for layer in network.modules() if isinstance(getattr(layer, "weight", None), Tensor)]
+    weighted = [
+        layer
+        for layer in network.modules()
+        # An embedding takes whole numbers, which must stay what they are.
+        if isinstance(getattr(layer, "weight", None), Tensor) and not isinstance(layer, nn.Embedding | nn.EmbeddingBag)
+    ]
     for layer in weighted[1:]:
         if isinstance(layer, _CONVOLUTIONS) and layer.out_channels > 1:
             layer.to(dtype)

@@ -32,7 +32,7 @@ def captured(kernel: Kernel, target: Counting) -> Kernel:
 
     Memory that runs out and whatever else speaks against a recording lead back to plain steps.
     """
-    if target.device.type != "cuda" or not kernel.capturable:
+    if target.device.type != "cuda" or not kernel.capturable or not getattr(target, "replayable", True):
         return kernel
     return kernel._replace(step=Replayed(kernel.step, target, cuda_graph))
 
