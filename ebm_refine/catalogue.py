@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint, read_config
+from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint
+from ebm_refine.models.config import read_config
 from ebm_refine.models.hub import load_from_hub
 from ebm_refine.parameters import listed, shorten
 from ebm_refine.settings import methods_of

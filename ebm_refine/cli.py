@@ -146,7 +146,8 @@ def _refine(chosen: argparse.Namespace) -> int:
     from ebm_refine.metrics.points import compare_points
     from ebm_refine.metrics.report import compare
     from ebm_refine.models.kinds import is_points
-    from ebm_refine.pipeline import RefineResult, stream
+    from ebm_refine.pipeline import stream
+    from ebm_refine.result import RefineResult
     from ebm_refine.utils.atomic_io import writable_folder
 
     checkpoint = load(chosen.model)

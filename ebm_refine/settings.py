@@ -1,6 +1,6 @@
 """One settings object, and the one table of rows from which page, command line, API, links and validation come."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ebm_refine.energies.density_ratio import RATIOS, available_ratios
@@ -45,6 +45,21 @@ class Settings:
     @property
     def n_steps(self) -> int:
         return self.values["n_steps"]
+
+    def changed(self, **values: Any) -> "Settings":
+        """These settings with other values of `num_images`, `seed`, or parameters of the method, each checked against its row.
+
+        Raises InputError, as `resolve` does, for a value out of range. Model, method, ratio and beta depend on one another and
+        on the checkpoint, so they are no names here: settle them with `resolve`.
+        """
+        own = {row.name: row for row in METHODS[self.method].parameters}
+        free = {row.name: row for row in COMMON if row.name in ("num_images", "seed")}
+        for name in values:
+            if name not in own and name not in free:
+                raise InputError(f"only {', '.join([*free, *own])} can be changed here; got {shorten(name)}")
+        parsed = {name: row.parse(values[name]) for name, row in {**free, **own}.items() if name in values}
+        common = {name: value for name, value in parsed.items() if name in free}
+        return replace(self, **common, values={name: parsed.get(name, value) for name, value in self.values.items()})
 
     def as_dict(self) -> dict[str, Any]:
         """The arguments of `refine` that repeat this run."""

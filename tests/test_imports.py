@@ -22,6 +22,7 @@ ORDER = (
     ("catalogue",),
     ("data", "toy2d", "render"),
     ("metrics",),
+    ("result",),
     ("pipeline",),
     ("tasks",),
     ("evaluation",),
@@ -79,6 +80,10 @@ def test_of_the_page_only_one_file_imports_training_and_only_once_they_are_asked
 def test_no_file_name_occurs_twice_outside_the_tabs():
     names = Counter(file.name for file in FILES if file.name != "__init__.py" and "tabs" not in file.parts)
     assert not [name for name, count in names.items() if count > 1]
+
+
+def test_no_file_is_long():
+    assert not [f"{file.name}: {lines}" for file in FILES if (lines := file.read_text().count("\n")) > 320]
 
 
 def test_few_modules_stand_at_the_root():

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 import ebm_refine
+from ebm_refine import pipeline
+from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
-from ebm_refine.pipeline import Frame, RefineResult
+from ebm_refine.result import Frame, RefineResult
 from ebm_refine.samplers.loop import MAX_FRAMES
+from ebm_refine.settings import resolve
 
 FILES = {"before.png", "after.png", "samples.npz", "settings.json", "metrics.json"}
 CASES = [("langevin", {"eps": 0.1}), ("rejection", {"options": {"gamma_percentile": 80.0}}), ("rejection", {})]
@@ -104,6 +107,47 @@ def test_stream_checks_at_the_call_and_can_be_closed(tiny_pair):
     next(stream)
     stream.close()
     assert next(stream, None) is None
+
+
+def test_settings_travel_whole(tiny_pair):
+    """`run` takes what `resolve` gave; its frames, result and files are those of `stream`."""
+    checkpoint = ebm_refine.load(tiny_pair)
+    settings = resolve("tiny", checkpoint.config, method="mala", n_steps=7, num_images=3, seed=2)
+    *frames, result = pipeline.run(checkpoint, settings)
+    *others, other = ebm_refine.stream(tiny_pair, "mala", n_steps=7, num_images=3, seed=2)
+    assert result.settings is settings
+    assert torch.equal(result.after, other.after)
+    assert result.diagnostics == other.diagnostics
+    assert [frame.mean_energy for frame in frames] == [frame.mean_energy for frame in others]
+    few = list(pipeline.run(checkpoint, settings.changed(n_steps=150), every_step=False))
+    assert [frame.step for frame in few[:-1]] == few[-1].trace_steps
+    assert len(few) == MAX_FRAMES + 1
+
+
+def test_a_run_is_checked_at_the_call(tiny_pair):
+    checkpoint = ebm_refine.load(tiny_pair)
+    settings = resolve("tiny", checkpoint.config)
+    with pytest.raises(InputError, match="these settings are for model 'other'; got model 'tiny'"):
+        pipeline.run(checkpoint, resolve("other", checkpoint.config))
+    with pytest.raises(InputError, match="device must be one of cpu"):
+        pipeline.run(checkpoint, settings, "cuda:7")
+    with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16; got 'half'"):
+        pipeline.run(checkpoint, settings, precision="half")
+
+
+def test_a_law_of_its_own_is_sampled_by_the_same_loop(tiny_pair):
+    """What a target was evaluated for before, by another run or for a report, is not counted again."""
+    checkpoint = ebm_refine.load(tiny_pair)
+    settings = resolve("tiny", checkpoint.config, method="mala", n_steps=7, num_images=3)
+    target = target_of(checkpoint, settings.ratio, settings.beta)
+    whole = ebm_refine.refine(tiny_pair, "mala", n_steps=7, num_images=3, precision="fp32")
+    for _ in range(2):
+        *frames, end = pipeline.run_target(target, settings)
+        assert torch.equal(end.position, whole.positions)
+        assert torch.equal(end.trace, whole.energy_trace)
+        assert len(frames) == 8
+        assert end.diagnostics.items() <= whole.diagnostics.items()
+        assert (end.diagnostics["gradients_per_image"], end.diagnostics["pilot_gradients"]) == (8, 16 * 41)
 
 
 def test_a_step_costs_one_forward_and_one_backward(tiny_pair):

@@ -100,6 +100,32 @@ def test_settings_round_trip_through_their_dictionary():
     assert resolve(arguments.pop("model"), CONFIG, **arguments) == settings
 
 
+def test_settings_vary_without_being_resolved_again():
+    settings = resolve("m", CONFIG, method="mala", seed=4, options={})
+    changed = settings.changed(seed=5, n_steps=9, eps=0.125)
+    assert changed == resolve("m", CONFIG, method="mala", seed=5, n_steps=9, eps=0.125)
+    assert settings == resolve("m", CONFIG, method="mala", seed=4)  # itself untouched
+    assert settings.changed() == settings
+    assert changed.changed(eps=None).values["eps"] is None  # of MALA: let the pilot choose
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"n_steps": 0}, "n_steps must be a whole number from 1 to 10000; got 0"),
+        ({"eps": math.nan}, "eps must be a number from 1e-09 to 10; got nan"),
+        ({"num_images": 50_001}, "num_images must be a whole number from 1 to 50000; got 50001"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 4294967295; got -1"),
+        ({"beta": 2.0}, "only num_images, seed, eps, n_steps, temperature can be changed here; got 'beta'"),
+        ({"clip": 0.1}, "only num_images, seed, eps, n_steps, temperature can be changed here; got 'clip'"),
+    ],
+)
+def test_what_is_changed_is_checked(values, sentence):
+    with pytest.raises(InputError) as caught:
+        resolve("m", CONFIG).changed(**values)
+    assert str(caught.value) == sentence
+
+
 def test_whole_numbers_may_be_written_as_floats_but_not_as_fractions():
     row = Parameter("k", "int", 1, 0, 10)
     assert row.parse(3.0) == 3

@@ -101,7 +101,11 @@ class LabelledTarget:
 
     def init(self, seed: int, index: Tensor) -> Tensor:
         """Starting positions (B, d…), each from the prior of its own label."""
-        return self._merged([batch.target.init(seed, index[batch.rows]) for batch in self.batches], len(index))
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    def start(self, draws: Draws, stream: Stream) -> Tensor:
+        parts = [batch.target.start(draws._replace(index=draws.index[batch.rows]), stream) for batch in self.batches]
+        return self._merged(parts, len(draws.index))
 
     def prior_energy(self, position: Tensor) -> Tensor:
         return self._each("prior_energy", position)

@@ -1,8 +1,4 @@
-"""A checkpoint and a ratio become a target: a law to start from, to evaluate and to decode.
-
-Networks run in chunks of one fixed width, so that no image depends on how many are asked for. A last chunk that is not full is
-padded; where the device gives the same bits for a narrower batch, it is padded no further than to that.
-"""
+"""A checkpoint and a ratio become a target: a law to start from, to evaluate and to decode."""
 
 import math
 from collections.abc import Callable
@@ -13,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ebm_refine.energies.density_ratio import log_ratio
+from ebm_refine.energies.fixed_width import BFLOAT16_CHUNK, NetworkTarget
 from ebm_refine.energies.labels import LabelledTarget, by_label, given_label, label_count
 from ebm_refine.energies.priors import of_normal
 from ebm_refine.errors import InputError
@@ -24,130 +21,14 @@ from ebm_refine.models.pair import Pair
 from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws, Stream
-from ebm_refine.utils import cancellation
-from ebm_refine.utils.devices import exact_convolutions
 
 # The table in which a pair keeps r of held-out real images (R,), by name of the ratio.
 REAL_RATIOS = "holdout-ratios"
-# Wide enough to use the device. On two cores 64 was the fastest of 16 to 256 in float32: wider batches leave the caches, and
-# their memory is paged in anew each time. In bfloat16 a position takes half of both, and 128 was.
-CHUNK = {"cpu": 64, "cuda": 256}
-BFLOAT16_CHUNK = {**CHUNK, "cpu": 128}
-# A point costs next to nothing, so here it is the calls that count.
-POINTS_CHUNK = 1024
 # A step of bits is two matrix products.
 BITS_CHUNK = {"cpu": 64, "cuda": 1024}
-# How many batches of a narrow width are compared with a full chunk before that width is used.
-COMPARED = 64
 
 
-class _Networks:
-    """What every target shares: networks on a device, run in chunks of fixed width, and counts of what was evaluated.
-
-    `forwards` and `gradients` count the positions evaluated so far, padding left out. `samples_from` makes samples of positions
-    (B, d…): images in [-1, 1] or points; `differentiable_energy` is (B,) with its graph. `widths` keeps what was found out
-    about narrower batches; targets of the same networks may share it.
-    """
-
-    # Why there is no gradient, where there is none.
-    no_gradient = ""
-
-    def __init__(self, device: str, points: bool, widths: dict[Any, bool] | None):
-        self.device = torch.device(device)
-        self.points = points
-        self.chunk = POINTS_CHUNK if points else CHUNK.get(self.device.type, CHUNK["cpu"])
-        self.widths = {} if widths is None else widths
-        self.forwards = 0
-        self.gradients = 0
-
-    def start(self, draws: Draws, stream: Stream) -> Tensor:
-        raise NotImplementedError
-
-    def samples_from(self, position: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def differentiable_energy(self, position: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        self.forwards += len(position)
-        self.gradients += len(position)
-        energy, grad = self._in_chunks(self._evaluate, position)
-        return energy, grad
-
-    @torch.no_grad()
-    def decode(self, position: Tensor) -> Tensor:
-        """Images (B, C, H, W) uint8, or points (B, d) float32; on the CPU."""
-
-        def decoded(part: Tensor) -> tuple[Tensor]:
-            samples = self.samples_from(part)
-            return (samples if self.points else samples.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8),)
-
-        return self._in_chunks(decoded, position)[0].contiguous().cpu()
-
-    def _evaluate(self, part: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            part = part.detach().requires_grad_()
-            energy = self.differentiable_energy(part)
-            (grad,) = torch.autograd.grad(energy.sum(), part)
-        return energy.detach(), grad
-
-    def _in_chunks(
-        self, function: Callable[[Tensor], tuple[Tensor, ...]], position: Tensor, narrowed: bool = True
-    ) -> tuple[Tensor, ...]:
-        results: list[list[Tensor]] = []
-        done = 0
-        while not results or done < len(position):
-            cancellation.check()
-            part = position[done : done + self.chunk]
-            try:
-                with exact_convolutions(self.device):
-                    results.append(_padded(function, part, self._width(len(part)) if narrowed else self.chunk))
-            except torch.OutOfMemoryError:
-                if self.chunk == 1:
-                    raise
-                self.chunk //= 2
-            else:
-                done += len(part)
-        return tuple(column[0] if len(column) == 1 else torch.cat(column) for column in zip(*results, strict=True))
-
-    def _width(self, count: int) -> int:
-        """The width at which to run `count` positions: the least power of two that changes no bit, else a full chunk."""
-        width = 1 << max(count - 1, 0).bit_length()
-        while width < self.chunk:
-            if (self.chunk, width) not in self.widths:
-                self.widths[self.chunk, width] = self._gives_the_same_bits(width)
-            if self.widths[self.chunk, width]:
-                return width
-            width *= 2
-        return self.chunk
-
-    def _gives_the_same_bits(self, width: int) -> bool:
-        """Whether a full chunk and its first positions in batches of `width` agree in all bits of samples, energy and gradient.
-
-        Sums taken in another order differ somewhere in so many numbers, so agreement here means the same sums everywhere.
-        """
-
-        position = self.start(Draws(0, torch.arange(self.chunk, device=self.device), 0), Stream.PILOT)
-        narrow = [_padded(self.everything, part, width) for part in position.split(width)[:COMPARED]]
-        seen = sum(len(parts[0]) for parts in narrow)
-        whole = [result[:seen] for result in self.everything(position)]
-        return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*narrow, strict=True), whole, strict=True))
-
-    def everything(self, part: Tensor) -> tuple[Tensor, ...]:
-        """All that is ever asked of the networks at positions (B, d…)."""
-        with torch.no_grad():
-            unrecorded = (self.samples_from(part), self.differentiable_energy(part))
-        return (*unrecorded, *self._evaluate(part))
-
-
-def _padded(function: Callable[[Tensor], tuple[Tensor, ...]], part: Tensor, width: int) -> list[Tensor]:
-    # A copy even where nothing is added: last bits depend on strides and on where in memory the rows begin.
-    padded = torch.cat([part, part.new_zeros(width - len(part), *part.shape[1:])])
-    return [result[: len(part)] for result in function(padded)]
-
-
-class LatentTarget(_Networks):
+class LatentTarget(NetworkTarget):
     """E(z) = |z|^2 / 2 - beta * r(G(z)) for a pair with a standard normal prior (Che et al. 2020).
 
     Positions are (B, dim) float32 on `device`. `points`: the generator makes points, not images.
@@ -169,10 +50,6 @@ class LatentTarget(_Networks):
         self.generator, self.ratio, self.dim, self.beta = generator.to(device), ratio.to(device), dim, beta
         self.shape = (dim,)
 
-    def init(self, seed: int, index: Tensor) -> Tensor:
-        """Starting positions (B, dim) from the prior; G of them is the result "before"."""
-        return self.start(Draws(seed, index, 0), Stream.INIT)
-
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         return draws.normal(self.shape, stream)
 
@@ -185,7 +62,7 @@ class LatentTarget(_Networks):
     @torch.no_grad()
     def log_ratio(self, position: Tensor) -> Tensor:
         self.forwards += len(position)
-        return self._in_chunks(lambda part: (self.beta * self.ratio(self.generator(part)),), position)[0]
+        return self.in_chunks(lambda part: (self.beta * self.ratio(self.generator(part)),), position)[0]
 
     def energy(self, position: Tensor) -> Tensor:
         return self.prior_energy(position) - self.log_ratio(position)
@@ -230,7 +107,7 @@ class MixtureTarget(LatentTarget):
         return self.law.centres[component] + self.law.width * draws.normal((2,), stream, 2 * block + 1)
 
 
-class EnergyTarget(_Networks):
+class EnergyTarget(NetworkTarget):
     """E(x) of an energy network, over the samples themselves: no prior and no ratio.
 
     Positions are samples (B, *shape) float32 on `device`, within `bounds` (the range of the data) at the start; the energy is
@@ -253,10 +130,6 @@ class EnergyTarget(_Networks):
         self.network, self.shape, self.bounds, self.dim = network.to(device), shape, bounds, dim
         self.generator = None if generator is None else generator.to(device)
 
-    def init(self, seed: int, index: Tensor) -> Tensor:
-        """Starting positions (B, *shape): the result "before"."""
-        return self.start(Draws(seed, index, 0), Stream.INIT)
-
     @torch.no_grad()
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         if self.generator is None:
@@ -265,12 +138,12 @@ class EnergyTarget(_Networks):
         generator = self.generator
         # Run once, so at full width: narrower ones are tried for the energy alone.
         latents = draws.normal((self.dim,), stream)
-        return self._in_chunks(lambda part: (generator(part),), latents, narrowed=False)[0].contiguous()
+        return self.in_chunks(lambda part: (generator(part),), latents, narrowed=False)[0].contiguous()
 
     @torch.no_grad()
     def energy(self, position: Tensor) -> Tensor:
         self.forwards += len(position)
-        return self._in_chunks(lambda part: (self.network(part),), position)[0]
+        return self.in_chunks(lambda part: (self.network(part),), position)[0]
 
     def differentiable_energy(self, position: Tensor) -> Tensor:
         return self.network(position)
@@ -279,7 +152,7 @@ class EnergyTarget(_Networks):
         return position
 
 
-class BinaryTarget(_Networks):
+class BinaryTarget(NetworkTarget):
     """exp(-F(v)) over the visible bits of a Boltzmann machine, the top one of a belief network: what `gibbs` samples.
 
     Positions are bits (B, visible), float32 zeros and ones on `device`. The chains begin in tosses of a fair coin. Samples are
@@ -294,10 +167,6 @@ class BinaryTarget(_Networks):
         self.shape, self.hidden = (network.top.visible,), network.top.hidden
         self.chunk = BITS_CHUNK.get(self.device.type, BITS_CHUNK["cpu"])
 
-    def init(self, seed: int, index: Tensor) -> Tensor:
-        """Starting positions (B, visible): going down from them gives the result "before"."""
-        return self.start(Draws(seed, index, 0), Stream.INIT)
-
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         return (draws.uniform(self.shape, stream) < 0.5).float()
 
@@ -308,13 +177,13 @@ class BinaryTarget(_Networks):
     def upward(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """The free energy (B,) and the means of the hidden bits (B, hidden), from one pass."""
         self.forwards += len(position)
-        energy, mean = self._in_chunks(self._upward, position)
+        energy, mean = self.in_chunks(self._upward, position)
         return energy, mean
 
     @torch.no_grad()
     def downward(self, hidden: Tensor) -> Tensor:
         """The means of the visible bits (B, visible) given hidden ones (B, hidden)."""
-        return self._in_chunks(lambda part: (self.network.top.visible_mean(part),), hidden)[0]
+        return self.in_chunks(lambda part: (self.network.top.visible_mean(part),), hidden)[0]
 
     def differentiable_energy(self, position: Tensor) -> Tensor:
         return self.network(position)
@@ -336,13 +205,13 @@ class BinaryTarget(_Networks):
 AnyTarget = LatentTarget | EnergyTarget | BinaryTarget | LabelledTarget
 
 
-def has_ratio(target: AnyTarget) -> bool:
+def has_ratio(target: Any) -> bool:
     """Whether the target is a pair's: a prior and a log ratio."""
     return isinstance(target.batches[0].target if isinstance(target, LabelledTarget) else target, LatentTarget)
 
 
 def kernel_for(
-    target: AnyTarget, build: Callable[[Any, dict[str, Any], Pilot], Kernel], values: dict[str, Any], seed: int,
+    target: Any, build: Callable[[Any, dict[str, Any], Pilot], Kernel], values: dict[str, Any], seed: int,
     real: Tensor | None = None,
 ) -> Kernel:  # fmt: skip
     """The kernel that a method's `build` makes for the target, with a pilot of its own; of each label where it has any.
@@ -352,8 +221,7 @@ def kernel_for(
     device = target.device
     if isinstance(target, LabelledTarget):
         return by_label(target, lambda one: build(one, values, Pilot(one, seed, device, real)))
-    any_target: Any = target
-    return build(any_target, values, Pilot(any_target, seed, device, real))
+    return build(target, values, Pilot(target, seed, device, real))
 
 
 def real_ratios(checkpoint: Checkpoint, ratio: str, beta: float = 1.0) -> Tensor | None:
@@ -373,7 +241,7 @@ def target_of(
     """The target of a loaded model by its law.
 
     Of a pair with its `ratio`, one of `density_ratio.RATIOS`, and its weight `beta`; of a model with an energy of its own
-    neither is read. `dtype` is that of the networks' inner convolutions (`preparation.prepare`). `labels` (B,) int64, on
+    neither is read. `dtype` is that of the networks' inner convolutions (`models.fuse.prepare`). `labels` (B,) int64, on
     `device`, are those of the chains, of a model that has classes (`energies.labels`). Raises InputError where a pair does not
     carry the ratio, or a model with classes is asked without labels.
     """

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ from ebm_refine.evaluation.truncation import THRESHOLD, Truncation, truncated
 from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yardstick
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
-from ebm_refine.pipeline import Frame, RefineResult, stream
+from ebm_refine.pipeline import run
+from ebm_refine.result import RefineResult
 from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.utils.atomic_io import replacing, writable_folder
@@ -97,8 +98,7 @@ def plan(
                 arguments: dict[str, Any] = {**(given or {}), **swept, "num_images": num_images, "seed": seed}
                 job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
                 if budget is not None:
-                    arguments["n_steps"] = steps_within(job.method, job.values, budget)
-                    job = resolve(checkpoint.name, checkpoint.config, method=method, ratio=ratio, **arguments)
+                    job = job.changed(n_steps=steps_within(job.method, job.values, budget))
                 if job not in jobs:  # a method that ignores a swept value would otherwise be run once for each
                     jobs.append(job)
     return jobs
@@ -255,7 +255,7 @@ def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, p
     started = told = time.monotonic()
     step_seconds: list[float] = []
     result: Any = None
-    for item, seconds in timed(_stream(checkpoint, job, place)):
+    for item, seconds in timed(run(checkpoint, job, place.device, place.precision)):
         if isinstance(item, RefineResult):
             result = item
             continue
@@ -265,12 +265,6 @@ def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, p
             told = time.monotonic()
             progress(f"{label}: step {item.step}/{item.n_steps}, {told - started:.0f} s")
     return _Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
-
-
-def _stream(checkpoint: Checkpoint, job: Settings, place: _Place) -> Iterator[Frame | RefineResult]:
-    arguments = job.as_dict()
-    arguments.pop("model")
-    return stream(checkpoint, **arguments, **place._asdict())
 
 
 def _truncated(checkpoint: Checkpoint, job: Truncation, place: _Place) -> _Sampled:

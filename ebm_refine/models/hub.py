@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint, read_config, weights_files
+from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint
+from ebm_refine.models.config import read_config, weights_files
 from ebm_refine.models.model_card import model_card
 from ebm_refine.parameters import listed, shorten
 

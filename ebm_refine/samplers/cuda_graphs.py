@@ -22,9 +22,11 @@ Capture = Callable[[Callable[[], Info]], tuple[Callable[[], None], Info]]
 class Counting(Protocol):
     """A target that counts the positions it evaluated."""
 
-    device: torch.device
     forwards: int
     gradients: int
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 def captured(kernel: Kernel, target: Counting) -> Kernel:

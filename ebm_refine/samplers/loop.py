@@ -12,7 +12,7 @@ from ebm_refine.samplers.rng import Draws
 MAX_FRAMES = 60
 
 
-class Frame(NamedTuple):
+class Transition(NamedTuple):
     """The chains after `step` transitions. `keep` marks the thinned frames, at most MAX_FRAMES of a run, ends included.
 
     `accepted`, `nonfinite` and `proposal` are the last transition's (`samplers.base.Info`).
@@ -26,7 +26,7 @@ class Frame(NamedTuple):
     proposal: Tensor | None = None
 
 
-def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int) -> Iterator[Frame]:
+def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int) -> Iterator[Transition]:
     """Yield the start (step 0) and the state after every transition; ends early once the kernel is finished.
 
     position (B, d…) is the chains' start, index (B,) int64 their sample numbers in the random law. Only the last state is
@@ -35,11 +35,11 @@ def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int
     kept = kept_steps(n_steps)
     state = kernel.init(position)
     nothing = torch.zeros(len(position), dtype=torch.bool, device=position.device)
-    yield Frame(0, state, nothing, nothing, True)
+    yield Transition(0, state, nothing, nothing, True)
     for step in range(1, n_steps + 1):
         state, info = kernel.step(state, Draws(seed, index, step))
         finished = kernel.finished(state)
-        yield Frame(step, state, info.accepted, info.nonfinite, step in kept or finished, info.proposal)
+        yield Transition(step, state, info.accepted, info.nonfinite, step in kept or finished, info.proposal)
         if finished:
             return
 

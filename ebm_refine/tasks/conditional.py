@@ -4,32 +4,34 @@ Both follow from E(x) alone, since Z cancels: p(x_missing | x_seen) is proportio
 p(x | noisy) to exp(-E(x)) N(noisy; x, sigma^2 I). Each is an energy for any of the samplers.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ebm_refine.samplers.base import Energy
 from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.tasks import masks
+from ebm_refine.tasks.derived import Derived
 
 
-class Completion:
+class Completion(Derived):
     """E of one image as a function of its missing pixels, the seen ones held.
 
     Positions are the missing pixels alone, (B, M) float32, so no sampler can touch the others: `whole` gives images (B, *shape)
     that equal `image` to the bit wherever it was seen. Chains begin in uniform noise.
     """
 
-    def __init__(self, energy: Energy, image: Tensor, missing: Tensor):
+    def __init__(self, energy: Any, image: Tensor, missing: Tensor):
         """image: `energy.shape`, in the range of the data; missing: bool, broadcastable to that shape.
 
         Raises InputError where all or none of the image is missing.
         """
-        self.inner = energy
         self.image = image
         self.missing = missing.expand(image.shape)
         masks.check(self.missing)
-        self.shape: tuple[int, ...] = (int(self.missing.sum()),)
-        self.bounds = energy.bounds
+        # Places by number: a mask of bools would have the device wait for Python at every step.
+        self.places = self.missing.flatten().nonzero()[:, 0]
+        super().__init__(energy, (len(self.places),))
 
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         low, high = self.bounds
@@ -37,28 +39,28 @@ class Completion:
 
     def whole(self, position: Tensor) -> Tensor:
         """The images (B, *shape) of missing pixels (B, M)."""
-        images = self.image.expand(len(position), *self.image.shape).clone()
-        images[:, self.missing] = position
-        return images
+        images = self.image.flatten().repeat(len(position), 1)
+        images[:, self.places] = position
+        return images.unflatten(1, self.image.shape)
 
     def energy(self, position: Tensor) -> Tensor:
         return self.inner.energy(self.whole(position))
 
     def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
         energy, grad = self.inner.energy_and_grad(self.whole(position))
-        return energy, grad[:, self.missing]
+        return energy, grad.flatten(1)[:, self.places]
 
 
-class Denoising:
+class Denoising(Derived):
     """E(x) + T |x - noisy|^2 / (2 sigma^2): the law of a clean image given one with Gaussian noise of width `sigma`.
 
     Positions are images (B, *shape). A sampler at temperature T takes exp(-E / T) for the law of clean images; the same
     `temperature` is to be given here, as the noise of the observation does not grow with it. Chains begin at `noisy` itself.
     """
 
-    def __init__(self, energy: Energy, noisy: Tensor, sigma: float, temperature: float = 1.0):
-        self.inner, self.noisy, self.sigma, self.temperature = energy, noisy, sigma, temperature
-        self.shape, self.bounds = energy.shape, energy.bounds
+    def __init__(self, energy: Any, noisy: Tensor, sigma: float, temperature: float = 1.0):
+        super().__init__(energy)
+        self.noisy, self.sigma, self.temperature = noisy, sigma, temperature
 
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         return self.noisy.clamp(*self.bounds).repeat(len(draws.index), *[1] * self.noisy.dim())

@@ -15,11 +15,8 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
 from ebm_refine.parameters import shorten
-from ebm_refine.samplers import METHODS
-from ebm_refine.samplers.base import Energy
-from ebm_refine.samplers.loop import run
-from ebm_refine.samplers.pilot import Pilot
-from ebm_refine.samplers.rng import Draws, Stream
+from ebm_refine.pipeline import Law, SampledLaw, run_target
+from ebm_refine.result import Frame
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.tasks import classification as labels
 from ebm_refine.tasks import ood_detection as detection
@@ -29,6 +26,7 @@ from ebm_refine.tasks import synthetic_digits as patterns
 from ebm_refine.tasks.conditional import Completion, Denoising, add_noise
 from ebm_refine.tasks.reflection import Reflected
 from ebm_refine.utils import cancellation
+from ebm_refine.utils.devices import dtype_for
 
 # The recipe's own sampler is far colder than exp(-E); the other two sample exp(-E) itself, kept to the range of the data.
 SAMPLERS = {
@@ -36,19 +34,9 @@ SAMPLERS = {
     "langevin": "Langevin at unit temperature",
     "mala": "Langevin at unit temperature, Metropolis-adjusted",
 }
-WATCHED = 64
 DRAWN_REFERENCE = 200
 # Rows of so few digits are also checked by looking at every one: 10^5 of them.
 ENUMERATED = 5
-
-
-class Moment(NamedTuple):
-    """Chains after `step` of `n_steps` transitions: images (K <= 64, 1, H, W) uint8, and the mean energy of all chains."""
-
-    step: int
-    n_steps: int
-    images: Tensor
-    mean_energy: float
 
 
 class Chains(NamedTuple):
@@ -115,12 +103,12 @@ class Row(NamedTuple):
 class EnergyModel:
     """A checkpoint's energy of grey square images, on a device. `classes` is 0 where it knows no labels."""
 
-    def __init__(self, checkpoint: Checkpoint, device: str = "cpu"):
-        """Raises InputError for a model of another sort."""
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", precision: str = "fp32"):
+        """`device` and `precision` as of `refine`. Raises InputError for a model of another sort."""
         if not can_answer(checkpoint.config):
             raise InputError(f"model {checkpoint.name!r} has no energy of grey square images, so it cannot be asked")
         self.checkpoint, self.device = checkpoint, device
-        target = target_of(checkpoint, device=device)
+        target = target_of(checkpoint, device=device, dtype=dtype_for(precision, device))
         assert isinstance(target, EnergyTarget)
         self.target = target
         self.classes = classes_of(checkpoint.config)
@@ -184,18 +172,18 @@ def chain_settings(model: str, config: dict[str, Any], sampler: Any, **arguments
 # --- Questions that chains answer ------------------------------------------------------------------------------------------
 
 
-def sample(model: EnergyModel, settings: Settings, label: int | None = None) -> Generator[Moment | Chains, None, None]:
+def sample(model: EnergyModel, settings: Settings, label: int | None = None) -> Generator[Frame | Chains, None, None]:
     """Chains from the model's own start, noise or its generator's samples, under p(x), or under p(x | label)."""
     return _chains(model, model.law(label), settings, lambda position: position)
 
 
-def complete(model: EnergyModel, image: Tensor, missing: Tensor, settings: Settings) -> Generator[Moment | Chains, None, None]:
+def complete(model: EnergyModel, image: Tensor, missing: Tensor, settings: Settings) -> Generator[Frame | Chains, None, None]:
     """Chains over the pixels of `image` (1, H, W) that are `missing` (1, H, W) bool, the others held."""
     law = Completion(model.target, image.to(model.device), missing.to(model.device))
     return _chains(model, law, settings, law.whole)
 
 
-def denoise(model: EnergyModel, noisy: Tensor, sigma: float, settings: Settings) -> Generator[Moment | Chains, None, None]:
+def denoise(model: EnergyModel, noisy: Tensor, sigma: float, settings: Settings) -> Generator[Frame | Chains, None, None]:
     """Chains over clean images given one (1, H, W) with Gaussian noise of width `sigma`, from which they begin."""
     law = Denoising(model.target, noisy.to(model.device), sigma, settings.values["temperature"])
     return _chains(model, law, settings, lambda position: position)
@@ -207,25 +195,25 @@ def noisy(model: EnergyModel, image: Tensor, sigma: float, seed: int) -> Tensor:
 
 
 def _chains(
-    model: EnergyModel, energy: Energy, settings: Settings, images_of: Callable[[Tensor], Tensor]
-) -> Generator[Moment | Chains, None, None]:
-    """Run one of `SAMPLERS`; `images_of` makes images of positions. The short run clamps, the others are reflected."""
-    law: Any = energy if settings.method == "short-run" else Reflected(energy)
-    shown = (lambda position: images_of(law.fold(position))) if isinstance(law, Reflected) else images_of
-    index = torch.arange(settings.num_images, device=model.device)
-    kernel = METHODS[settings.method].build(law, settings.values, Pilot(law, settings.seed, model.device))
-    start = law.start(Draws(settings.seed, index, 0), Stream.INIT)
-    film, steps, trace, nonfinite, accepted = [], [], [], 0, 0
-    for raw in run(kernel, start, settings.seed, index, settings.n_steps):
-        images = model.target.decode(shown(raw.state.position[:WATCHED]))
-        nonfinite += int(raw.nonfinite.sum())
-        accepted += int(raw.accepted.sum())
-        if raw.keep:
-            film.append(images)
-            steps.append(raw.step)
-            trace.append(raw.state.energy.cpu())
-        yield Moment(raw.step, settings.n_steps, images, float(raw.state.energy.mean()))
-    before, after = shown(start), shown(raw.state.position)
+    model: EnergyModel, energy: Law, settings: Settings, images_of: Callable[[Tensor], Tensor]
+) -> Generator[Frame | Chains, None, None]:
+    """Run one of `SAMPLERS`; `images_of` makes images of positions. The short run clamps, the others are reflected.
+
+    The positions of the frames are whole images (K <= 64, 1, H, W) in the range of the data.
+    """
+    law = energy if settings.method == "short-run" else Reflected(energy)
+
+    def images(position: Tensor) -> Tensor:
+        return images_of(law.fold(position) if isinstance(law, Reflected) else position)
+
+    end: Any = None
+    for end in run_target(law, settings):
+        if isinstance(end, Frame):
+            on_device = end.positions.to(model.device)
+            yield end._replace(positions=images(on_device).cpu(), proposals=None, taken=None)
+    assert isinstance(end, SampledLaw)
+    before, after = images(end.start), images(end.position)
+    film = [model.target.decode(images(frame.positions.to(model.device))) for frame in end.frames]
     yield Chains(
         settings=settings,
         before=model.target.decode(before),
@@ -233,14 +221,9 @@ def _chains(
         energy_before=model.energy(before),
         energy_after=model.energy(after),
         film=torch.stack(film),
-        steps=steps,
-        trace=torch.stack(trace),
-        diagnostics={
-            "steps": raw.step,
-            "accepted_share": accepted / (settings.num_images * raw.step),
-            "nonfinite_proposals": nonfinite,
-            **kernel.summary(raw.state),
-        },
+        steps=[frame.step for frame in end.frames],
+        trace=end.trace,
+        diagnostics=end.diagnostics,
     )
 
 

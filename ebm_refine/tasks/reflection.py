@@ -8,15 +8,12 @@ its law: each of the mirror images of a point leads on with the same probabiliti
 import torch
 from torch import Tensor
 
-from ebm_refine.samplers.base import Energy
 from ebm_refine.samplers.rng import Draws, Stream
+from ebm_refine.tasks.derived import Derived
 
 
-class Reflected:
+class Reflected(Derived):
     """`energy` restricted to its bounds, which must be finite. Positions (B, d…) may lie anywhere; `fold` brings them home."""
-
-    def __init__(self, energy: Energy):
-        self.inner, self.shape, self.bounds = energy, energy.shape, energy.bounds
 
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         return self.inner.start(draws, stream)

@@ -14,7 +14,8 @@ from safetensors.torch import save as packed
 from ebm_refine import catalogue
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.models.checkpoint import Part, load_checkpoint, read_config, save_checkpoint
+from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
+from ebm_refine.models.config import read_config
 from ebm_refine.models.networks import build
 
 CONFIG = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ebm_refine.energies import targets
+from ebm_refine.energies import fixed_width
 from ebm_refine.energies.targets import LatentTarget, target_of
 from ebm_refine.models.checkpoint import load_checkpoint
 from ebm_refine.models.fuse import prepare
@@ -118,4 +118,4 @@ def test_no_positions_give_no_energies():
 
 
 def test_the_widths_of_chunks_are_powers_of_two():
-    assert all(width & (width - 1) == 0 for width in (*targets.CHUNK.values(), targets.POINTS_CHUNK))
+    assert all(width & (width - 1) == 0 for width in (*fixed_width.CHUNK.values(), fixed_width.POINTS_CHUNK))

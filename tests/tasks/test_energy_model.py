@@ -9,10 +9,13 @@ from conftest import save_tiny_energies
 
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
+from ebm_refine.result import Frame
+from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import masks
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks import synthetic_digits as patterns
+from ebm_refine.tasks.conditional import Completion
 from ebm_refine.tasks.energy_model import Chains, EnergyModel, chain_settings
 
 DIGITS = patterns.written(range(10), 28)
@@ -93,6 +96,31 @@ def test_seen_pixels_of_a_completion_are_those_of_the_digit(models, sampler):
         assert torch.equal(images[seen], exact[seen])
         assert (images[~seen] != exact[~seen]).float().mean() > 0.5
     assert len({tuple(one.flatten().tolist()) for one in chains.after}) == 3
+
+
+@pytest.mark.parametrize("sampler", answers.SAMPLERS)
+def test_chains_are_watched_as_whole_images_and_diagnosed_as_every_run_is(models, sampler):
+    model, missing = models["tiny-ebm"], masks.mask("right", 0.5, 28)
+    settings = settings_of(model, sampler, num_images=4, n_steps=40)
+    *frames, chains = answers.complete(model, DIGITS[3], missing, settings)
+    assert [frame.step for frame in frames] == list(range(41))
+    assert all(isinstance(frame, Frame) and frame.positions.shape == (4, 1, 28, 28) for frame in frames)
+    assert torch.equal(model.target.decode(frames[-1].positions), chains.after)
+    assert torch.equal(model.target.decode(frames[0].positions), chains.before)
+    assert chains.diagnostics["forwards_per_image"] == chains.diagnostics["gradients_per_image"] == 41
+    assert ("energy_split_rhat" in chains.diagnostics) == (sampler != "short-run")
+
+
+def test_a_step_of_missing_pixels_can_be_recorded(models):
+    """A mask of bools has the device wait for Python, which no CUDA graph can hold: places are given by number."""
+    law = Completion(models["tiny-ebm"].target, DIGITS[3], masks.mask("right", 0.5, 28))
+    assert law.places.dtype == torch.int64
+    position = law.start(Draws(0, torch.arange(2), 0), Stream.INIT)
+    whole = law.whole(position)
+    assert torch.equal(whole[:, law.missing], position)
+    energy, grad = law.energy_and_grad(position)
+    assert torch.equal(grad, models["tiny-ebm"].target.energy_and_grad(whole)[1][:, law.missing])
+    assert torch.equal(energy, models["tiny-ebm"].target.energy_and_grad(whole)[0])
 
 
 def test_denoising_begins_at_the_noisy_image_and_the_data_hold_it_there(models):

@@ -27,7 +27,7 @@ from serving import seconds_until, served_tiny, workers
 
 import ebm_refine
 from ebm_refine import render
-from ebm_refine.pipeline import Frame
+from ebm_refine.result import Frame
 from ebm_refine.ui.app import Page
 from ebm_refine.ui.runtime import limits
 

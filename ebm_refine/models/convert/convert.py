@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
-from ebm_refine.models.checkpoint import LFS_POINTER, Checkpoint, Part, load_checkpoint, save_checkpoint
+from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
+from ebm_refine.models.config import LFS_POINTER
 from ebm_refine.models.convert.dcgan_state_dict import read_discriminator, read_generator
 from ebm_refine.models.convert.mlp_state_dict import is_perceptron, read_energy, read_perceptron
 from ebm_refine.models.model_card import model_card

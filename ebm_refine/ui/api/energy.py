@@ -15,12 +15,12 @@ from ebm_refine.parameters import shorten
 from ebm_refine.tasks import digit_preprocessing as digits
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import masks
-from ebm_refine.tasks.energy_model import Chains, Moment
+from ebm_refine.tasks.energy_model import Chains
 from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
-from ebm_refine.ui.tabs.energy.job import Answer, Question
+from ebm_refine.ui.tabs.energy.job import Answer, Moment, Question
 from ebm_refine.ui.tabs.refine.job import told
 
 _CHAIN_OPTIONS = ("sampler", "n_steps", "num_images", "eps", "temperature", "clip")

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from ebm_refine import render
+from ebm_refine import pipeline, render
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter
-from ebm_refine.pipeline import Frame, RefineResult, decode, picture, stream
+from ebm_refine.result import Frame, RefineResult, decode, picture
 from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.ui.runtime import limits
@@ -88,12 +88,14 @@ def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tup
     """Both runs, within the page's limits together; each of `sides` holds method, ratio and eps. Raises InputError."""
     common = {"num_images": IMAGES.parse(num_images), "seed": SEED.parse(seed)}
     budget = BUDGET.parse(budget)
+    points = is_points(model_named(model).config)
+    within = limits.check_points if points else limits.check
     settled = []
     for side in sides:
-        free = checked(model, {**common, **side, "n_steps": 1})
-        settled.append(checked(model, {**common, **side, "n_steps": steps_within(free.method, free.values, budget)}))
+        one_step = checked(model, {**common, **side, "n_steps": 1})
+        settled.append(within(one_step.changed(n_steps=steps_within(one_step.method, one_step.values, budget))))
     pair = Pair(*settled)
-    most = limits.MAX_POINT_WORK if is_points(model_named(model).config) else limits.MAX_WORK
+    most = limits.MAX_POINT_WORK if points else limits.MAX_WORK
     if pair.num_images * pair.n_steps > most:
         raise InputError(f"images x steps of both must be at most {most} here; got {pair.num_images} x {pair.n_steps}")
     return pair
@@ -116,7 +118,7 @@ def run(pair: Pair) -> Generator[Moment | Compared | None, None, None]:
 def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
     where = device()
     checkpoint = kept(pair.first.model)
-    sides = [_Running(settings, timed(_stream(checkpoint, settings, where))) for settings in (pair.first, pair.second)]
+    sides = [_Running(settings, timed(pipeline.run(checkpoint, settings, where))) for settings in (pair.first, pair.second)]
     while waiting := [side for side in sides if side.result is None]:
         # Whichever is less far gets the next transition, so that both end together.
         side = min(waiting, key=lambda one: one.progress)
@@ -139,12 +141,6 @@ def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
         (_ended(checkpoint, sides[0]), _ended(checkpoint, sides[1])),
         measured(checkpoint, first.after, second.after),
     )
-
-
-def _stream(checkpoint: Checkpoint, settings: Settings, where: str) -> Iterator[Frame | RefineResult]:
-    arguments = settings.as_dict()
-    arguments.pop("model")
-    return stream(checkpoint, **arguments, device=where)
 
 
 def _ended(checkpoint: Checkpoint, side: _Running) -> Side:

@@ -59,7 +59,7 @@ class ChainsView:
             self.plot: gr.update(visible="hidden"),
         }
 
-    def moment(self, moment: answers.Moment) -> dict[Any, Any]:
+    def moment(self, moment: asking.Moment) -> dict[Any, Any]:
         images = moment.images
         return {self.live: render.grid(images, scale=render.scale_for(images, 480))}
 
@@ -101,7 +101,7 @@ class Runner:
                         for item in news:
                             if isinstance(item, Chains):
                                 yield view.ended(item)
-                            elif isinstance(item, answers.Moment):
+                            elif isinstance(item, asking.Moment):
                                 line = energy_words.of_moment(item, view.title, time.monotonic() - began)
                                 yield {**view.moment(item), self.status: line}
                 yield {self.status: idle(f"Done in {time.monotonic() - began:.1f} s.")}

@@ -11,11 +11,12 @@ from torch import Tensor
 from ebm_refine.catalogue import ModelInfo, list_models
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter, listed, shorten
+from ebm_refine.result import Frame
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import masks
 from ebm_refine.tasks import row_decoding as reading
-from ebm_refine.tasks.energy_model import Chains, EnergyModel, Moment
+from ebm_refine.tasks.energy_model import Chains, EnergyModel
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
 from ebm_refine.ui.runtime.model_cache import kept
@@ -48,6 +49,15 @@ class Question(NamedTuple):
     model: str
     settings: Any
     details: dict[str, Any]
+
+
+class Moment(NamedTuple):
+    """Chains after `step` of `n_steps` transitions: images (K <= 64, 1, H, W) uint8, and the mean energy of all chains."""
+
+    step: int
+    n_steps: int
+    images: Tensor
+    mean_energy: float
 
 
 Answer = Chains | answers.Detection | answers.Ranking | answers.Classification | answers.Row
@@ -152,12 +162,12 @@ def ask(question: Question) -> Generator[Moment | Answer | None, None, None]:
 def _work(settings: Any, question: Question) -> Generator[Moment | Answer, None, None]:
     model, details = EnergyModel(kept(question.model), device()), question.details
     if question.name == "sample":
-        yield from _paced(answers.sample(model, settings, details["label"]))
+        yield from _paced(model, answers.sample(model, settings, details["label"]))
     elif question.name == "complete":
-        yield from _paced(answers.complete(model, details["digit"], details["missing"], settings))
+        yield from _paced(model, answers.complete(model, details["digit"], details["missing"], settings))
     elif question.name == "denoise":
         noisy = answers.noisy(model, details["digit"], details["sigma"], settings.seed)
-        yield from _paced(answers.denoise(model, noisy, details["sigma"], settings))
+        yield from _paced(model, answers.denoise(model, noisy, details["sigma"], settings))
     elif question.name == "detect":
         yield answers.detect(model, details["digit"])
     elif question.name == "rank":
@@ -168,12 +178,14 @@ def _work(settings: Any, question: Question) -> Generator[Moment | Answer, None,
         yield answers.read(model, details["images"], details["rule"], details["weight"])
 
 
-def _paced(stages: Generator[Moment | Chains, None, None]) -> Generator[Moment | Chains, None, None]:
+def _paced(model: EnergyModel, stages: Generator[Frame | Chains, None, None]) -> Generator[Moment | Chains, None, None]:
     """The first moment and the end, and of the rest as many as eyes can follow."""
     shown = 0.0
     for stage in stages:
-        if isinstance(stage, Chains) or stage.step == 0 or time.monotonic() - shown >= LIVE_EVERY:
+        if isinstance(stage, Chains):
             yield stage
+        elif stage.step == 0 or time.monotonic() - shown >= LIVE_EVERY:
+            yield Moment(stage.step, stage.n_steps, model.target.decode(stage.positions.to(model.device)), stage.mean_energy)
             shown = time.monotonic()
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from ebm_refine import render
 from ebm_refine.settings import Settings
 from ebm_refine.tasks import ood_detection as detection
-from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Moment, Ranking, Row
+from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
+from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
 from ebm_refine.ui.tabs.refine.pictures import FILM_PIXELS
 

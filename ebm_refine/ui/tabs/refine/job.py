@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ebm_refine import pipeline
 from ebm_refine.catalogue import ModelInfo, list_models
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import listed, shorten
-from ebm_refine.pipeline import Frame, RefineResult, decode, picture, stream
+from ebm_refine.result import Frame, RefineResult, decode, picture
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
@@ -110,7 +111,7 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[Live | Finished | No
     began = time.monotonic()
     with (
         TemporaryDirectory(prefix="refine-", ignore_cleanup_errors=True) as folder,
-        closing(in_background(lambda: _work(settings, arguments, folder))) as news,
+        closing(in_background(lambda: _work(settings, folder))) as news,
     ):
         for item in news:
             yield item
@@ -136,12 +137,12 @@ def told() -> Iterator[None]:
 
 
 @borrows_gpu
-def _work(settings: Settings, arguments: dict[str, Any], folder: str) -> Generator[Live | Finished, None, None]:
+def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, None]:
     began, shown, where = time.monotonic(), 0.0, device()
     checkpoint = kept(settings.model)
     result: Any = None
     step_seconds: list[float] = []
-    for result, seconds in timed(stream(checkpoint, device=where, **arguments)):
+    for result, seconds in timed(pipeline.run(checkpoint, settings, where)):
         if isinstance(result, Frame) and result.step:
             step_seconds.append(seconds)
         if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):

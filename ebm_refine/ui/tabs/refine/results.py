@@ -10,7 +10,7 @@ import gradio as gr
 
 from ebm_refine import render
 from ebm_refine.models.kinds import law_of
-from ebm_refine.pipeline import Frame
+from ebm_refine.result import Frame
 from ebm_refine.ui.components.film_player import film, player
 from ebm_refine.ui.tabs.refine import chain_panel
 from ebm_refine.ui.tabs.refine import memorisation_panel as copies

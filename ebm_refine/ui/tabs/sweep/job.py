@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ebm_refine import render
+from ebm_refine import pipeline, render
 from ebm_refine.catalogue import load
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter, shorten
-from ebm_refine.pipeline import Frame, RefineResult, picture, stream
+from ebm_refine.result import Frame, RefineResult, picture
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import COMMON, Settings, resolve
 from ebm_refine.ui.runtime import limits
@@ -89,10 +89,9 @@ def checked_sweep(
         "seed": SEED.parse(seed),
         "ratio": ratio,
     }
-    cells = [
-        [resolve(info.name, info.config, **common, **options, eps=one, n_steps=many) for many in _values("n_steps", n_steps)]
-        for one in _values("eps", eps)
-    ]
+    settings = resolve(info.name, info.config, **common, **options)
+    steps, sizes = _values("n_steps", n_steps), _values("eps", eps)
+    cells = [[settings.changed(eps=one, n_steps=many) for many in steps] for one in sizes]
     plan = Plan([row[0].values["eps"] for row in cells], [cell.n_steps for cell in cells[0]], cells)
     _within_budget(plan, limits.MAX_POINT_WORK if is_points(info.config) else limits.MAX_WORK)
     return plan
@@ -142,10 +141,8 @@ def _work(plan: Plan) -> Generator[Moment | Cell, None, None]:
     checkpoint = load(plan.cells[0][0].model)
     for row, line in enumerate(plan.cells):
         for column, settings in enumerate(line):
-            arguments = settings.as_dict()
-            arguments.pop("model")
             result: Any = None
-            for result in stream(checkpoint, **arguments, device=where):
+            for result in pipeline.run(checkpoint, settings, where):
                 if isinstance(result, Frame):
                     yield Moment(done, len(plan.eps) * len(plan.steps), result)
             assert isinstance(result, RefineResult)

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ebm_refine import pipeline
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.points import REFERENCE_SEED, compare_points
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import listed, shorten
-from ebm_refine.pipeline import Frame, RefineResult, decode, stream
+from ebm_refine.result import Frame, RefineResult, decode
 from ebm_refine.samplers.loop import MAX_FRAMES
 from ebm_refine.settings import Settings
 from ebm_refine.toy2d.datasets import load_points
@@ -75,20 +76,20 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[LiveScene | Finished
     """
     settings = checked(model, arguments)
     began = time.monotonic()
-    with closing(in_background(lambda: _work(settings, arguments))) as news:
+    with closing(in_background(lambda: _work(settings))) as news:
         for item in news:
             yield item
             if time.monotonic() - began > limits.MAX_SECONDS:
                 raise limits.too_slow()
 
 
-def _work(settings: Settings, arguments: dict[str, Any]) -> Generator[LiveScene | FinishedScene, None, None]:
+def _work(settings: Settings) -> Generator[LiveScene | FinishedScene, None, None]:
     began, shown = time.monotonic(), 0.0
     checkpoint = kept(settings.model)
     grounds = [landscape(checkpoint, name, settings.ratio, settings.beta) for name in windows(checkpoint)]
     result: Any = None
     recorded = Recorded()
-    for result in stream(checkpoint, **arguments):
+    for result in pipeline.run(checkpoint, settings):
         if not isinstance(result, Frame):
             break
         recorded.add(result)
