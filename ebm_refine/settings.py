@@ -23,11 +23,6 @@ _EPS = Parameter("eps", "float", None, 1e-9, 10.0)
 MAIN = ("eps", "n_steps", "temperature")
 
 
-# Methods that run on forward passes alone, and methods that use that positions are standard normal a priori.
-GRADIENT_FREE = ("rejection", "mh-gan", "i-sir", "elliptical-slice", "obrs")
-GAUSSIAN = ("elliptical-slice", "langevin-exact")
-
-
 @dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on, checked. Build it with `resolve`; `as_dict` round-trips through JSON."""
@@ -151,9 +146,9 @@ def method_for(model: str, config: dict[str, Any], method: str | None) -> Method
         method = config.get("defaults", {}).get("method", fitting[0])
     if not isinstance(method, str) or method not in METHODS:
         raise InputError(f"method must be one of {', '.join(METHODS)}; got {shorten(method)}")
-    if method not in fitting and config.get("no_gradient") and method not in GRADIENT_FREE:
+    if method not in fitting and config.get("no_gradient") and not METHODS[method].gradient_free:
         raise InputError(f"method {method!r} follows gradients, but {config['no_gradient']}; use {', '.join(fitting)}")
-    if method not in fitting and config.get("prior", {}).get("name") == "own" and method in GAUSSIAN:
+    if method not in fitting and law_of(config) == "pair" and METHODS[method].gaussian_prior and not _is_gaussian(config):
         raise InputError(f"method {method!r} needs a normal or a uniform prior; use {', '.join(fitting)}")
     if method not in fitting:
         raise InputError(f"method {method!r} does not work on a model of kind {config['kind']!r}; use {', '.join(fitting)}")
@@ -165,9 +160,14 @@ def methods_of(config: dict[str, Any]) -> tuple[str, ...]:
     law = law_of(config)
     if law == "pair" and not available_ratios(config):
         return ()  # a generator of one's own that has no score yet
-    fitting = tuple(name for name, method in METHODS.items() if law in method.laws)
+    fitting = tuple(name for name, method in METHODS.items() if law in method.kinds)
     if law == "pair" and config.get("no_gradient"):
-        fitting = tuple(name for name in fitting if name in GRADIENT_FREE)
-    if law == "pair" and config["prior"]["name"] == "own":
-        fitting = tuple(name for name in fitting if name not in GAUSSIAN)
+        fitting = tuple(name for name in fitting if METHODS[name].gradient_free)
+    if law == "pair" and not _is_gaussian(config):
+        fitting = tuple(name for name in fitting if not METHODS[name].gaussian_prior)
     return fitting
+
+
+def _is_gaussian(config: dict[str, Any]) -> bool:
+    """Whether positions of a pair are standard normal a priori: latents that are uniform are carried as normal ones."""
+    return config["prior"]["name"] in ("normal", "uniform")

@@ -14,7 +14,6 @@ import toy_targets
 from torch import Tensor
 from zscores import gaussian_scores, geometric_score, histogram_score, mean_score, rate_score, variance_score
 
-from ebm_refine import samplers
 from ebm_refine.energies import targets
 from ebm_refine.samplers import dg_flow, hmc, langevin, rejection, smc, underdamped
 from ebm_refine.samplers.base import Kernel, evaluated
@@ -136,13 +135,13 @@ DISCRETE = toy_targets.Discrete(
 )
 
 
-def rejection_discrete(table: ModuleType = samplers, module: ModuleType = rejection) -> dict[str, float]:
+def rejection_discrete(module: ModuleType = rejection) -> dict[str, float]:
     """D6: over a finite space, with M the pilot's maximum, the kept samples are p_g * exp(r) normalised; the rate likewise."""
     target = DISCRETE
     pilot = Pilot(target, 0)
     pilot.positions = lambda count: target.init(1, torch.arange(count))  # type: ignore[method-assign]
     values = {"log_bound": None, "gamma_percentile": None, "delta": 1e-6}
-    kernel = table.METHODS["rejection"].build(target, values, pilot)
+    kernel = module.METHOD.build(target, values, pilot)
     frame = last_frame(kernel, target, 400)
     weights = target.probabilities * target.ratios.exp()
     rate = float((weights / target.ratios.max().exp()).sum())

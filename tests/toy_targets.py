@@ -66,6 +66,31 @@ def log_evidence() -> float:
     return PEAK - float(torch.logdet(precision)) / 2 - float(quadratic_form) / 2
 
 
+class BimodalRatio(nn.Module):
+    """log of the density of two Gaussians of unequal weight in the plane over that of the standard normal."""
+
+    WEIGHTS, CENTRES, WIDTH = torch.tensor([0.7, 0.3]), torch.tensor([[-1.2, 0.4], [1.2, -0.6]]), 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = (x[:, None] - self.CENTRES).square().sum(dim=2)
+        data = (self.WEIGHTS.log() - squares / (2 * self.WIDTH**2)).logsumexp(dim=1) - 2 * math.log(self.WIDTH)
+        return data + x.square().sum(dim=1) / 2
+
+
+def bimodal(beta: float = 1.0) -> Any:
+    """A pair with a standard normal prior in the plane whose law at beta = 1 is that of BimodalRatio's two Gaussians."""
+    target = targets.LatentTarget(nn.Identity(), BimodalRatio(), 2, beta)
+    target.chunk = 10_000
+    return target
+
+
+def bimodal_draws(count: int, seed: int = 0) -> Tensor:
+    """Exact draws (count, 2) of the two Gaussians."""
+    source, ratio = torch.Generator().manual_seed(seed), BimodalRatio
+    which = (torch.rand(count, generator=source) >= ratio.WEIGHTS[0]).long()
+    return ratio.CENTRES[which] + ratio.WIDTH * torch.randn(count, 2, generator=source)
+
+
 class Discrete:
     """A finite space: position (B, 1) holds the number of a state, with prior probabilities and log ratios in tables (S,)."""
 

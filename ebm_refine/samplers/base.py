@@ -69,8 +69,7 @@ class Kernel(NamedTuple):
 
     `init(position) -> state`; `step(state, draws) -> (state, info)`. States are NamedTuples that have at least `position` and
     `energy`. `finished(state)` is true once further steps change nothing; `summary(state)` is what the method says of its end:
-    plain numbers by name and, under "advice", a sentence where a setting does not work. `capturable`: from transition 2 on a
-    step is one fixed list of operations on the device, in which the random numbers alone are new, so it can be replayed.
+    plain numbers by name and, under "advice", a sentence where a setting does not work. `capturable`: see `samplers.method`.
     """
 
     init: Callable[[Tensor], Any]

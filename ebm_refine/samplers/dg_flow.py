@@ -27,15 +27,9 @@ from ebm_refine.samplers.base import (
     parts,
     per_chain,
 )
+from ebm_refine.samplers.method import Claim, Law, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("eps", "float", 0.2, 1e-9, 10.0, scale="log", help="twice the flow's step eta"),
-    Parameter("n_steps", "int", 25, 1, 10_000, unit="steps", help="steps of the flow; more is further from the generator"),
-    Parameter("divergence", "choice", "KL", choices=("KL", "JS", "logD"), help="the f-divergence that the flow descends"),
-    Parameter("gamma", "float", 0.01, 0.0, 100.0, help="weight of the flow's entropy: noise sqrt(eps * gamma)"),
-)
-PUBLISHED = {"eps": 0.2, "n_steps": 25, "divergence": "KL", "gamma": 0.01}
 
 
 def dg_flow(target: Target, eps: float, divergence: str = "KL", gamma: float = 0.01) -> Kernel:
@@ -56,4 +50,26 @@ def dg_flow(target: Target, eps: float, divergence: str = "KL", gamma: float = 0
         finite = is_finite(proposal)
         return choose(finite, proposal, state), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps), capturable=True)
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    return dg_flow(target, values["eps"], values["divergence"], values["gamma"])
+
+
+METHOD = Method(
+    name="dg-flow",
+    title="Gradient flow (DG-flow)",
+    summary="A few gradient steps of the log ratio with little noise and no pull towards the prior.",
+    parameters=(
+        Parameter("eps", "float", 0.2, 1e-9, 10.0, scale="log", help="twice the flow's step eta"),
+        Parameter("n_steps", "int", 25, 1, 10_000, unit="steps", help="steps of the flow; more is further from the generator"),
+        Parameter("divergence", "choice", "KL", choices=("KL", "JS", "logD"), help="the f-divergence that the flow descends"),
+        Parameter("gamma", "float", 0.01, 0.0, 100.0, help="weight of the flow's entropy: noise sqrt(eps * gamma)"),
+    ),
+    published={"eps": 0.2, "n_steps": 25, "divergence": "KL", "gamma": 0.01},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=Law(Claim.NONE, "Samples no law: nothing pulls it back to the prior, so the number of steps defines the result."),
+    capturable=True,
+)

@@ -28,15 +28,9 @@ from ebm_refine.samplers.base import (
     parts,
     per_chain,
 )
+from ebm_refine.samplers.method import Claim, Law, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="rate of the gradient descent"),
-    Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="updates"),
-    Parameter("constraint", "choice", "none", choices=("none", "shell"), help="shell: keep each latent's norm to first order"),
-    Parameter("delta", "float", 1e-3, 1e-12, 1.0, scale="log", help="keeps the norm's gradient finite at the start"),
-)
-PUBLISHED = {"eps": 0.01, "n_steps": 100, "constraint": "shell", "delta": 1e-3}
 
 
 class DotState(NamedTuple):
@@ -67,8 +61,32 @@ def dot(target: Target, eps: float, slope: float, constraint: str = "none", delt
         finite = is_finite(proposal)
         return DotState(*choose(finite, proposal, here), state.start), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: {"k_eff": slope, **divergence_report(state.position, eps)}, capturable=True)
+    return Kernel(init, step, summary=lambda state: {"k_eff": slope, **divergence_report(state.position, eps)})
 
 
 def norm(position: Tensor) -> Tensor:
     return position.flatten(1).norm(dim=1)
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    return dot(target, values["eps"], pilot.slope(), values["constraint"], values["delta"])
+
+
+METHOD = Method(
+    name="dot",
+    title="Optimal transport (DOT)",
+    summary="Descends to a better score while staying near the start; keeps each image's identity, samples no law.",
+    parameters=(
+        Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="rate of the gradient descent"),
+        Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="updates"),
+        Parameter(
+            "constraint", "choice", "none", choices=("none", "shell"), help="shell: keep each latent's norm to first order"
+        ),
+        Parameter("delta", "float", 1e-3, 1e-12, 1.0, scale="log", help="keeps the norm's gradient finite at the start"),
+    ),
+    published={"eps": 0.01, "n_steps": 100, "constraint": "shell", "delta": 1e-3},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=Law(Claim.NONE, "Samples no law: a descent without noise that is held near its start."),
+    capturable=True,
+)

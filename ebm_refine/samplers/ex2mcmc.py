@@ -14,15 +14,10 @@ from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import mala
 from ebm_refine.samplers.base import Info, Kernel, State, Target, acceptance_report, choose, evaluated, is_finite
 from ebm_refine.samplers.i_sir import Proposal, global_move, global_report, prior_proposal
+from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
-PARAMETERS = (
-    Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 67 %"),
-    Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions: one global move and the local ones"),
-    Parameter("particles", "int", 10, 2, 1000, help="N of the global move: the current point and N - 1 fresh draws"),
-    Parameter("local_moves", "int", 3, 0, 1000, unit="steps", help="MALA moves after each global move"),
-)
-PUBLISHED = {"eps": 0.01, "n_steps": 1000, "particles": 10, "local_moves": 3}
 ACCEPTANCE = 0.67
 
 
@@ -82,3 +77,31 @@ def refreshed(target: Target, old: State, position: Tensor, moved: Tensor) -> St
     new = evaluated(target, position[rows])
     new = choose(is_finite(new), new, State(*(part[rows] for part in old)))
     return State(*(part.index_copy(0, rows, fresh) for part, fresh in zip(old, new, strict=True)))
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    eps = mala.chosen_eps(target, values, pilot, ACCEPTANCE)
+    return ex2mcmc(target, eps, values["particles"], values["local_moves"])
+
+
+def cost(values: Values) -> Cost:
+    """At most: a point that the global move chose has its gradient taken afresh, and others keep theirs."""
+    gradients = 1 + values["local_moves"]
+    return Cost(Passes(1, 1), Passes(values["particles"] - 1 + gradients, gradients), exact=False)
+
+
+METHOD = Method(
+    name="ex2mcmc",
+    title="Explore-exploit (Ex2MCMC)",
+    summary="Resamples among fresh images to find modes, then refines by adjusted Langevin within them.",
+    parameters=(
+        Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 67 %"),
+        Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions: one global move and the local ones"),
+        Parameter("particles", "int", 10, 2, 1000, help="N of the global move: the current point and N - 1 fresh draws"),
+        Parameter("local_moves", "int", 3, 0, 1000, unit="steps", help="MALA moves after each global move"),
+    ),
+    published={"eps": 0.01, "n_steps": 1000, "particles": 10, "local_moves": 3},
+    kernel=_kernel,
+    cost=cost,
+    law=EXACT,
+)

@@ -7,25 +7,35 @@ or that proposes worse than the prior, is replaced by the prior, and the summary
 
 from typing import Any
 
-from ebm_refine.parameters import Parameter
+from ebm_refine.samplers import ex2mcmc, flow, mala
 from ebm_refine.samplers.base import Kernel, Target
-from ebm_refine.samplers.ex2mcmc import ACCEPTANCE, ex2mcmc
-from ebm_refine.samplers.ex2mcmc import PARAMETERS as EX2_PARAMETERS
-from ebm_refine.samplers.ex2mcmc import PUBLISHED as EX2_PUBLISHED
-from ebm_refine.samplers.flow import Flow
-
-__all__ = ["ACCEPTANCE", "PARAMETERS", "PUBLISHED", "flex2mcmc"]
-
-PARAMETERS: tuple[Parameter, ...] = EX2_PARAMETERS
-PUBLISHED = EX2_PUBLISHED
+from ebm_refine.samplers.method import EXACT, Method, Values
+from ebm_refine.samplers.pilot import Pilot
 
 
-def flex2mcmc(target: Target, eps: float, flow: Flow, particles: int = 10, local_moves: int = 3) -> Kernel:
+def flex2mcmc(target: Target, eps: float, learned: flow.Flow, particles: int = 10, local_moves: int = 3) -> Kernel:
     """The cost of `ex2mcmc`, and the flow's own networks."""
-    kernel = ex2mcmc(target, eps, particles, local_moves, flow.proposal)
+    kernel = ex2mcmc.ex2mcmc(target, eps, particles, local_moves, learned.proposal)
 
     def summary(state: Any) -> dict[str, float | str]:
-        efficiencies = {"flow_efficiency": flow.efficiency, "prior_efficiency": flow.prior_efficiency}
-        return {**kernel.summary(state), **efficiencies, "proposal": flow.note}
+        efficiencies = {"flow_efficiency": learned.efficiency, "prior_efficiency": learned.prior_efficiency}
+        return {**kernel.summary(state), **efficiencies, "proposal": learned.note}
 
     return kernel._replace(summary=summary)
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    eps = mala.chosen_eps(target, values, pilot, ex2mcmc.ACCEPTANCE)
+    return flex2mcmc(target, eps, flow.learn(target, pilot), values["particles"], values["local_moves"])
+
+
+METHOD = Method(
+    name="flex2mcmc",
+    title="Flow explore-exploit (FlEx2MCMC)",
+    summary="Ex2MCMC with a learned flow that proposes where the discriminator is satisfied.",
+    parameters=ex2mcmc.METHOD.parameters,
+    published=ex2mcmc.METHOD.published,
+    kernel=_kernel,
+    cost=ex2mcmc.cost,
+    law=EXACT,
+)

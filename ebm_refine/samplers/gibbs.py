@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, choose
+from ebm_refine.samplers.method import Claim, Law, Method, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws, Stream
-
-PARAMETERS = (Parameter("n_steps", "int", 1000, 1, 10_000, unit="steps", help="steps of all hidden, then all visible bits"),)
-PUBLISHED = {"n_steps": 1000}
 
 
 class Machine(Protocol):
@@ -56,4 +55,22 @@ def gibbs(target: Machine) -> Kernel:
         finite = proposal.energy.isfinite() & proposal.hidden_mean.isfinite().all(dim=1)
         return choose(finite, proposal, state), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, capturable=True)
+    return Kernel(init, step)
+
+
+def _kernel(target: Machine, values: Values, pilot: Pilot) -> Kernel:
+    return gibbs(target)
+
+
+METHOD = Method(
+    name="gibbs",
+    title="Block Gibbs",
+    summary="Tosses all hidden bits given the visible ones, then all visible ones given the hidden.",
+    parameters=(Parameter("n_steps", "int", 1000, 1, 10_000, unit="steps", help="steps of all hidden, then all visible bits"),),
+    published={"n_steps": 1000},
+    kernel=_kernel,
+    cost=None,
+    law=Law(Claim.EXACT, "Long chains sample the machine's law exactly."),
+    kinds=("rbm", "dbn"),
+    capturable=True,
+)

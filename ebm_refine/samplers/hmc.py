@@ -18,15 +18,10 @@ from torch import Tensor
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
 from ebm_refine.samplers.mala import MalaState
+from ebm_refine.samplers.method import EXACT, GRADIENT_KINDS, Cost, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
-PARAMETERS = (
-    Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="h = sqrt(eps); none: tuned in a pilot to accept 65.1 %"),
-    Parameter("n_steps", "int", 10, 1, 10_000, unit="trajectories", help="trajectories of `leapfrog` gradient steps each"),
-    Parameter("leapfrog", "int", 5, 1, 1000, unit="steps", help="gradient steps of one trajectory"),
-    Parameter("temperature", "float", 1.0, 1e-6, 100.0, help="samples exp(-E/T)"),
-)
-PUBLISHED: dict[str, float] = {}
 ACCEPTANCE = 0.651
 
 
@@ -47,7 +42,7 @@ def hmc(target: Energy, eps: float, leapfrog: int = 5, temperature: float = 1.0)
         kept = choose(accepted, proposal, here)
         return MalaState(*kept, state.accepted + accepted, state.proposals + 1), Info(accepted, ~finite, proposal.position)
 
-    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps), capturable=True)
+    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
 
 
 def trajectory(target: Energy, state: State, momentum: Tensor, h: float, leapfrog: int) -> tuple[State, Tensor]:
@@ -61,3 +56,34 @@ def trajectory(target: Energy, state: State, momentum: Tensor, h: float, leapfro
 
 def kinetic(momentum: Tensor) -> Tensor:
     return momentum.square().flatten(1).sum(dim=1) / 2
+
+
+def _kernel(target: Energy, values: Values, pilot: Pilot) -> Kernel:
+    def kernel(eps: float) -> Kernel:
+        return hmc(target, eps, values["leapfrog"], values["temperature"])
+
+    eps = values["eps"]
+    return kernel(pilot.tuned_eps(kernel, ACCEPTANCE, values["leapfrog"]) if eps is None else eps)
+
+
+def _cost(values: Values) -> Cost:
+    return Cost(Passes(1, 1), Passes(values["leapfrog"], values["leapfrog"]))
+
+
+METHOD = Method(
+    name="hmc",
+    title="Hamiltonian Monte Carlo",
+    summary="Several gradient steps with momentum, accepted together; goes further than Langevin for each decision.",
+    parameters=(
+        Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="h = sqrt(eps); none: tuned in a pilot to accept 65.1 %"),
+        Parameter("n_steps", "int", 10, 1, 10_000, unit="trajectories", help="trajectories of `leapfrog` gradient steps each"),
+        Parameter("leapfrog", "int", 5, 1, 1000, unit="steps", help="gradient steps of one trajectory"),
+        Parameter("temperature", "float", 1.0, 1e-6, 100.0, help="samples exp(-E/T)"),
+    ),
+    published={},
+    kernel=_kernel,
+    cost=_cost,
+    law=EXACT,
+    kinds=GRADIENT_KINDS,
+    capturable=True,
+)

@@ -18,13 +18,10 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target
+from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
-PARAMETERS = (
-    Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions of N - 1 proposals each"),
-    Parameter("particles", "int", 10, 2, 1000, help="N: the current point and N - 1 fresh draws"),
-)
-PUBLISHED = {"n_steps": 1000, "particles": 10}
 # Fresh draws held at once: memory follows neither the number of images nor N.
 MAX_DRAWS = 2**16
 
@@ -73,7 +70,7 @@ def i_sir(target: Target, particles: int = 10) -> Kernel:
         counts = (state.moved + chosen.moved, state.steps + 1, chosen.effective)
         return IsirState(chosen.position, chosen.energy, *counts), Info(chosen.moved, chosen.nonfinite)
 
-    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps, state.effective), capturable=True)
+    return Kernel(init, step, summary=lambda state: global_report(state.moved, state.steps, state.effective))
 
 
 def prior_proposal(target: Target) -> Proposal:
@@ -123,3 +120,27 @@ def global_report(moved: Tensor, steps: Tensor, effective: Tensor) -> dict[str, 
     if float(effective.mean()) < 1.2:
         report["advice"] = "one point of each choice holds nearly all the weight: use more particles, or a beta below 1"
     return report
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    return i_sir(target, values["particles"])
+
+
+def _cost(values: Values) -> Cost:
+    return Cost(Passes(1), Passes(values["particles"] - 1))
+
+
+METHOD = Method(
+    name="i-sir",
+    title="Iterated resampling (i-SIR)",
+    summary="At every step chooses by weight among the current image and several fresh ones.",
+    parameters=(
+        Parameter("n_steps", "int", 10, 1, 10_000, unit="steps", help="transitions of N - 1 proposals each"),
+        Parameter("particles", "int", 10, 2, 1000, help="N: the current point and N - 1 fresh draws"),
+    ),
+    published={"n_steps": 1000, "particles": 10},
+    kernel=_kernel,
+    cost=_cost,
+    law=EXACT,
+    capturable=True,
+)

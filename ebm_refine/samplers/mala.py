@@ -19,14 +19,10 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
+from ebm_refine.samplers.method import EXACT, GRADIENT_KINDS, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
-PARAMETERS = (
-    Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="step size; none: tuned in a pilot to accept 57.4 %"),
-    Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="Metropolis-adjusted Langevin transitions"),
-    Parameter("temperature", "float", 1.0, 1e-6, 100.0, help="samples exp(-E/T)"),
-)
-PUBLISHED = {"eps": 0.01, "n_steps": 640, "temperature": 1.0}  # REP-GAN's tau and chain length
 ACCEPTANCE = 0.574
 
 
@@ -52,7 +48,7 @@ def mala(target: Energy, eps: float, temperature: float = 1.0) -> Kernel:
         kept, info = move(target, here, eps, temperature, draws.normal(here.position.shape[1:]), draws.uniform())
         return MalaState(*kept, state.accepted + info.accepted, state.proposals + 1), info
 
-    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps), capturable=True)
+    return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
 
 
 def move(target: Energy, state: State, eps: float, temperature: float, noise: Tensor, uniform: Tensor) -> tuple[State, Info]:
@@ -73,3 +69,33 @@ def log_acceptance(old: State, new: State, eps: float, temperature: float, noise
     back = (old.position - new.position + (eps / 2) * new.grad) / math.sqrt(eps * temperature)
     squares = (noise.square() - back.square()).flatten(1).sum(dim=1) / 2
     return (old.energy - new.energy) / temperature + squares
+
+
+def chosen_eps(target: Energy, values: Values, pilot: Pilot, acceptance: float = ACCEPTANCE) -> float:
+    """The given step, or the one at which MALA accepts a share `acceptance` of its proposals in the pilot."""
+    if values["eps"] is not None:
+        return values["eps"]
+    return pilot.tuned_eps(lambda eps: mala(target, eps, values.get("temperature", 1.0)), acceptance)
+
+
+def _kernel(target: Energy, values: Values, pilot: Pilot) -> Kernel:
+    return mala(target, chosen_eps(target, values, pilot), values["temperature"])
+
+
+METHOD = Method(
+    name="mala",
+    title="Adjusted Langevin (MALA)",
+    summary="Langevin steps, each accepted or rejected so that no step size biases the result.",
+    parameters=(
+        Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="step size; none: tuned in a pilot to accept 57.4 %"),
+        Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="Metropolis-adjusted Langevin transitions"),
+        Parameter("temperature", "float", 1.0, 1e-6, 100.0, help="samples exp(-E/T)"),
+    ),
+    # REP-GAN's tau and chain length
+    published={"eps": 0.01, "n_steps": 640, "temperature": 1.0},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=EXACT,
+    kinds=GRADIENT_KINDS,
+    capturable=True,
+)

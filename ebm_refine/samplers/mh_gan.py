@@ -17,15 +17,9 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target, choose
+from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),
-    Parameter(
-        "start_ratio", "float", None, -1000.0, 1000.0, help="beta * r of a real image; none: one that the model stores, if any"
-    ),
-)
-PUBLISHED = {"n_steps": 640}
 
 
 class MhState(NamedTuple):
@@ -80,3 +74,34 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
         return report
 
     return Kernel(init, step, summary=summary)
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    start = values["start_ratio"]
+    return mh_gan(target, pilot.real_ratios if start is None else start)
+
+
+def _cost(values: Values) -> Cost:
+    return Cost(Passes(1), Passes(1))
+
+
+METHOD = Method(
+    name="mh-gan",
+    title="Metropolis-Hastings GAN",
+    summary="Offers each image one fresh sample after another; a better one is taken, a worse one sometimes.",
+    parameters=(
+        Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),
+        Parameter(
+            "start_ratio",
+            "float",
+            None,
+            -1000.0,
+            1000.0,
+            help="beta * r of a real image; none: one that the model stores, if any",
+        ),
+    ),
+    published={"n_steps": 640},
+    kernel=_kernel,
+    cost=_cost,
+    law=EXACT,
+)

@@ -20,25 +20,9 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target, per_chain
+from ebm_refine.samplers.method import Claim, Cost, Law, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="proposal budget of each image"),
-    Parameter(
-        "log_bound", "float", None, -1000.0, 1000.0, help="log M, an upper bound of r; none: the maximum of a pilot sample"
-    ),
-    Parameter(
-        "gamma_percentile",
-        "float",
-        None,
-        0.0,
-        100.0,
-        unit="%",
-        help="DRS: gamma is this percentile of F over the pilot; none: gamma = 0, plain rejection",
-    ),
-    Parameter("delta", "float", 1e-6, 1e-12, 1.0, scale="log", help="DRS: keeps F finite at the bound"),
-)
-PUBLISHED = {"n_steps": 640, "gamma_percentile": 95.0, "delta": 1e-6}  # as MH-GAN's code runs it
 
 
 class RejectionState(NamedTuple):
@@ -136,3 +120,44 @@ def drs_score(ratio: Tensor, log_bound: float, delta: float) -> Tensor:
 def gamma_from_pilot(pilot: Tensor, log_bound: float, percentile: float, delta: float) -> float:
     """gamma as the `percentile` (0 to 100) of F over the pilot's ratios (N,)."""
     return float(torch.quantile(drs_score(pilot.double(), log_bound, delta), percentile / 100))
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    log_bound, percentile, delta = values["log_bound"], values["gamma_percentile"], values["delta"]
+    if log_bound is None:
+        log_bound = float(pilot.ratios().max())
+    if percentile is None:
+        return rejection(target, log_bound)
+    return rejection(target, log_bound, gamma_from_pilot(pilot.ratios(), log_bound, percentile, delta), delta)
+
+
+def _cost(values: Values) -> Cost:
+    return Cost(Passes(0), Passes(1), exact=False)  # its first proposal is the start; a slot that keeps one asks for no more
+
+
+METHOD = Method(
+    name="rejection",
+    title="Rejection (DRS)",
+    summary="Draws images until the discriminator is satisfied; keeps or replaces, never changes.",
+    parameters=(
+        Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="proposal budget of each image"),
+        Parameter(
+            "log_bound", "float", None, -1000.0, 1000.0, help="log M, an upper bound of r; none: the maximum of a pilot sample"
+        ),
+        Parameter(
+            "gamma_percentile",
+            "float",
+            None,
+            0.0,
+            100.0,
+            unit="%",
+            help="DRS: gamma is this percentile of F over the pilot; none: gamma = 0, plain rejection",
+        ),
+        Parameter("delta", "float", 1e-6, 1e-12, 1.0, scale="log", help="DRS: keeps F finite at the bound"),
+    ),
+    # as MH-GAN's code runs it
+    published={"n_steps": 640, "gamma_percentile": 95.0, "delta": 1e-6},
+    kernel=_kernel,
+    cost=_cost,
+    law=Law(Claim.INDEPENDENT, "Every kept image is a draw of its own from the refined law, as far as log M bounds r."),
+)

@@ -17,15 +17,9 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, evaluated, is_finite
+from ebm_refine.samplers.method import Claim, Law, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("eps", "float", 20.0, 1e-9, 1e4, scale="log", help="twice the step: drift eps/2, noise sqrt(eps * temperature)"),
-    Parameter("n_steps", "int", 60, 1, 10_000, unit="steps", help="clipped gradient steps"),
-    Parameter("temperature", "float", 1.25e-6, 0.0, 100.0, help="sets the noise sqrt(eps * temperature); 0 is descent"),
-    Parameter("clip", "float", 0.03, 1e-9, 1e6, scale="log", help="largest size of each coordinate of the gradient"),
-)
-PUBLISHED = {"eps": 20.0, "n_steps": 60, "temperature": 1.25e-6, "clip": 0.03}
 
 
 def short_run(target: Energy, eps: float, temperature: float, clip: float) -> Kernel:
@@ -40,7 +34,7 @@ def short_run(target: Energy, eps: float, temperature: float, clip: float) -> Ke
         finite = is_finite(proposal)
         return choose(finite, proposal, state), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, capturable=True)
+    return Kernel(init, step)
 
 
 def move(
@@ -49,3 +43,28 @@ def move(
     """The next position from the gradient of the energy there and standard normal noise, all of one shape."""
     moved = torch.add(position, grad.clamp(-clip, clip), alpha=-eps / 2)
     return moved.add_(noise, alpha=math.sqrt(eps * temperature)).clamp_(*bounds)
+
+
+def _kernel(target: Energy, values: Values, pilot: Pilot) -> Kernel:
+    return short_run(target, values["eps"], values["temperature"], values["clip"])
+
+
+METHOD = Method(
+    name="short-run",
+    title="Short run (the recipe's own)",
+    summary="A few large clipped steps down the energy with hardly any noise, as when it was trained; far colder than exp(-E).",
+    parameters=(
+        Parameter(
+            "eps", "float", 20.0, 1e-9, 1e4, scale="log", help="twice the step: drift eps/2, noise sqrt(eps * temperature)"
+        ),
+        Parameter("n_steps", "int", 60, 1, 10_000, unit="steps", help="clipped gradient steps"),
+        Parameter("temperature", "float", 1.25e-6, 0.0, 100.0, help="sets the noise sqrt(eps * temperature); 0 is descent"),
+        Parameter("clip", "float", 0.03, 1e-9, 1e6, scale="log", help="largest size of each coordinate of the gradient"),
+    ),
+    published={"eps": 20.0, "n_steps": 60, "temperature": 1.25e-6, "clip": 0.03},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=Law(Claim.NONE, "Samples no law: clipped steps so cold that the run, not a law at rest, defines the result."),
+    kinds=("energy", "joint"),
+    capturable=True,
+)

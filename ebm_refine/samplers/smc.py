@@ -18,14 +18,10 @@ from torch import Tensor
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import mala
 from ebm_refine.samplers.base import Info, Kernel, State, Target, acceptance_report, choose, evaluated, is_finite, parts
+from ebm_refine.samplers.method import Claim, Law, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 from ebm_refine.samplers.tempering import tempered
-
-PARAMETERS = (
-    Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),
-    Parameter("n_steps", "int", 20, 1, 10_000, unit="steps", help="levels between the prior and the posterior"),
-)
-PUBLISHED: dict[str, float] = {}
 
 
 class SmcState(NamedTuple):
@@ -97,3 +93,23 @@ def systematic(share: Tensor, uniform: float) -> Tensor:
     points = (torch.arange(len(share), device=share.device, dtype=torch.float64) + uniform) / len(share)
     cumulative = share.cumsum(dim=0)
     return torch.searchsorted(cumulative / cumulative[-1], points).clamp(max=len(share) - 1)
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    return smc(target, mala.chosen_eps(target, values, pilot), values["n_steps"])
+
+
+METHOD = Method(
+    name="smc",
+    title="Sequential Monte Carlo",
+    summary="Carries all images together to the refined law, copying good ones over bad; also estimates log E[exp r].",
+    parameters=(
+        Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),
+        Parameter("n_steps", "int", 20, 1, 10_000, unit="steps", help="levels between the prior and the posterior"),
+    ),
+    published={},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=Law(Claim.NONE, "Leaves no law invariant: a whole population is carried from the generator to the refined law once."),
+    coupled=True,
+)

@@ -19,14 +19,9 @@ from torch import Tensor
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import mala
 from ebm_refine.samplers.base import Info, Kernel, Parts, State, Target, acceptance_report, choose, evaluated, is_finite, parts
+from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),
-    Parameter("n_steps", "int", 20, 1, 10_000, unit="steps", help="transitions: all replicas move, then neighbours swap"),
-    Parameter("rungs", "int", 5, 2, 20, unit="replicas", help="K: replicas at b = 1 … 0, evenly spaced"),
-)
-PUBLISHED: dict[str, float] = {}
 
 
 class TemperingState(NamedTuple):
@@ -119,3 +114,29 @@ def swap_order(ratio: Tensor, ladder: Sequence[float], draws: Draws) -> tuple[Te
     swapped = draws.uniform((len(first),), block=rungs).log() < log_chance
     order[:, first], order[:, first + 1] = first + swapped.long(), first + 1 - swapped.long()
     return order, swapped
+
+
+def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
+    rungs = values["rungs"]
+    ladder = [1 - rung / (rungs - 1) for rung in range(rungs)]
+    return tempering(target, mala.chosen_eps(target, values, pilot), ladder)
+
+
+def _cost(values: Values) -> Cost:
+    return Cost(Passes(1, 1), Passes(values["rungs"], values["rungs"]))
+
+
+METHOD = Method(
+    name="tempering",
+    title="Parallel tempering",
+    summary="A ladder of chains from the generator to the refined law that swap their images.",
+    parameters=(
+        Parameter("eps", "float", None, 1e-9, 10.0, scale="log", help="MALA's step; none: tuned in a pilot to accept 57.4 %"),
+        Parameter("n_steps", "int", 20, 1, 10_000, unit="steps", help="transitions: all replicas move, then neighbours swap"),
+        Parameter("rungs", "int", 5, 2, 20, unit="replicas", help="K: replicas at b = 1 … 0, evenly spaced"),
+    ),
+    published={},
+    kernel=_kernel,
+    cost=_cost,
+    law=EXACT,
+)

@@ -8,6 +8,7 @@ drift here, and the recorded position is the point at which the gradient was tak
 
 with c = exp(-friction * h), h = sqrt(eps). Where c = 0 this is `langevin` with the same eps. The published friction of 100 is
 nearly that; small frictions keep the direction for longer. Unadjusted: its law has a bias of order h^2.
+On a Gaussian that is the bias of `langevin`, whatever the friction.
 """
 
 import math
@@ -18,15 +19,10 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, choose, divergence_report, evaluated, is_finite, per_chain
+from ebm_refine.samplers.langevin import stationary_variance
+from ebm_refine.samplers.method import GRADIENT_KINDS, Claim, Law, Method, Values, one_gradient
+from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
-
-PARAMETERS = (
-    Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="h = sqrt(eps)"),
-    Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="transitions, one gradient each"),
-    Parameter("friction", "float", 2.0, 0.0, 1e6, help="velocity lost per unit of time; large is plain Langevin"),
-    Parameter("temperature", "float", 1.0, 0.0, 100.0, help="samples exp(-E/T)"),
-)
-PUBLISHED = {"eps": 0.04, "n_steps": 1000, "friction": 100.0}  # their h = 2 sqrt(0.01)
 
 
 class UnderdampedState(NamedTuple):
@@ -59,4 +55,28 @@ def underdamped(target: Energy, eps: float, friction: float = 2.0, temperature: 
         turned = torch.where(per_chain(finite, velocity), velocity, -state.velocity)
         return UnderdampedState(*kept, turned), Info(accepted=finite, nonfinite=~finite)
 
-    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps), capturable=True)
+    return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
+
+
+def _kernel(target: Energy, values: Values, pilot: Pilot) -> Kernel:
+    return underdamped(target, values["eps"], values["friction"], values["temperature"])
+
+
+METHOD = Method(
+    name="underdamped",
+    title="Underdamped Langevin",
+    summary="Langevin with a velocity and friction, so that a chain keeps its direction for a while.",
+    parameters=(
+        Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="h = sqrt(eps)"),
+        Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="transitions, one gradient each"),
+        Parameter("friction", "float", 2.0, 0.0, 1e6, help="velocity lost per unit of time; large is plain Langevin"),
+        Parameter("temperature", "float", 1.0, 0.0, 100.0, help="samples exp(-E/T)"),
+    ),
+    # their h = 2 sqrt(0.01)
+    published={"eps": 0.04, "n_steps": 1000, "friction": 100.0},
+    kernel=_kernel,
+    cost=one_gradient,
+    law=Law(Claim.BIASED, "Long chains sample the refined law, but for a bias that grows with eps.", stationary_variance),
+    kinds=GRADIENT_KINDS,
+    capturable=True,
+)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import table as benchmark
 from conftest import tiny_pair_config, tiny_pair_parts
 
-PAIR_METHODS = {name for name, method in METHODS.items() if "pair" in method.laws}
+PAIR_METHODS = {name for name, method in METHODS.items() if "pair" in method.kinds}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ebm_refine.metrics import ksd as stein
 from ebm_refine.metrics import mcmc as diagnostics
 from ebm_refine.metrics.ksd import stein_discrepancy
 from ebm_refine.metrics.mcmc import convergence
-from ebm_refine.samplers import METHODS, langevin
+from ebm_refine.samplers import langevin
 from ebm_refine.samplers.loop import run
 from ebm_refine.utils.timing import ess_per_second, timed
 
@@ -112,11 +112,6 @@ def test_a_run_shows_them_for_its_later_half_where_there_is_enough(tiny_pair, mo
     assert not NAMES & refine(model, "dg-flow", n_steps=19, num_images=4).diagnostics.keys()
     monkeypatch.setattr(diagnostics, "available", lambda: False)
     assert not NAMES & refine(model, "langevin", n_steps=19, num_images=4).diagnostics.keys()
-
-
-def test_optimisers_and_one_pass_methods_are_not_diagnosed():
-    unsettled = {"rejection", "smc", "dot", "dg-flow", "short-run"}
-    assert {name for name, row in METHODS.items() if not row.stationary} == unsettled
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.4])

@@ -9,7 +9,6 @@ import torch
 import toy_targets
 from torch import Tensor
 
-from ebm_refine import samplers
 from ebm_refine.samplers import (
     METHODS,
     dg_flow,
@@ -381,7 +380,7 @@ def test_learning_a_flow_leaves_the_global_generator_alone(monkeypatch: pytest.M
 
 
 def test_published_presets_are_allowed_values() -> None:
-    for method in samplers.METHODS.values():
+    for method in METHODS.values():
         rows = {row.name: row for row in method.parameters}
         for name, value in method.published.items():
             assert rows[name].parse(value) == value

@@ -12,7 +12,6 @@ import pytest
 from toy_targets import mutant
 from zscores import LIMIT
 
-from ebm_refine import samplers
 from ebm_refine.energies import targets
 from ebm_refine.samplers import (
     dg_flow,
@@ -197,5 +196,5 @@ def test_mutation_shifted_bound() -> None:
 
 
 def test_mutation_off_by_one_in_the_pilot_maximum() -> None:
-    broken: ModuleType = mutant(samplers, "pilot.ratios().max()", "pilot.ratios().unique()[-2]")
+    broken: ModuleType = mutant(rejection, "pilot.ratios().max()", "pilot.ratios().unique()[-2]")
     assert_caught(oracles.rejection_discrete(broken))

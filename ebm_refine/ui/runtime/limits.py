@@ -22,7 +22,7 @@ def check(settings: Settings) -> Settings:
 
 def most_work(settings: Settings) -> int:
     """The most that images x steps may be."""
-    return MAX_BITS_WORK if "dbn" in METHODS[settings.method].laws else MAX_WORK
+    return MAX_BITS_WORK if "dbn" in METHODS[settings.method].kinds else MAX_WORK
 
 
 def check_points(settings: Settings) -> Settings:
