@@ -19,18 +19,20 @@ from ebm_refine.samplers.loop import run
 from ebm_refine.samplers.method import Claim, Method
 from ebm_refine.samplers.pilot import Pilot
 
-CHAINS, STEPS, SEED = 10_000, 60, 2
+CHAINS, SEED = 10_000, 2
+# Of methods that evaluate one position a step, and of those that evaluate several.
+STEPS, LARGE_STEPS = 60, 25
+# A step of this size is accepted often and rejected often in 2 or 3 dimensions, so that both are tested.
 EPS, TEMPERATURE = 0.5, 0.5
-# Log acceptance and the like are sums over 2 or 3 coordinates: a step of this size is accepted about half of the time, so that
-# both outcomes are tested.
 EDGES = torch.linspace(-2.4, 2.4, 13, dtype=torch.float64)
 
 
-def scores(method: Method, chains: int = CHAINS, steps: int = STEPS, **values: Any) -> dict[str, float]:
+def scores(method: Method, chains: int = CHAINS, **values: Any) -> dict[str, float]:
     """The whole battery for a method that claims a law, with `values` over its defaults."""
-    settings = {row.name: row.default for row in method.parameters} | {"n_steps": steps}
+    settings = {row.name: row.default for row in method.parameters} | values
     settings |= {"eps": EPS} if "eps" in method.uses else {}
-    settings |= values
+    steps = STEPS if method.cost is None or method.cost(settings).step.forwards <= 2 else LARGE_STEPS
+    settings["n_steps"] = steps
 
     def end(target: Any, start: Tensor, **changed: Any) -> tuple[Tensor, dict[str, Any]]:
         """The chains' last positions, and what the method says of them."""
