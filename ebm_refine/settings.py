@@ -170,4 +170,4 @@ def methods_of(config: dict[str, Any]) -> tuple[str, ...]:
 
 def _is_gaussian(config: dict[str, Any]) -> bool:
     """Whether positions of a pair are standard normal a priori: latents that are uniform are carried as normal ones."""
-    return config["prior"]["name"] in ("normal", "uniform")
+    return config.get("prior", {}).get("name", "normal") in ("normal", "uniform")
