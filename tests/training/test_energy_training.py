@@ -35,6 +35,7 @@ from ebm_refine.training.algorithms.contrastive_divergence import (
     train_energy,
 )
 from ebm_refine.training.algorithms.gan import GANRecipe
+from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping
@@ -331,7 +332,7 @@ def joint_model(tmp_path: Path, steps: int = 4, resume: bool = False) -> Path:
         generator=("dcgan-generator", {"latent": 4, "widths": [4, 4, 4], "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": [4, 4, 4], "channels": 3}),
         energy=("energy-cnn", {"widths": [2, 2, 2, 2], "channels": 3, "side": 32}),
-        recipe=GANRecipe(steps, batch_size=8, measure_every=2, shift=0.0, mirror=False),
+        recipe=GANRecipe(steps, batch_size=8, measure_every=2, augmentation=Augmentation()),
         chains=EnergyRecipe(epochs=1, chain_steps=2),
     )  # fmt: skip
     return tmp_path / "model"
@@ -355,7 +356,7 @@ def test_a_resumed_joint_run_equals_an_uninterrupted_one(digits, tmp_path):
         )
 
     pixels = joint_room.load_images("cifar10", None, "train").pixels
-    recipe = GANRecipe(4, batch_size=8, measure_every=2, shift=0.0, mirror=False, falling_share=1e-9)
+    recipe = GANRecipe(4, batch_size=8, measure_every=2, augmentation=Augmentation(), falling_share=1e-9)
     chains = EnergyRecipe(epochs=1, chain_steps=2)
 
     def run(folder: Path, steps: int) -> dict:

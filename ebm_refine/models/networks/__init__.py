@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
+from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator, ProjectionResNetDiscriminator
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
@@ -16,6 +17,7 @@ from ebm_refine.models.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "autoencoder-discriminator": AutoencoderDiscriminator,
+    "conditional-resnet-generator": ConditionalResNetGenerator,
     "contrastive-encoder": ContrastiveEncoder,
     "dbn": DBN,
     "dcgan-generator": DCGANGenerator,
@@ -26,6 +28,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "mixture-log-ratio": MixtureLogRatio,
     "mlp-generator": MLPGenerator,
     "mlp-discriminator": MLPDiscriminator,
+    "projection-resnet-discriminator": ProjectionResNetDiscriminator,
     "ratio-network": RatioNetwork,
     "ratio-head": RatioHead,
     "rbm": RBM,

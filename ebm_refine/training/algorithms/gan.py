@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
-from ebm_refine.training.common.augment import augment
+from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.resumable import Run, epoch_order, place
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 from ebm_refine.utils.atomic_io import replacing
@@ -54,8 +54,7 @@ class GANRecipe(NamedTuple):
     falling_share: float = 0.2
     beta1: float = 0.5
     average_decay: float = 0.999
-    shift: float = 0.125
-    mirror: bool = True
+    augmentation: Augmentation = Augmentation(mirror=True, shift=0.125)
     measure_every: int = 1000
     alone_steps: int = 6000
     alone_every: int = 500
@@ -92,7 +91,7 @@ def train_gan(
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
         with narrow(device):
             fake = generator(latents)
-            both = augment(torch.cat([real, fake.detach()]), recipe.shift, mirror=recipe.mirror)
+            both = augment(torch.cat([real, fake.detach()]), recipe.augmentation)
             on_real, on_fake = discriminator(both).float().chunk(2)
             loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         adam_d.zero_grad(set_to_none=True)
@@ -102,7 +101,7 @@ def train_gan(
         # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
         discriminator.requires_grad_(False)
         with narrow(device):
-            loss_g = F.softplus(-discriminator(augment(fake, recipe.shift, mirror=recipe.mirror)).float()).mean()
+            loss_g = F.softplus(-discriminator(augment(fake, recipe.augmentation)).float()).mean()
         adam_g.zero_grad(set_to_none=True)
         loss_g.backward()
         adam_g.step()
@@ -213,7 +212,7 @@ def train_discriminator_alone(
         with narrow(device):
             with torch.no_grad():
                 fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
-            both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.shift, mirror=recipe.mirror)
+            both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.augmentation)
             on_real, on_fake = discriminator(both).float().chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
         adam.zero_grad(set_to_none=True)

@@ -27,7 +27,7 @@ from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 from ebm_refine.training.algorithms.gan import narrow, update_average
-from ebm_refine.training.common.augment import augment
+from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run, place
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
@@ -106,7 +106,7 @@ def train_ratio(
         adam.param_groups[0]["lr"] = recipe.rate * min(1.0, (step + 1) / recipe.warm_up) * (1 - step / recipe.steps)
         real = train[torch.randint(len(train), (recipe.batch_size,))]
         fake = pool[torch.randint(len(pool), (recipe.batch_size,))]
-        images = augment(to_unit(torch.cat([real, fake])).to(device), recipe.shift)
+        images = augment(to_unit(torch.cat([real, fake])).to(device), Augmentation(mirror=True, shift=recipe.shift))
         penalised = recipe.penalty > 0 and step % recipe.penalty_every == 0
         # A penalty is a difference of small numbers, and is left in float32.
         with nullcontext() if penalised else narrow(device):

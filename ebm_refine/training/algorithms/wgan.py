@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.training.algorithms.gan import epoch_batch, falling_rate, narrow, train_to_best
-from ebm_refine.training.common.augment import augment
+from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.resumable import Run, place
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
@@ -130,7 +130,7 @@ def _critic_step(
     generator: DCGANGenerator, critic: nn.Module, adam: torch.optim.Adam, pixels: Tensor, weight: float, device: str
 ) -> tuple[Tensor, Tensor]:
     """One step on real `pixels` (B, C, H, W) uint8, mirrored at random, and B fakes. Returns the loss and the penalty."""
-    real = augment(to_unit(pixels).to(device), shift=0.0)
+    real = augment(to_unit(pixels).to(device), Augmentation(mirror=True))
     with narrow(device):  # all but the penalty: that is a difference of small numbers, and is left in float32
         with torch.no_grad():
             fake = generator(torch.randn(len(pixels), generator.latent).to(device))

@@ -2,9 +2,11 @@
 
 from ebm_refine.catalogue import load
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe
+from ebm_refine.training.algorithms.conditional_gan import AloneRecipe, ConditionalGANRecipe
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.wgan import WGANRecipe
 from ebm_refine.training.common.job import Job
+from ebm_refine.training.pipelines.conditional_pair import conditional_pair
 from ebm_refine.training.pipelines.evaluator_training import feature_extractor
 from ebm_refine.training.pipelines.gan_pair import gan_pair
 
@@ -19,6 +21,24 @@ def cifar10_features(job: Job) -> None:
         shape=[3, 32, 32],
         arguments={"in_channels": 3, "widths": [56, 112, 112], "classes": 10},
         recipe=ClassifierRecipe(epochs=job.steps or (14 if job.device == "cpu" else 60)),
+    )
+
+
+def cifar10_cgan(job: Job) -> None:
+    """A class-conditional residual pair with a projection discriminator; then D alone; then calibration.
+
+    `steps` counts updates of the generator, each after two of the discriminator on batches of 64.
+    """
+    conditional_pair(
+        job,
+        name="cifar10-cgan",
+        title="Class-conditional residual GAN on CIFAR-10",
+        dataset="cifar10",
+        shape=[3, 32, 32],
+        generator={"latent": 100, "widths": [256, 128, 64, 32], "channels": 3, "classes": 10},
+        discriminator={"widths": [32, 96, 160], "channels": 3, "classes": 10},
+        recipe=ConditionalGANRecipe(steps=job.steps or 30_000),
+        alone=AloneRecipe(),
     )
 
 

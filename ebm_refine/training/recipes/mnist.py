@@ -8,6 +8,7 @@ from ebm_refine.training.algorithms.dbn_learning import belief_net
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.joint import joint_model
 from ebm_refine.training.algorithms.rbm_learning import RBMRecipe
+from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.pipelines.energy_training import energy_model
 from ebm_refine.training.pipelines.evaluator_training import feature_extractor
@@ -151,8 +152,8 @@ def _joint_chains(job: Job) -> EnergyRecipe:
 def _gan_recipe(job: Job) -> GANRecipe:
     """Digits are neither mirrored nor shifted."""
     if job.device == "cpu":
-        return GANRecipe(job.steps or 6000, shift=0.0, mirror=False, measure_every=500, alone_steps=3000, alone_every=250)
-    return GANRecipe(job.steps or 60_000, shift=0.0, mirror=False, measure_every=2000)
+        return GANRecipe(job.steps or 6000, augmentation=Augmentation(), measure_every=500, alone_steps=3000, alone_every=250)
+    return GANRecipe(job.steps or 60_000, augmentation=Augmentation(), measure_every=2000)
 
 
 def _widths(job: Job) -> list[int]:

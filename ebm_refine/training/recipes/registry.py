@@ -18,7 +18,7 @@ from ebm_refine.training.algorithms.ratio_learning import refitted_discriminator
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.recipes.celeba import celeba_dcgan, celeba_features
-from ebm_refine.training.recipes.cifar10 import cifar10_dcgan, cifar10_features, cifar10_wgan_gp
+from ebm_refine.training.recipes.cifar10 import cifar10_cgan, cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.recipes.closed_form import closed_form
 from ebm_refine.training.recipes.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
 from ebm_refine.training.recipes.mnist_energy_gans import mnist_began, mnist_ebgan, mnist_ebgan_pt, mnist_magan
@@ -29,6 +29,7 @@ SEED = Parameter("seed", "int", 0, 0, 2**32 - 1)
 
 RECIPES: dict[str, Callable[[Job], None]] = {
     "cifar10-features": cifar10_features,
+    "cifar10-cgan": cifar10_cgan,
     "cifar10-dcgan": cifar10_dcgan,
     "cifar10-wgan-gp": cifar10_wgan_gp,
     "celeba-features": celeba_features,

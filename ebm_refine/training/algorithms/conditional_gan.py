@@ -1,0 +1,303 @@
+"""Train a class-conditional GAN pair: hinge loss, several D steps a G step, two averages of G; then D alone.
+
+The game is that of Miyato and Koyama 2018 (arXiv 1802.05637) with differentiable augmentation (Zhao et al. 2020,
+arXiv 2006.10738). A logit of the hinge loss is no log ratio, so in the second phase D is trained on with cross-entropy against
+the frozen generator that ships: see `training.algorithms.gan`.
+"""
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from ebm_refine.data.images import Images, to_unit
+from ebm_refine.errors import InputError
+from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator
+from ebm_refine.training.algorithms.gan import bake_spectral_norm, falling_rate, narrow
+from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
+from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.utils.atomic_io import replacing
+
+Distance = Callable[[nn.Module], float]
+
+
+class ConditionalGANRecipe(NamedTuple):
+    """Adam for both networks, betas (0, 0.9); both rates fall linearly to zero over the whole run.
+
+    `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. Every `measure_every` steps
+    the distances of all averages of G (`average_decays`) are taken; the state is saved every `save_every` steps.
+    """
+
+    steps: int
+    batch_size: int = 64
+    d_steps: int = 2
+    rate_g: float = 2e-4
+    rate_d: float = 2e-4
+    average_decays: tuple[float, ...] = (0.999, 0.9999)
+    augmentation: Augmentation = ALL_POLICIES
+    measure_every: int = 500
+    save_every: int = 50
+
+
+class AloneRecipe(NamedTuple):
+    """D alone: at most `steps` batches, measured every `every`, over once `patience` measurements found nothing lower."""
+
+    steps: int = 4000
+    batch_size: int = 64
+    rate: float = 2e-4
+    augmentation: Augmentation = Augmentation(mirror=True, shift=0.125)
+    every: int = 250
+    patience: int = 6
+
+
+class Batch(NamedTuple):
+    """Images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def train_conditional_gan(
+    generator: ConditionalResNetGenerator,
+    discriminator: nn.Module,
+    recipe: ConditionalGANRecipe,
+    train: Images,
+    run: Run,
+    seed: int,
+    device: str,
+    distance: Distance,
+) -> dict[str, Any]:
+    """First phase. `distance(generator)` is the holdout distance of its samples.
+
+    Returns {"generator", "discriminator"} state dicts at the lowest `distance` of any average, with {"step", "decay",
+    "distance"}. A killed run goes on from its last saved state, to the same bits. Raises InputError where the saved state is
+    of another recipe, seed or data.
+    """
+    torch.manual_seed(seed)
+    for network in (generator, discriminator):
+        place(network, device)
+        network.train()
+    add_spectral_norm(discriminator)
+    adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(0.0, 0.9))
+    adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(0.0, 0.9))
+    averages = {
+        f"average {decay}": AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
+        for decay in recipe.average_decays
+    }
+    parts: dict[str, Any] = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
+    parts |= averages
+    identity = {"recipe": repr(recipe), "seed": seed, "data": _fingerprint(train)}
+    step, best = 0, None
+    if (state := run.load()) is not None:
+        for what, expected in identity.items():
+            if state["identity"][what] != expected:
+                raise InputError(f"{run.folder} holds a run of another {what}; go on with that one, or name another folder")
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        step, best = state["step"], state["best"]
+
+    started, first = time.monotonic(), step
+    with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
+        while step < recipe.steps:
+            rate = falling_rate(step, recipe.steps, 1.0)
+            adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * rate, recipe.rate_d * rate
+            told = _update(generator, discriminator, adam_g, adam_d, recipe, train, step, seed, device)
+            for average in averages.values():
+                average.update_parameters(generator)
+            step += 1
+            bar.update()
+            if step % recipe.measure_every == 0 or step == recipe.steps:
+                measured = {decay: distance(averages[f"average {decay}"].module) for decay in recipe.average_decays}
+                lowest = min(measured, key=lambda decay: measured[decay])
+                shown = averages[f"average {lowest}"].module
+                if best is None or not measured[lowest] >= best["distance"]:  # so that a NaN never stays best
+                    best = {
+                        "generator": copy.deepcopy(shown.state_dict()),
+                        "discriminator": copy.deepcopy(discriminator.state_dict()),
+                        "step": step,
+                        "decay": lowest,
+                        "distance": measured[lowest],
+                    }
+                run.log(
+                    phase="gan",
+                    step=step,
+                    real_images=step * recipe.d_steps * recipe.batch_size,
+                    **{name: float(value.detach()) for name, value in told.items()},
+                    **{f"holdout_distance_{decay}": value for decay, value in measured.items()},
+                    images_per_second=round(
+                        (step - first) * recipe.d_steps * recipe.batch_size / (time.monotonic() - started), 1
+                    ),
+                )
+                draw_classes(shown, run, f"samples-{step:06d}.png", device)
+            if step % recipe.save_every == 0 or step == recipe.steps:
+                states = {name: part.state_dict() for name, part in parts.items()}
+                run.save({**states, "rng": torch.get_rng_state(), "step": step, "best": best, "identity": identity})
+    assert best is not None
+    return best
+
+
+def _update(
+    generator: ConditionalResNetGenerator,
+    discriminator: nn.Module,
+    adam_g: torch.optim.Optimizer,
+    adam_d: torch.optim.Optimizer,
+    recipe: ConditionalGANRecipe,
+    train: Images,
+    step: int,
+    seed: int,
+    device: str,
+) -> dict[str, Tensor]:
+    """`d_steps` updates of D and one of G, whose fakes are those of the last one of D; scalars to log."""
+    for turn in range(recipe.d_steps):
+        real = real_batch(train, recipe.batch_size, seed, step * recipe.d_steps + turn, device)
+        with narrow(device), torch.set_grad_enabled(turn == recipe.d_steps - 1):
+            fake = fake_batch(generator, recipe.batch_size, device)
+        with narrow(device):
+            both = torch.cat([augment(part, recipe.augmentation) for part in (real.images, fake.images.detach())])
+            on_real, on_fake = discriminator(both, torch.cat([real.labels, fake.labels])).float().chunk(2)
+            loss_d = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+        adam_d.zero_grad(set_to_none=True)
+        loss_d.backward()
+        adam_d.step()
+
+    discriminator.requires_grad_(False)
+    with narrow(device):
+        loss_g = -discriminator(augment(fake.images, recipe.augmentation), fake.labels).float().mean()
+    adam_g.zero_grad(set_to_none=True)
+    loss_g.backward()
+    adam_g.step()
+    discriminator.requires_grad_(True)
+    return {"loss_d": loss_d, "loss_g": loss_g, "logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
+
+
+def train_conditional_discriminator_alone(
+    generator: ConditionalResNetGenerator,
+    discriminator: nn.Module,
+    recipe: AloneRecipe,
+    train: Images,
+    holdout: Images,
+    run: Run,
+    seed: int,
+    device: str,
+) -> dict[str, float]:
+    """Second phase: D by cross-entropy against the frozen `generator`, until that on the holdout stops falling.
+
+    Labels of fakes are uniform, as those of the data are, so that the logit is log p_data(x, y) / p_gen(x, y). D's spectral
+    norms are baked first, and its rate falls linearly to zero. D is changed in place to its best state. Returns
+    {"alone_step", "alone_steps", "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own.
+    """
+    torch.manual_seed(seed + 1)
+    generator.eval().requires_grad_(False)
+    bake_spectral_norm(discriminator)
+    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate, betas=(0.5, 0.999))
+
+    def update(step: int) -> None:
+        discriminator.train()
+        adam.param_groups[0]["lr"] = recipe.rate * (1 - step / recipe.steps)
+        real = real_batch(train, recipe.batch_size, seed + 1, step, device)
+        with narrow(device):
+            with torch.no_grad():
+                fake = fake_batch(generator, recipe.batch_size, device)
+            both = augment(torch.cat([real.images, fake.images]), recipe.augmentation)
+            on_real, on_fake = discriminator(both, torch.cat([real.labels, fake.labels])).float().chunk(2)
+        loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+
+    def measure() -> dict[str, float]:
+        few = Images(train.pixels[: len(holdout.pixels)], labels_of(train)[: len(holdout.pixels)])
+        on_holdout, on_train = (
+            conditional_cross_entropy(generator, discriminator, side, seed, device) for side in (holdout, few)
+        )
+        return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
+
+    stopping = Stopping(recipe.steps, recipe.every, recipe.patience)
+    parts = {"discriminator": discriminator, "adam": adam}
+    best = train_to_lowest(parts, "discriminator", update, measure, stopping, run, "D alone")
+    discriminator.load_state_dict(best["weights"])
+    discriminator.eval()
+    return {"alone_step": best["step"], "alone_steps": best["steps_run"], **best["measured"]}
+
+
+@torch.no_grad()
+def conditional_cross_entropy(generator: Any, discriminator: nn.Module, real: Images, seed: int, device: str) -> float:
+    """Mean of -log D over `real` and -log(1 - D) over as many fakes of uniform labels; chance is log 2 = 0.693."""
+    discriminator.eval()
+    source = torch.Generator().manual_seed(seed)
+    total = 0.0
+    for pixels, labels in zip(real.pixels.split(500), labels_of(real).split(500), strict=True):
+        fake = fake_batch(generator, len(pixels), device, source)
+        total += float(F.softplus(-discriminator(to_unit(pixels).to(device), labels.to(device))).sum())
+        total += float(F.softplus(discriminator(fake.images.float(), fake.labels)).sum())
+    return total / (2 * len(real.pixels))
+
+
+def real_batch(train: Images, batch_size: int, seed: int, batch: int, device: str) -> Batch:
+    """The batch numbered `batch` since the beginning: whole batches of epochs, each epoch in an order of its own."""
+    epoch, place_in_epoch = divmod(batch, len(train.pixels) // batch_size)
+    chosen = epoch_order(len(train.pixels), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
+    images = to_unit(train.pixels[chosen]).contiguous(memory_format=torch.channels_last)
+    return Batch(images.to(device), labels_of(train)[chosen].to(device))
+
+
+def fake_batch(generator: Any, count: int, device: str, source: torch.Generator | None = None) -> Batch:
+    """Samples of uniform labels, from the global random state or from `source`."""
+    latents = torch.randn(count, generator.latent, generator=source).to(device)
+    labels = torch.randint(generator.classes, (count,), generator=source).to(device)
+    return Batch(generator(latents, labels), labels)
+
+
+def labels_of(images: Images) -> Tensor:
+    """Labels (N,) int64. Raises InputError where the data set has none."""
+    if images.labels is None:
+        raise InputError("a class-conditional pair needs labels, and this data set has none")
+    return images.labels
+
+
+def add_spectral_norm(network: nn.Module) -> None:
+    """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution and linear layer, as published.
+
+    No gain as in `gan.add_spectral_norm`: the ways around the blocks keep the signal's size.
+    """
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            parametrizations.spectral_norm(module)
+
+
+@torch.no_grad()
+def initialise(network: nn.Module) -> None:
+    """Orthogonal weights (Brock et al. 2019, arXiv 1809.11096) and zero biases of convolutions and linear layers."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def draw_classes(generator: Any, run: Run, name: str, device: str) -> None:
+    """A picture in the run's folder: a row a class, in each the same eight latents."""
+    source = torch.Generator().manual_seed(0)
+    latents = torch.randn(8, generator.latent, generator=source).repeat(generator.classes, 1).to(device)
+    labels = torch.arange(generator.classes).repeat_interleave(8).to(device)
+    with narrow(device):
+        images = generator(latents, labels).float().cpu()
+    with replacing(run.folder / name) as temporary:
+        save_image(images, temporary, format="png", normalize=True, value_range=(-1, 1))
+
+
+def _fingerprint(train: Images) -> str:
+    contents = (train.pixels.contiguous().numpy().tobytes(), labels_of(train).numpy().tobytes())
+    return hashlib.sha256(b"".join(contents)).hexdigest()
