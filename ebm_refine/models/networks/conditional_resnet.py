@@ -64,6 +64,8 @@ class ConditionalResNetGenerator(nn.Module):
     S = stem_side * 2**(len(widths) - 1).
     """
 
+    takes_labels = True
+
     def __init__(
         self,
         latent: int = 100,
@@ -115,6 +117,8 @@ class ProjectionResNetDiscriminator(nn.Module):
     phi sums the last maps over all places. The stem is a convolution of stride 2; each block widens to the next of `widths`
     and halves the side, and one more keeps both. S is a multiple of 2**len(widths).
     """
+
+    takes_labels = True
 
     def __init__(self, widths: Sequence[int] = (48, 96, 192), channels: int = 3, classes: int = 10):
         super().__init__()

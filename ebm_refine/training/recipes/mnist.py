@@ -3,6 +3,7 @@
 from typing import Any
 
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe
+from ebm_refine.training.algorithms.conditional_gan import AloneRecipe, ConditionalGANRecipe
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
 from ebm_refine.training.algorithms.dbn_learning import belief_net
 from ebm_refine.training.algorithms.gan import GANRecipe
@@ -10,6 +11,7 @@ from ebm_refine.training.algorithms.joint import joint_model
 from ebm_refine.training.algorithms.rbm_learning import RBMRecipe
 from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.common.job import Job
+from ebm_refine.training.pipelines.conditional_pair import conditional_pair
 from ebm_refine.training.pipelines.energy_training import energy_model
 from ebm_refine.training.pipelines.evaluator_training import feature_extractor
 from ebm_refine.training.pipelines.gan_pair import gan_pair
@@ -82,6 +84,23 @@ def mnist_gan(job: Job) -> None:
         discriminator=_discriminator(job),
         recipe=recipe,
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}},
+    )
+
+
+def mnist_cgan(job: Job) -> None:
+    """A small class-conditional residual pair of digits, which are neither mirrored nor shifted; `steps` counts batches."""
+    none = Augmentation()
+    conditional_pair(
+        job,
+        name="mnist-cgan",
+        title="Class-conditional residual GAN on MNIST",
+        **DATA,
+        generator={"latent": LATENT, "widths": [64, 32, 16], "channels": 1, "classes": 10, "stem_side": 7},
+        discriminator={"widths": [32, 64], "channels": 1, "classes": 10},
+        recipe=ConditionalGANRecipe(
+            steps=job.steps or 8000, d_steps=1, average_decays=(0.99, 0.999), augmentation=none, save_every=100
+        ),
+        alone=AloneRecipe(steps=3000, augmentation=none),
     )
 
 

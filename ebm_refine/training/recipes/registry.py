@@ -20,7 +20,15 @@ from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.recipes.celeba import celeba_dcgan, celeba_features
 from ebm_refine.training.recipes.cifar10 import cifar10_cgan, cifar10_dcgan, cifar10_features, cifar10_wgan_gp
 from ebm_refine.training.recipes.closed_form import closed_form
-from ebm_refine.training.recipes.mnist import mnist_dbn, mnist_ebm, mnist_features, mnist_gan, mnist_gan_ebm, mnist_jem
+from ebm_refine.training.recipes.mnist import (
+    mnist_cgan,
+    mnist_dbn,
+    mnist_ebm,
+    mnist_features,
+    mnist_gan,
+    mnist_gan_ebm,
+    mnist_jem,
+)
 from ebm_refine.training.recipes.mnist_energy_gans import mnist_began, mnist_ebgan, mnist_ebgan_pt, mnist_magan
 from ebm_refine.training.recipes.toys import toy
 
@@ -37,6 +45,7 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     "mnist-features": mnist_features,
     "mnist-ebm": mnist_ebm,
     "mnist-jem": mnist_jem,
+    "mnist-cgan": mnist_cgan,
     "mnist-gan": mnist_gan,
     "mnist-gan-ebm": mnist_gan_ebm,
     "mnist-dbn": mnist_dbn,
