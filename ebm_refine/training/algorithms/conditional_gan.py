@@ -217,10 +217,8 @@ def train_conditional_discriminator_alone(
         adam.step()
 
     def measure() -> dict[str, float]:
-        few = Images(train.pixels[: len(holdout.pixels)], labels_of(train)[: len(holdout.pixels)])
-        on_holdout, on_train = (
-            conditional_cross_entropy(generator, discriminator, side, seed, device) for side in (holdout, few)
-        )
+        sides = (holdout, first_of(train, len(holdout.pixels)))
+        on_holdout, on_train = (conditional_cross_entropy(generator, discriminator, side, seed, device) for side in sides)
         return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
 
     stopping = Stopping(recipe.steps, recipe.every, recipe.patience)
@@ -257,6 +255,11 @@ def fake_batch(generator: Any, count: int, device: str, source: torch.Generator 
     latents = torch.randn(count, generator.latent, generator=source).to(device)
     labels = torch.randint(generator.classes, (count,), generator=source).to(device)
     return Batch(generator(latents, labels), labels)
+
+
+def first_of(images: Images, count: int) -> Images:
+    """The first `count` images with their labels."""
+    return Images(images.pixels[:count], labels_of(images)[:count])
 
 
 def labels_of(images: Images) -> Tensor:

@@ -38,17 +38,30 @@ class Halves(NamedTuple):
         return Halves(self.on_real[half:], self.on_fake[half:])
 
 
+class Labels(NamedTuple):
+    """The labels (N,) int64 of real and of fake images, for networks that see them; None for others."""
+
+    of_real: Tensor | None = None
+    of_fake: Tensor | None = None
+
+
+UNLABELLED = Labels()
+
+
 def ratio_entries(
-    networks: dict[str, nn.Module], config: dict[str, Any], holdout: Tensor, fakes: Tensor
+    networks: dict[str, nn.Module], config: dict[str, Any], holdout: Tensor, fakes: Tensor, labels: Labels = UNLABELLED
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config entries of a pair's ratios, and the table of their values on up to 1,000 held-out real images.
 
     networks: "discriminator" and, where there is one, the refitted "ratio". config: what is known of the pair; a `calibration`
-    or `isotonic` in it is kept, one that is missing is fitted. holdout, fakes (N, C, H, W) uint8. The entries are these two and
-    `ratio_report`; reports and stored ratios are of the half of the images to which nothing was fitted. The table holds r (R,)
-    float32 by name of the ratio.
+    or `isotonic` in it is kept, one that is missing is fitted. holdout, fakes (N, C, H, W) uint8, with their `labels`. The
+    entries are these two and `ratio_report`; reports and stored ratios are of the half of the images to which nothing was
+    fitted. The table holds r (R,) float32 by name of the ratio.
     """
-    scores = {role: Halves(scores_of(network, holdout), scores_of(network, fakes)) for role, network in networks.items()}
+    scores = {
+        role: Halves(scores_of(network, holdout, labels=labels.of_real), scores_of(network, fakes, labels=labels.of_fake))
+        for role, network in networks.items()
+    }
     scale = raw_slope(config)
     raw = Halves(*(scale * half for half in scores["discriminator"].fitting))
     fitted = {
@@ -91,12 +104,20 @@ def generated(generator: DCGANGenerator, count: int, seed: int, device: str = "c
 
 
 @torch.no_grad()
-def scores_of(network: nn.Module, pixels: Tensor, device: str = "cpu") -> Tensor:
-    """What the network gives for images (N, C, H, W) uint8: (N,) float32, on the CPU."""
-    return torch.cat([network(to_unit(part).to(device)).float().cpu() for part in pixels.split(BATCH)])
+def scores_of(network: nn.Module, pixels: Tensor, device: str = "cpu", labels: Tensor | None = None) -> Tensor:
+    """What the network gives for images (N, C, H, W) uint8: (N,) float32, on the CPU.
+
+    labels (N,) int64 go to a network that takes them; another is not shown them.
+    """
+    seen = labels is not None and getattr(network, "takes_labels", False)
+    parts = []
+    for start in range(0, len(pixels), BATCH):
+        also = [labels[start : start + BATCH].to(device)] if seen and labels is not None else []
+        parts.append(network(to_unit(pixels[start : start + BATCH]).to(device), *also).float().cpu())
+    return torch.cat(parts)
 
 
-def score_summary(network: nn.Module, pixels: Tensor) -> dict[str, float | int]:
-    """Mean and standard deviation of what the network gives for `pixels` (N, C, H, W) uint8, and N."""
-    scores = scores_of(network, pixels)
+def score_summary(network: nn.Module, pixels: Tensor, labels: Tensor | None = None) -> dict[str, float | int]:
+    """Mean and standard deviation of what the network gives for `pixels` (N, C, H, W) uint8 with `labels`, and N."""
+    scores = scores_of(network, pixels, labels=labels)
     return {"mean": float(scores.mean()), "sd": float(scores.std()), "images": len(pixels)}

@@ -5,19 +5,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebm_refine.data.images import load_images
+from ebm_refine.data.images import Images, load_images
+from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import features_for
+from ebm_refine.models.checkpoint import Part, save_checkpoint
+from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator, ProjectionResNetDiscriminator
 from ebm_refine.training.algorithms.conditional_gan import (
     AloneRecipe,
     ConditionalGANRecipe,
     fake_batch,
+    first_of,
     initialise,
+    train_conditional_discriminator_alone,
     train_conditional_gan,
 )
 from ebm_refine.training.algorithms.gan import narrow
-from ebm_refine.training.common.job import Job
+from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.scores import Labels, ratio_entries, score_summary
 
 MEASURED_IMAGES = 2500
 
@@ -29,18 +36,20 @@ def conditional_pair(
     title: str,
     dataset: str,
     shape: list[int],
+    label_names: list[str],
     generator: dict[str, Any],
     discriminator: dict[str, Any],
     recipe: ConditionalGANRecipe,
     alone: AloneRecipe,
+    defaults: dict[str, Any],
 ) -> None:
-    """Train a pair by `recipe` and write its checkpoint to `job.folder`.
+    """Train a pair by `recipe`, its D by `alone`, and write its checkpoint to `job.folder`.
 
-    `generator` and `discriminator` are the arguments of the networks. The generator that ships is the average at its lowest
-    holdout distance; D is trained on alone against it.
+    `generator` and `discriminator` are the arguments of the networks; `defaults` go into the config. The generator that ships
+    is the average at its lowest holdout distance; D is trained on alone against it.
     """
     extractor = features_for(dataset)
-    train = load_images(dataset, job.data, "train")
+    train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
     torch.manual_seed(job.seed)
     g, d = ConditionalResNetGenerator(**generator), ProjectionResNetDiscriminator(**discriminator)
     initialise(g)
@@ -48,18 +57,57 @@ def conditional_pair(
 
     def distance(network: Any) -> float:
         samples = conditional_samples(network, MEASURED_IMAGES, job.seed, job.device)
-        return frechet_distance(extractor(samples), extractor.references["holdout"])
+        return frechet_distance(extractor(samples.pixels), extractor.references["holdout"])
 
-    train_conditional_gan(g, d, recipe, train, job.run, job.seed, job.device, distance)
+    best = train_conditional_gan(g, d, recipe, train, job.run, job.seed, job.device, distance)
+    g.load_state_dict(best["generator"])
+    d.load_state_dict(best["discriminator"])
+    # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
+    alone_run = Run(job.run.folder / f"alone-{best['step']}", resume=True)
+    told = train_conditional_discriminator_alone(g, d, alone, train, holdout, alone_run, job.seed, job.device)
+    for network in (g, d):
+        place(network, "cpu", torch.contiguous_format)
+        network.eval().requires_grad_(False)
+
+    output = {"discriminator_output": "logit"}
+    fakes = conditional_samples(g, len(holdout.pixels), job.seed + 1)
+    labels = Labels(holdout.labels, fakes.labels)
+    entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout.pixels, fakes.pixels, labels)
+    shown = {"train": first_of(train, len(holdout.pixels)), "holdout": holdout, "generated": fakes}
+    config = {
+        "kind": "pair",
+        "title": title,
+        "prior": {"name": "normal", "dim": generator["latent"]},
+        "labels": {"count": generator["classes"], "names": label_names},
+        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        **output,
+        "defaults": defaults,
+        **entries,
+        "discriminator_scores": {name: score_summary(d, *images) for name, images in shown.items()},
+        "holdout_distance": {"value": best["distance"], "num_images": MEASURED_IMAGES, **extractor.describe()},
+        "training": {
+            **record(name, job, best["step"], f"{recipe.d_steps} batches of {recipe.batch_size}", train.pixels),
+            "steps_run": recipe.steps,
+            "average_decay": best["decay"],
+            "alone": told,
+        },
+    }
+    parts = {
+        "generator": Part("conditional-resnet-generator", generator, g),
+        "discriminator": Part("projection-resnet-discriminator", discriminator, d),
+    }
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), {REAL_RATIOS: real_ratios})
 
 
 @torch.no_grad()
-def conditional_samples(generator: Any, count: int, seed: int, device: str = "cpu") -> Tensor:
-    """Samples (count, C, H, W) uint8, on the CPU, of latents and uniform labels that depend on the seed alone."""
+def conditional_samples(generator: Any, count: int, seed: int, device: str = "cpu") -> Images:
+    """Samples (count, C, H, W) uint8, on the CPU, and their uniform labels; latents and labels depend on the seed alone."""
     source = torch.Generator().manual_seed(seed + 10_000)
-    parts = []
+    pixels: list[Tensor] = []
+    labels: list[Tensor] = []
     for start in range(0, count, 500):
         with narrow(device):
-            images = fake_batch(generator, min(500, count - start), device, source).images.float().cpu()
-        parts.append(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
-    return torch.cat(parts)
+            batch = fake_batch(generator, min(500, count - start), device, source)
+        pixels.append(batch.images.float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+        labels.append(batch.labels.cpu())
+    return Images(torch.cat(pixels), torch.cat(labels))

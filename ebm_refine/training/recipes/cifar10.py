@@ -35,10 +35,12 @@ def cifar10_cgan(job: Job) -> None:
         title="Class-conditional residual GAN on CIFAR-10",
         dataset="cifar10",
         shape=[3, 32, 32],
+        label_names=["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
         generator={"latent": 100, "widths": [256, 128, 64, 32], "channels": 3, "classes": 10},
         discriminator={"widths": [32, 96, 160], "channels": 3, "classes": 10},
         recipe=ConditionalGANRecipe(steps=job.steps or 30_000),
         alone=AloneRecipe(),
+        defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}},
     )
 
 
