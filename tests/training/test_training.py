@@ -21,7 +21,7 @@ from ebm_refine.training.algorithms.gan import (
     train_gan,
     update_average,
 )
-from ebm_refine.training.common.augment import augment
+from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.resumable import Run, epoch_order
 
 RECIPE = GANRecipe(steps=6, batch_size=8, measure_every=2, alone_steps=60, alone_every=20, rate_d=2e-3)
@@ -197,11 +197,11 @@ def test_average_follows_weights_and_statistics():
 def test_augmentation_lets_the_gradient_through_and_only_moves_pixels():
     torch.manual_seed(0)
     images = torch.rand(64, 3, 16, 16, requires_grad=True)
-    moved = augment(images, shift=0.25)
+    moved = augment(images, Augmentation(mirror=True, shift=0.25))
     moved.sum().backward()
     assert moved.shape == images.shape
     assert set(images.grad.unique().tolist()) <= {0.0, 1.0}
-    still = augment(images.detach(), shift=0.0)
+    still = augment(images.detach(), Augmentation(mirror=True))
     same = (still == images).flatten(1).all(1)
     mirrored = (still == images.flip(3)).flatten(1).all(1)
     assert (same ^ mirrored).all()
