@@ -18,6 +18,7 @@ from ebm_refine.ui.api import refine as api
 from ebm_refine.ui.api import sweep as sweep_api
 from ebm_refine.ui.api import toy2d as laboratory_api
 from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime.gradio_patches import Page
 from ebm_refine.ui.tabs.code_examples import tab as calls
 from ebm_refine.ui.tabs.compare import tab as compare
 from ebm_refine.ui.tabs.energy import job as asking
@@ -37,37 +38,6 @@ LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]
-
-
-class Page(gr.Blocks):
-    """Blocks without two faults of Gradio's own: calls of too few values are answered, and no update of a run is lost."""
-
-    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
-        """An HTTP caller with too few values is told so; Gradio itself answers with nothing."""
-        expected = len(block_fn.inputs)
-        if len(inputs) != expected:
-            raise gr.Error(f"this call takes {expected} values; got {len(inputs)}", print_exception=False)
-
-    def handle_streaming_diffs(
-        self,
-        block_fn: Any,
-        data: list[Any],
-        session_hash: str | None,
-        run: str | None,
-        final: bool,
-        simple_format: bool = False,
-    ) -> list[Any]:
-        """What a run yields reaches the browser as whole values, not as edits of the values before.
-
-        Gradio's page applies edits to the very objects that wait to be shown. Where a message arrives before the last one is
-        shown, as on a busy machine, its "nothing new here" would empty the film or the picture of the message before it.
-        """
-        known = self.pending_diff_streams.get(session_hash, {}).get(run)
-        before = None if known is None else list(known)
-        data = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
-        if before is None or final or simple_format:
-            return data
-        return [[] if value == old else [["replace", [], value]] for value, old in zip(data, before, strict=True)]
 
 
 def build(data: str | None = None) -> gr.Blocks:

@@ -28,8 +28,8 @@ from serving import seconds_until, served_tiny, workers
 import ebm_refine
 from ebm_refine import render
 from ebm_refine.result import Frame
-from ebm_refine.ui.app import Page
 from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime.gradio_patches import Page
 
 SCHEMA = Path(__file__).parent / "api_schema.json"
 LONG = {"model": "tiny", "n_steps": 10_000, "num_images": 4}  # as much as one call may ask for
