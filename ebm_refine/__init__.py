@@ -1,10 +1,33 @@
 """Better samples from GANs that are already trained: their discriminator read as an energy, sampled, and honestly measured."""
 
+from typing import Any
+
 from ebm_refine.catalogue import list_models, load
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.pair import pair
 from ebm_refine.pipeline import refine, stream
 from ebm_refine.result import Frame, RefineResult
 
+
+def __getattr__(name: str) -> Any:
+    """What needs more than sampling does is loaded when it is first used."""
+    if name == "fit_ratio":
+        from ebm_refine.training.pipelines.ratio_fitting import fit_ratio
+
+        return fit_ratio
+    raise AttributeError(f"module 'ebm_refine' has no attribute {name!r}")
+
+
 __version__ = "0.1.0"
-__all__ = ["CheckpointError", "Frame", "InputError", "RefineResult", "list_models", "load", "pair", "refine", "stream"]
+__all__ = [
+    "CheckpointError",
+    "Frame",
+    "InputError",
+    "RefineResult",
+    "fit_ratio",
+    "list_models",
+    "load",
+    "pair",
+    "refine",
+    "stream",
+]

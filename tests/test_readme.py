@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebm_refine.cli import _parser
+from ebm_refine.cli.commands import _parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ebm_refine.energies.fixed_width import POINTS_CHUNK
+from ebm_refine.energies.labels import labels_of
 from ebm_refine.energies.priors import of_normal
 from ebm_refine.energies.targets import LatentTarget
 from ebm_refine.errors import InputError
@@ -12,6 +14,7 @@ from ebm_refine.models.kinds import is_points
 from ebm_refine.models.own_networks import OwnPrior
 from ebm_refine.models.pair import Pair
 from ebm_refine.samplers.rng import Draws, Stream
+from ebm_refine.utils import cancellation
 
 
 class OwnTarget(LatentTarget):
@@ -66,3 +69,24 @@ def own_target(
     if not target.points:
         target.chunk = pair.chunk(device)
     return target
+
+
+@torch.no_grad()
+def generated(pair: Pair, count: int, seed: int, device: str = "cpu") -> Tensor:
+    """Samples of the generator alone, on the CPU: images (count, C, H, W) uint8 or vectors (count, d) float32.
+
+    They depend on the seed alone, which is no run's own: the pilot's stream is used, so that no run sees these samples.
+    """
+    config, networks = pair.config, pair.prepared_on(device, torch.float32).networks
+    index = torch.arange(count, device=device)
+    position = Draws(seed, index, 0).normal((config["prior"]["dim"],), Stream.PILOT)
+    prior: Any = networks.get("prior")
+    position = position if prior is None else prior.sample(position)
+    labels, generator = labels_of(config, seed, index), of_normal(networks["generator"], config["prior"])
+    parts = []
+    width = pair.chunk(device) if not is_points(config) else POINTS_CHUNK
+    for rows in index.split(width):
+        cancellation.check()
+        samples = generator(position[rows], *(() if labels is None else (labels[rows],))).cpu()
+        parts.append(samples if is_points(config) else samples.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(parts)

@@ -194,6 +194,18 @@ def _why_no_gradient(
     return ""
 
 
+@torch.no_grad()
+def check_fitted(path: Any, networks: dict[str, nn.Module], probe: Probe) -> None:
+    """See that a fitted ratio from a file takes the generator's samples. Raises InputError."""
+    samples = networks["generator"](probe.latents(), *probe.labels())
+    try:
+        values = networks["ratio"](samples)
+    except Exception as error:
+        raise InputError(f"{path} does not fit samples of shape {tuple(samples.shape[1:])}: {said(error)}") from None
+    if values.shape != (PROBED,) or not values.isfinite().all():
+        raise InputError(f"{path} gives no finite number for each sample")
+
+
 def _ends_in_sigmoid(function: Any) -> bool:
     """Whether the last layer of a module is a sigmoid: only then what it gives is surely no logit."""
     module = module_of(function)

@@ -11,6 +11,7 @@ from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
 from ebm_refine.models.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.models.networks.mlp import MLPDiscriminator, MLPGenerator
+from ebm_refine.models.networks.own_ratio import SmallerRatio, VectorRatio
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.models.networks.rbm import DBN, RBM
 from ebm_refine.models.networks.resnet import ResNetClassifier
@@ -33,7 +34,11 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "ratio-head": RatioHead,
     "rbm": RBM,
     "resnet-classifier": ResNetClassifier,
+    "smaller-ratio": SmallerRatio,
+    "vector-ratio": VectorRatio,
 }
+# Those that give a log ratio of samples that they are shown.
+RATIOS = ("feature-ratio", "ratio-network", "smaller-ratio", "vector-ratio")
 
 
 def build(architecture: str, arguments: dict[str, Any]) -> nn.Module:

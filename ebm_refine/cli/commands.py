@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, model_named
 from ebm_refine.energies.density_ratio import RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
 
 BUDGET = Parameter("budget", "float", None, 1.0, 100_000.0, unit="gradient evaluations an image")
-IMAGE_SIZE = Parameter("image_size", "int", None, 4, 1024, unit="pixels")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,18 +48,19 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run=_models)
 
     refine = commands.add_parser("refine", help="sample a model and write images before and after")
-    refine.add_argument("--model", required=True, help="name, folder or Hub id")
+    refine.add_argument("--model", required=True, help=MODEL_HELP)
     refine.add_argument("--method", help=f"one of {', '.join(METHODS)}; without it the model's default")
     _add_settings(refine)
     refine.add_argument("--seed", default="0")
     refine.add_argument("--num-images", default="64")
     refine.add_argument("--ratio", default="auto", help=f"auto, {', '.join(RATIOS)}")
+    refine.add_argument("--label", help="the class of all images, of a model that has classes; without it drawn for each")
     refine.add_argument("--out", required=True, help="folder for the five files")
     _add_device(refine)
     refine.set_defaults(run=_refine)
 
     evaluate = commands.add_parser("evaluate", help="measure methods against real images; resumable")
-    evaluate.add_argument("--model", required=True)
+    evaluate.add_argument("--model", required=True, help=MODEL_HELP)
     evaluate.add_argument("--methods", required=True, help="comma-separated")
     _add_settings(evaluate)
     evaluate.add_argument("--num-images", default="5000")
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", required=True)
     _add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
+
+    add_fit_ratio(commands)
 
     train = commands.add_parser("train", help="train a model from its recipe; resumable")
     train.add_argument("recipe", help="the recipe's name; an unknown one lists them")
@@ -98,17 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--minutes", help="begin no trial after this time; without it work until all are done")
     search.set_defaults(run=_search)
 
-    bring = commands.add_parser("import", help="convert a public .pth pair, or an energy, to a checkpoint folder")
-    bring.add_argument("generator", help=".pth or .pt file, of an energy .ckpt too; the only one where it holds both networks")
-    bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
-    bring.add_argument("--kind", default="pair", choices=("pair", "energy"), help="what the files hold")
-    bring.add_argument("--dataset", required=True, help="what it was trained on: cifar10, celeba, mnist, …")
-    bring.add_argument("--image-size", help="side in pixels, where the file leaves it open")
-    bring.add_argument("--title")
-    bring.add_argument("--source", help="where the files come from, for the card")
-    bring.add_argument("--license", help="their licence, for the card")
-    bring.add_argument("--out", required=True, help="the new checkpoint folder")
-    bring.set_defaults(run=_import)
+    add_import(commands)
 
     push = commands.add_parser("push", help="publish a checkpoint folder on the Hub")
     push.add_argument("folder")
@@ -141,7 +134,6 @@ def _models(chosen: argparse.Namespace) -> int:
 
 
 def _refine(chosen: argparse.Namespace) -> int:
-    from ebm_refine.catalogue import load
     from ebm_refine.metrics.features import features_for
     from ebm_refine.metrics.points import compare_points
     from ebm_refine.metrics.report import compare
@@ -150,10 +142,11 @@ def _refine(chosen: argparse.Namespace) -> int:
     from ebm_refine.result import RefineResult
     from ebm_refine.utils.atomic_io import writable_folder
 
-    checkpoint = load(chosen.model)
+    checkpoint = model_named(chosen.model)
     stages = stream(
         checkpoint, chosen.method, num_images=_number(chosen.num_images), seed=_number(chosen.seed), ratio=chosen.ratio,
-        device=chosen.device, precision=chosen.precision, **_settings(chosen),
+        label=None if chosen.label is None else _number(chosen.label), device=chosen.device, precision=chosen.precision,
+        **_settings(chosen),
     )  # fmt: skip
     writable_folder(chosen.out)
     result: Any = None
@@ -174,12 +167,11 @@ def _refine(chosen: argparse.Namespace) -> int:
 
 
 def _evaluate(chosen: argparse.Namespace) -> int:
-    from ebm_refine.catalogue import load
     from ebm_refine.evaluation.jobs import controls, evaluate, plan
     from ebm_refine.evaluation.sharding import this_process
     from ebm_refine.evaluation.tables import table
 
-    checkpoint = load(chosen.model)
+    checkpoint = model_named(chosen.model)
     num_images, seeds = _number(chosen.num_images), [_number(seed) for seed in chosen.seeds.split(",")]
     budget = None if chosen.budget is None else BUDGET.parse_text(chosen.budget)
     ratios = chosen.ratios.split(",") if chosen.ratios else None
@@ -239,23 +231,6 @@ def _search(chosen: argparse.Namespace) -> int:
     minutes = None if chosen.minutes is None else search.MINUTES.parse(_number(chosen.minutes))
     study = search.search(asked, minutes, partial(print, flush=True))
     print(f"{len(study.results())} of {len(study.settings)} trials of study {asked.study!r} are done")
-    return 0
-
-
-def _import(chosen: argparse.Namespace) -> int:
-    from ebm_refine.models.convert.convert import import_energy, import_pair
-
-    told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
-    size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
-    if chosen.kind == "energy" and chosen.discriminator:
-        raise InputError(f"an energy is one file; got a second one, {chosen.discriminator!r}")
-    if chosen.kind == "energy":
-        checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, **told)
-    else:
-        checkpoint = import_pair(chosen.generator, chosen.discriminator, chosen.out, image_size=size, **told)
-    for role, part in checkpoint.config["parts"].items():
-        print(f"{role}: {part['architecture']} {part['arguments']}")
-    print(f"wrote {checkpoint.folder}, images {'x'.join(map(str, checkpoint.config['data']['shape']))}")
     return 0
 
 

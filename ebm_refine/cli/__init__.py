@@ -1,0 +1,5 @@
+"""The command line."""
+
+from ebm_refine.cli.commands import main
+
+__all__ = ["main"]

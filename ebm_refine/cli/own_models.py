@@ -1,0 +1,141 @@
+"""The commands for models of one's own: a model that a function makes, a ratio for it, and files that are imported."""
+
+import argparse
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ebm_refine.errors import InputError
+from ebm_refine.parameters import Parameter, shorten
+
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+IMAGE_SIZE = Parameter("image_size", "int", None, 4, 1024, unit="pixels")
+MODEL_HELP = "name, folder, Hub id, or module:function of a function that returns ebm_refine.pair(…)"
+
+
+def model_named(text: str) -> Any:
+    """The model of `--model`. `module:function` is imported, the current folder first, and called.
+
+    Only the command line does this: page and API know no such names. Raises InputError, one sentence, where that fails.
+    """
+    from ebm_refine.catalogue import load
+    from ebm_refine.models.checkpoint import Checkpoint
+
+    if not FACTORY.fullmatch(text) or Path(text).exists():
+        return load(text)
+    name, _, function = text.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        where = "in the current folder or installed" if error.name == name else f"as {name} imports it"
+        raise InputError(f"--model {text}: there is no module {error.name!r} {where}") from None
+    except Exception as error:
+        raise InputError(f"--model {text}: importing {name} failed: {_said(error)}") from error
+    make = getattr(module, function, None)
+    if not callable(make):
+        raise InputError(f"--model {text}: module {name} has no function {function!r}")
+    try:
+        model = make()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"--model {text}: {function}() failed: {_said(error)}") from error
+    if not isinstance(model, Checkpoint):
+        raise InputError(f"--model {text}: {function}() must return what ebm_refine.pair gives; got {shorten(model)}")
+    return model
+
+
+def add_fit_ratio(commands: Any) -> None:
+    fit = commands.add_parser("fit-ratio", help="fit a log ratio to a model of your own and real samples; resumable")
+    fit.add_argument("--model", required=True, help="module:function of a function that returns ebm_refine.pair(…)")
+    fit.add_argument("--real", required=True, help="folder of pictures, parquet files, a Hub data set, or an .npy/.npz file")
+    fit.add_argument("--body", help="classifier, contrastive, cnn or mlp; without it by size and labels")
+    fit.add_argument("--steps", help="batches of the fit; without it the body's own number")
+    fit.add_argument("--seed", default="0")
+    fit.add_argument("--device", default="cpu")
+    fit.add_argument("--runs", default="runs", help="folder of resumable states")
+    fit.add_argument("--out", required=True, help="the .safetensors file, for ebm_refine.pair(…, ratio=file)")
+    fit.set_defaults(run=_fit_ratio)
+
+
+def _fit_ratio(chosen: argparse.Namespace) -> int:
+    from ebm_refine.training.pipelines.ratio_fitting import fit_ratio
+    from ebm_refine.utils.devices import check_device
+
+    out = Path(chosen.out)
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out must be a .safetensors file; got {chosen.out!r}")
+    steps = None if chosen.steps is None else _whole("steps", chosen.steps)
+    pair = fit_ratio(
+        model_named(chosen.model), real_named(chosen.real), body=chosen.body, steps=steps, seed=_whole("seed", chosen.seed),
+        device=check_device(chosen.device), runs=chosen.runs,
+    )  # fmt: skip
+    pair.save_ratio(out)
+    for ratio, report in pair.config["ratio_report"].items():
+        print(f"{ratio}: {report['verdict']}")
+    print(f"wrote {out}; use it with ebm_refine.pair(…, ratio={str(out)!r})")
+    return 0
+
+
+def real_named(text: str) -> Any:
+    """What `--real` names: an array of a .npy file, images and labels of an .npz file, else a place to read from."""
+    import numpy as np
+
+    path = Path(text)
+    if path.suffix not in (".npy", ".npz"):
+        return text
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"--real {text} cannot be read as an array: {_said(error)}") from None
+    if path.suffix == ".npy":
+        return found
+    names = list(found.files)
+    samples = next((name for name in ("images", "samples", "x") if name in names), names[0] if len(names) == 1 else None)
+    if samples is None:
+        raise InputError(f"--real {text} must hold an array 'images' (and 'labels'); it holds {', '.join(names)}")
+    return (found[samples], found["labels"]) if "labels" in names else found[samples]
+
+
+def _whole(name: str, text: str) -> int:
+    return Parameter(name, "int", 0, 0, 2**31 - 1).parse_text(text)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+
+
+def add_import(commands: Any) -> None:
+    bring = commands.add_parser("import", help="convert a public .pth pair, or an energy, to a checkpoint folder")
+    bring.add_argument("generator", help=".pth or .pt file, of an energy .ckpt too; the only one where it holds both networks")
+    bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
+    bring.add_argument("--kind", default="pair", choices=("pair", "energy"), help="what the files hold")
+    bring.add_argument("--dataset", required=True, help="what it was trained on: cifar10, celeba, mnist, …")
+    bring.add_argument("--image-size", help="side in pixels, where the file leaves it open")
+    bring.add_argument("--title")
+    bring.add_argument("--source", help="where the files come from, for the card")
+    bring.add_argument("--license", help="their licence, for the card")
+    bring.add_argument("--out", required=True, help="the new checkpoint folder")
+    bring.set_defaults(run=_import)
+
+
+def _import(chosen: argparse.Namespace) -> int:
+    from ebm_refine.models.convert.convert import import_energy, import_pair
+
+    told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
+    size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
+    if chosen.kind == "energy" and chosen.discriminator:
+        raise InputError(f"an energy is one file; got a second one, {chosen.discriminator!r}")
+    if chosen.kind == "energy":
+        checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, **told)
+    else:
+        checkpoint = import_pair(chosen.generator, chosen.discriminator, chosen.out, image_size=size, **told)
+    for role, part in checkpoint.config["parts"].items():
+        print(f"{role}: {part['architecture']} {part['arguments']}")
+    print(f"wrote {checkpoint.folder}, images {'x'.join(map(str, checkpoint.config['data']['shape']))}")
+    return 0
