@@ -32,7 +32,7 @@ def scores(method: Method, chains: int = CHAINS, **values: Any) -> dict[str, flo
     settings = {row.name: row.default for row in method.parameters} | values
     settings |= {"eps": EPS} if "eps" in method.uses else {}
     steps = STEPS if method.cost is None or method.cost(settings).step.forwards <= 2 else LARGE_STEPS
-    settings["n_steps"] = steps
+    settings["n_steps"] = values.get("n_steps", steps)
 
     def end(target: Any, start: Tensor, **changed: Any) -> tuple[Tensor, dict[str, Any]]:
         """The chains' last positions, and what the method says of them."""

@@ -6,14 +6,17 @@ To add a sampler: write its file, which ends in its declaration `METHOD`, and na
 from ebm_refine.samplers import (
     dg_flow,
     dot,
+    elliptical_slice,
     ex2mcmc,
     flex2mcmc,
     gibbs,
     hmc,
     i_sir,
     langevin,
+    langevin_exact,
     mala,
     mh_gan,
+    obrs,
     rejection,
     short_run,
     smc,
@@ -39,6 +42,9 @@ _MODULES = (
     dot,
     dg_flow,
     gibbs,
+    elliptical_slice,
+    langevin_exact,
+    obrs,
 )
 METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in _MODULES}
 

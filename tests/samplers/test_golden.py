@@ -1,10 +1,12 @@
 """Golden chains: what every sampler gave for one seed, pinned across commits.
 
-Where a change of the chains is meant, `python tests/test_golden.py` writes the file anew; say so in the commit. Positions
-are equal on all platforms to rounding, but for ties in acceptance; `flex2mcmc` learns its proposal, so it is left out.
+`PYTHONPATH=.:tests python tests/samplers/test_golden.py` adds the chains of new methods. Where a change of chains is meant, give
+it the methods' names, and say so in the commit. Positions are equal on all platforms to rounding, but for ties in acceptance;
+`flex2mcmc` learns its proposal, so it is left out.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +45,5 @@ def test_golden_chain(method: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    FILE.write_text(json.dumps({method: golden(method) for method in PINNED}, indent=1) + "\n")
+    kept = {method: chain for method, chain in json.loads(FILE.read_text()).items() if method not in sys.argv[1:]}
+    FILE.write_text(json.dumps({method: kept.get(method) or golden(method) for method in PINNED}, indent=1) + "\n")

@@ -71,6 +71,8 @@ SETTINGS = [
     Case("ex2mcmc", {"eps": 0.5, "particles": 4, "local_moves": 2}),
     Case("flex2mcmc", {"eps": 0.5, "particles": 4, "local_moves": 2}),
     Case("tempering", {"eps": 0.5, "rungs": 4}),
+    Case("obrs", {"n_steps": STEPS}),
+    Case("elliptical-slice", {"n_steps": STEPS}),
     Case("smc", {"eps": 0.5, "n_steps": STEPS}),
     Case("dot", {"eps": 0.05}),
     Case("dot", {"eps": 0.05, "constraint": "shell"}),
