@@ -1,6 +1,6 @@
 """Golden chains: what every sampler gave for one seed, pinned across commits.
 
-`PYTHONPATH=.:tests python tests/samplers/test_golden.py` adds the chains of new methods. Where a change of chains is meant, give
+`PYTHONPATH=.:tests python tests/samplers/test_golden.py` adds the chains of new methods. Where a change is meant, give
 it the methods' names, and say so in the commit. Positions are equal on all platforms to rounding, but for ties in acceptance;
 `flex2mcmc` learns its proposal, so it is left out.
 """
