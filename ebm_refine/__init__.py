@@ -1,5 +1,6 @@
 """Better samples from GANs that are already trained: their discriminator read as an energy, sampled, and honestly measured."""
 
+from importlib import import_module
 from typing import Any
 
 from ebm_refine.catalogue import list_models, load
@@ -8,13 +9,16 @@ from ebm_refine.models.pair import pair
 from ebm_refine.pipeline import refine, stream
 from ebm_refine.result import Frame, RefineResult
 
+# What needs more than sampling does is loaded when it is first used.
+_LATER = {
+    "evaluate": "ebm_refine.evaluation.own_evaluation",
+    "fit_ratio": "ebm_refine.training.pipelines.ratio_fitting",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """What needs more than sampling does is loaded when it is first used."""
-    if name == "fit_ratio":
-        from ebm_refine.training.pipelines.ratio_fitting import fit_ratio
-
-        return fit_ratio
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'ebm_refine' has no attribute {name!r}")
 
 
@@ -24,6 +28,7 @@ __all__ = [
     "Frame",
     "InputError",
     "RefineResult",
+    "evaluate",
     "fit_ratio",
     "list_models",
     "load",

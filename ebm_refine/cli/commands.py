@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, model_named
+from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, model_named, yardstick_named
 from ebm_refine.energies.density_ratio import RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
     evaluate.add_argument("--fid", action="store_true", help="Inception-v3 FID too; downloads weights and reference images")
     evaluate.add_argument("--data", help="reference images for --fid: a folder or a Hub data set; else the model's own")
+    evaluate.add_argument("--real", help="real samples of your own: a folder of pictures, parquet files, a Hub data set, .npy")
+    evaluate.add_argument("--extractor", default="auto", help="auto or inception, with --real")
     evaluate.add_argument("--out", required=True)
     _add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -185,7 +187,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     progress = partial(print, flush=True)
     results = evaluate(
         checkpoint, jobs, chosen.out, chosen.split, device, progress, fid, share,
-        precision=chosen.precision, pictures=bool(sweep),
+        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick_named(checkpoint, chosen),
     )  # fmt: skip
     if share.index == 0:
         print(table(results))

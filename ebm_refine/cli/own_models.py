@@ -102,6 +102,17 @@ def real_named(text: str) -> Any:
     return (found[samples], found["labels"]) if "labels" in names else found[samples]
 
 
+def yardstick_named(checkpoint: Any, chosen: argparse.Namespace) -> Any:
+    """What `evaluate --real … --extractor …` measures by; None without --real."""
+    if chosen.real is None:
+        if chosen.extractor != "auto":
+            raise InputError(f"--extractor {chosen.extractor} needs real images: name them with --real")
+        return None
+    from ebm_refine.evaluation.own_evaluation import yardstick_for
+
+    return yardstick_for(checkpoint, real_named(chosen.real), chosen.extractor, chosen.device)
+
+
 def _whole(name: str, text: str) -> int:
     return Parameter(name, "int", 0, 0, 2**31 - 1).parse_text(text)
 

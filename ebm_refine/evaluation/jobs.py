@@ -139,26 +139,27 @@ def evaluate(
     stopping: Callable[[], bool] = lambda: False,
     precision: str = "auto",
     pictures: bool = False,
+    yardstick: Yardstick | None = None,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
     `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
-    their own law. `fid` gives the Inception-v3 FID of uint8 images (`metrics.inception`), which is then taken beside the other
-    distances. `pictures` keeps the first images of every job too, and draws each sweep over eps and n_steps among the jobs
-    (`sweeps.write`). `share` (None: everything) are the jobs that fall to this process; it waits for those of the others, and
-    the first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where nothing can
-    measure the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or `precision`
-    (as of `refine`) that this machine lacks; what is done is kept.
+    their own law; `yardstick` is another one (`metrics.own_yardstick`). `fid` gives the Inception-v3 FID of uint8 images
+    (`metrics.inception`), which is then taken beside the other distances. `pictures` keeps the first images of every job too,
+    and draws each sweep over eps and n_steps among the jobs (`sweeps.write`). `share` (None: everything) are the jobs that fall
+    to this process; it waits for those of the others, and the first process writes. Raises StoppedError where `stopping()` is
+    true before a job, and InputError where nothing can measure the model's data, where there are too few samples, where `out`
+    cannot be written, or for a `device` or `precision` (as of `refine`) that this machine lacks; what is done is kept.
     """
     share = share or Share()
     place = _Place(check_device(device), precision)
-    yardstick = _yardstick(checkpoint, split)
+    yardstick = yardstick or _yardstick(checkpoint, split)
     if not jobs:
         raise InputError("evaluate needs at least one job")
     if any(job.num_images < yardstick.least for job in jobs):
         raise InputError(
             f"num_images must be at least {yardstick.least} to evaluate {checkpoint.name!r}; "
-            f"got {min(job.num_images for job in jobs)}"
+            f"got {min(job.num_images for job in jobs)}: give --num-images {yardstick.least} (in Python num_images=)"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
     keeping = pictures and not is_points(checkpoint.config)
@@ -219,7 +220,8 @@ def _run(
     if fid:
         measures["fid"] = {"before": fid(sampled.before), "after": fid(sampled.after)}
     distance = measures[main_distance(measures)]
-    progress(f"{label}: distance {distance['before']:.4g} before, {distance['after']:.4g} after, {seconds:.0f} s")
+    before, after = (one["value"] if isinstance(one, dict) else one for one in (distance["before"], distance["after"]))
+    progress(f"{label}: distance {before:.4g} before, {after:.4g} after, {seconds:.0f} s")
     record = {
         "settings": job.as_dict(),
         "diagnostics": sampled.diagnostics,

@@ -18,7 +18,8 @@ from ebm_refine.samplers.cost import spent
 # The results that docs/results shows; absent where the package is installed without its repository.
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 DISTANCES = {"frechet_distance": "Fréchet distance", "kernel_distance": "kernel distance × 1000",
-             "earth_movers_distance": "earth mover's distance × 1000"}  # fmt: skip
+             "earth_movers_distance": "earth mover's distance × 1000",
+             "classifier_accuracy": "accuracy of a real-or-generated classifier"}  # fmt: skip
 FACTORS = {"kernel_distance": 1000, "earth_movers_distance": 1000}
 HIGHER_IS_BETTER = (*SHARES, "high_quality")
 # Diagnostics of the rows; a model with an energy of its own has no log ratio, a control no chain.

@@ -56,6 +56,12 @@ class FeatureExtractor(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
+        if tuple(images.shape[1:]) != self.shape:
+            given, wanted = ("x".join(map(str, shape)) for shape in (images.shape[1:], self.shape))
+            raise InputError(
+                f"extractor {self.name!r} measures images of {wanted}; got {given}: bring them to that size as its data "
+                "set was, or measure against real images of your own"
+            )
         return torch.cat([self._padded(part) for part in images.split(CHUNK)]) if len(images) else torch.empty(0)
 
     @torch.no_grad()

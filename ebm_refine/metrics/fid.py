@@ -73,6 +73,12 @@ class Inception:
         self.metric.real_features_num_samples = torch.tensor(reference.images, device=self.metric.device)
         return float(self.metric.compute())
 
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, 2048) of uint8 images (B, C, H, W), C = 1 or 3."""
+        coloured = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        return self.metric.inception(coloured.to(self.metric.device)).float().cpu()
+
     def _update(self, images: Tensor, real: bool) -> None:
         for part in images.split(CHUNK):
             cancellation.check()

@@ -1,0 +1,123 @@
+"""Own models against own real samples: images of any size and vectors, measured; what does not fit is refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ebm_refine
+from ebm_refine import InputError
+from ebm_refine.cli import main
+from ebm_refine.metrics.own_yardstick import own_yardstick, two_sample_accuracy
+
+
+def flat(z: Tensor) -> Tensor:
+    ramp = torch.linspace(-0.3, 0.3, 12)
+    return (0.5 * torch.tanh(z[:, 0])[:, None, None] + torch.tanh(z[:, 1])[:, None, None] * ramp)[:, None].expand(-1, 1, 12, 12)
+
+
+def brighter(count: int, seed: int = 0) -> Tensor:
+    z = torch.randn(count, 2, generator=torch.Generator().manual_seed(seed)) + torch.tensor([1.0, 0.0])
+    return ((flat(z) + 1) * 127.5).round().to(torch.uint8)
+
+
+def images() -> ebm_refine.models.pair.Pair:
+    """The law exp(-E) of this score is the real one: r = log N(z1; 1, 1) / N(z1; 0, 1) = z1 - 1/2."""
+    return ebm_refine.pair(flat, lambda x: torch.atanh((2 * x.mean((1, 2, 3))).clamp(-0.999, 0.999)), latent=2)
+
+
+def found(results, method: str, measure: str) -> float:
+    return next(row[measure]["mean"] for row in results["rows"] if row["method"] == method)
+
+
+def test_images_of_any_size_are_measured_and_the_right_ratio_brings_them_near(tmp_path):
+    arguments = {"methods": ["i-sir"], "real": brighter(600), "num_images": 400, "n_steps": 15, "progress": False}
+    results = ebm_refine.evaluate(images(), **arguments, out=tmp_path)
+    assert found(results, "i-sir", "kernel_distance") < 0.3 * found(results, "base", "kernel_distance")
+    assert "8x8 pixels" in results["title"]
+    assert results["reference"]["images"] == 600
+    jobs = list((tmp_path / "jobs").iterdir())
+    stamps = [job.stat().st_mtime_ns for job in jobs]
+    again = ebm_refine.evaluate(images(), **arguments, out=tmp_path)
+    assert again["rows"] == results["rows"]
+    assert [job.stat().st_mtime_ns for job in jobs] == stamps
+
+
+def test_a_callable_measures_in_its_own_features(tmp_path):
+    def means(pixels: Tensor) -> np.ndarray:
+        return pixels.numpy().reshape(len(pixels), -1)[:, :3] / 255
+
+    results = ebm_refine.evaluate(
+        images(), methods=["mh-gan"], real=brighter(300), extractor=means, num_images=150, progress=False, out=tmp_path
+    )
+    assert results["dimension"] == 3
+    assert found(results, "mh-gan", "frechet_distance") < found(results, "base", "frechet_distance")
+
+
+def test_vectors_are_measured_by_a_kernel_their_moments_and_a_classifier(tmp_path):
+    real = torch.randn(800, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.5, 0.0, 0.0])
+    mine = ebm_refine.pair(lambda z: z, lambda x: 1.5 * x[:, 0], latent=3)
+    results = ebm_refine.evaluate(mine, methods=["i-sir"], real=real, num_images=600, n_steps=20, progress=False, out=tmp_path)
+    for measure in ("kernel_distance", "frechet_distance"):
+        assert found(results, "i-sir", measure) < 0.2 * found(results, "base", measure)
+    assert found(results, "base", "classifier_accuracy") > 0.7
+    assert abs(found(results, "i-sir", "classifier_accuracy") - 0.5) < 0.06
+    assert "accuracy of a real-or-generated classifier" in (tmp_path / "table.md").read_text()
+
+
+def test_a_classifier_cannot_tell_one_law_from_itself():
+    rows = torch.randn(1200, 4, generator=torch.Generator().manual_seed(3))
+    assert abs(two_sample_accuracy(rows[:600], rows[600:]) - 0.5) < 0.06
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_sampled(tmp_path):
+    def refused(expected: str, model=None, **arguments):
+        given = {"methods": ["mh-gan"], "real": brighter(300), "progress": False, "out": tmp_path / "none", **arguments}
+        with pytest.raises(InputError, match=expected):
+            ebm_refine.evaluate(model or images(), **given)
+        assert not (tmp_path / "none" / "jobs").exists() or not list((tmp_path / "none" / "jobs").iterdir())
+
+    refused("crop and resize", real=np.zeros((300, 9, 9), np.uint8))
+    refused("needs at least 100 real images; got 20", real=brighter(20))
+    refused(r"num_images must be at least 100 .* give --num-images 100", num_images=50)
+    refused("extractor must be one of auto, inception", extractor="fid")
+    refused("the extractor fails", extractor=lambda pixels: 1 / 0)
+    refused("must give features", extractor=lambda pixels: pixels)
+    refused("methods must be a list", methods="mh-gan")
+    refused("method must be one of", methods=["nuts"])
+    vectors = ebm_refine.pair(lambda z: z, lambda x: x[:, 0], latent=3)
+    refused("the generator makes vectors", model=vectors, real=np.zeros((300, 2)))
+    refused("extractor must be auto", model=vectors, real=np.zeros((300, 3)), extractor="inception")
+
+
+def test_images_of_another_size_have_no_distance():
+    yardstick = own_yardstick(brighter(150))
+    other = torch.zeros(120, 1, 9, 9, dtype=torch.uint8)
+    with pytest.raises(InputError, match="the model makes images of 1x9x9, the real ones are 1x12x12"):
+        yardstick.measure(other, other)
+
+
+def test_embedded_extractors_refuse_another_size(tiny_models):
+    from ebm_refine.metrics.features import features_for
+
+    with pytest.raises(InputError, match="measures images of 3x32x32; got 3x64x64"):
+        features_for("cifar10")(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+
+
+def test_the_command_line_measures_against_a_folder(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_flat_gan.py").write_text(
+        "import torch, ebm_refine\n"
+        "def flat(z): return (0.5 * torch.tanh(z[:, :1]))[:, :, None, None].expand(-1, 1, 12, 12)\n"
+        "def make(): return ebm_refine.pair(flat, lambda x: x.mean((1, 2, 3)), latent=2)\n"
+    )
+    (tmp_path / "real").mkdir()
+    for number, picture in enumerate(brighter(120)):
+        Image.fromarray(picture[0].numpy()).save(tmp_path / "real" / f"{number}.png")
+    given = ["evaluate", "--model", "own_flat_gan:make", "--methods", "mh-gan", "--n-steps", "5", "--num-images", "110"]
+    assert main([*given, "--real", "real", "--out", "out"]) == 0
+    assert (tmp_path / "out" / "table.md").exists()
+    assert main([*given, "--extractor", "inception", "--out", "out2"]) == 2
+    assert "name them with --real" in capsys.readouterr().err
