@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -207,6 +207,14 @@ def png(picture: Image.Image) -> bytes:
     """The picture as PNG, with no metadata, so that the same picture gives the same bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def webp(picture: Image.Image, quality: int | None = None) -> bytes:
+    """The picture as WebP: exact, or, where a quality is given, a fraction of that size."""
+    buffer = io.BytesIO()
+    details: dict[str, Any] = {"lossless": True, "method": 1} if quality is None else {"quality": quality, "method": 2}
+    picture.save(buffer, format="WEBP", **details)
     return buffer.getvalue()
 
 

@@ -2,13 +2,15 @@
 
 import argparse
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from ebm_refine.tasks import digit_preprocessing as digits
 from ebm_refine.ui import theme as look
@@ -19,6 +21,8 @@ from ebm_refine.ui.api import sweep as sweep_api
 from ebm_refine.ui.api import toy2d as laboratory_api
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.gradio_patches import Page
+from ebm_refine.ui.runtime.index_page import IndexPage, preview
+from ebm_refine.ui.runtime.pictures import ASSETS, asset, routes, script
 from ebm_refine.ui.tabs.code_examples import tab as calls
 from ebm_refine.ui.tabs.compare import tab as compare
 from ebm_refine.ui.tabs.energy import job as asking
@@ -30,9 +34,15 @@ from ebm_refine.ui.tabs.sweep import tab as sweep
 from ebm_refine.ui.tabs.toy2d import tab as laboratory
 from ebm_refine.ui.tabs.toy2d.job import toy_models
 
-HEADER = """# Better samples from GANs that are already trained
-A generator and its discriminator are together an energy-based model. Sample it properly, watch the images change, and see from
-honest numbers whether they got better."""
+NAME = "EBM Refine"
+TITLE = "Better samples from GANs that are already trained"
+LEAD = (
+    "A GAN's discriminator is thrown away after training, yet it still knows which samples are good. Here it guides a Markov "
+    "chain that improves the generator's samples, and independent measurements say by how much."
+)
+HEADER = f"""# {TITLE}
+{LEAD}"""
+PREVIEW = "preview.png"
 SESSIONS = 64
 LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
@@ -41,11 +51,12 @@ LATEX: list[dict[str, str | bool]] = [
 
 
 def build(data: str | None = None) -> gr.Blocks:
-    """The page, ready to be launched. No network, no weights: models are read when they are used.
+    """The pages, ready to be launched. No network, no weights: models are read when they are used.
 
     `data` is a folder of training images, whose nearest one is shown beside a generated one; None shows no training image.
     """
-    with Page(title="ebm_refine", analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
+    present = {place.path: place for place in _places() if place.present()}
+    with Page(title=NAME, analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
         api.add(demo)  # first: a private event of the same name must not push a pinned name aside
         energy_api.add(demo)
         laboratory_api.add(demo)
@@ -53,31 +64,57 @@ def build(data: str | None = None) -> gr.Blocks:
         sweep_api.add(demo)
         gr.Markdown(HEADER, elem_id="title")
         if refinable_models():
-            with gr.Tabs():
-                with gr.Tab(refine.TITLE):
-                    controls = refine.build(demo, data)
-                with gr.Tab(compare.TITLE):
-                    compare.build()
-                if any(sweep.sweepable(name) for name in refinable_models()):
-                    with gr.Tab(sweep.TITLE):
-                        sweep.build()
-                if asking.energy_models():
-                    with gr.Tab(energy.TITLE):
-                        energy.build()
-                if energy_gans.present():
-                    with gr.Tab(energy_gans.TITLE):
-                        energy_gans.build()
-                if toy_models():
-                    with gr.Tab(laboratory.TITLE):
-                        laboratory.build()
-                with gr.Tab(calls.TITLE):
-                    calls.build(demo, controls)
+            refine.build(demo, data)
         else:
             gr.Markdown("No model is embedded: put a checkpoint folder into `checkpoints/` and start again.")
-        gr.Markdown((Path(__file__).parent / "assets" / "article.md").read_text(), latex_delimiters=LATEX, elem_id="article")
+        with gr.Accordion("How it works, and how to read the numbers", open=False, elem_id="article"):
+            gr.Markdown((ASSETS / "article.md").read_text(), latex_delimiters=LATEX)
+        # Last, so that Run is the first thing that the keyboard reaches; the style shows it first.
+        gr.HTML(_links(present.values(), ""), elem_id="places", apply_default_css=False, js_on_load=None)
+    for path, place in present.items():
+        if path:
+            with demo.route(place.title, path):
+                gr.Markdown(f"# {place.title}", elem_id="title")
+                place.build(demo)
+                gr.HTML(_links(present.values(), path), elem_id="places", apply_default_css=False, js_on_load=None)
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
     return demo
+
+
+class Place(NamedTuple):
+    """One page: its path, its title, whether its models are embedded, and what lays it out."""
+
+    path: str
+    title: str
+    present: Callable[[], bool]
+    build: Callable[[gr.Blocks], object]
+
+
+def _places() -> list[Place]:
+    """All pages in the order of the links; the first is laid out by `build`."""
+
+    def any_model() -> bool:
+        return bool(refinable_models())
+
+    return [
+        Place("", refine.TITLE, lambda: True, lambda demo: None),
+        Place("play", laboratory.TITLE, lambda: bool(toy_models()), lambda demo: laboratory.build()),
+        Place("compare", compare.TITLE, any_model, lambda demo: compare.build()),
+        Place("sweep", sweep.TITLE, lambda: any(map(sweep.sweepable, refinable_models())), lambda demo: sweep.build()),
+        Place("energies", energy.TITLE, lambda: bool(asking.energy_models()), lambda demo: energy.build()),
+        Place("energy-gans", energy_gans.TITLE, energy_gans.present, lambda demo: energy_gans.build()),
+        Place("code", calls.TITLE, any_model, calls.build),
+    ]
+
+
+def _links(places: Iterable[Place], here: str) -> str:
+    links = "".join(
+        f'<a href="{html.escape("./" + place.path)}"{" aria-current=page" if place.path == here else ""}>'
+        f"{html.escape(place.title)}</a>"
+        for place in places
+    )
+    return f'<nav aria-label="Pages"><strong>{NAME}</strong>{links}</nav>'
 
 
 def options(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -103,11 +140,22 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "run_history": False,
         # Every visitor and every call leaves a session with what it showed; Gradio would keep ten thousand of them.
         "state_session_capacity": SESSIONS,
-        "app_kwargs": {"exception_handlers": {TypeError: _named_call, KeyError: _named_call}},
+        "app_kwargs": {
+            "exception_handlers": {TypeError: _named_call, KeyError: _named_call},
+            "routes": routes(),
+            # The outermost first: pages and scripts travel compressed, pictures and streams as they are.
+            "middleware": [Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6), Middleware(IndexPage, head=_head)],
+        },
         "theme": look.theme(),
-        "css": look.CSS,
+        "css": (ASSETS / "page.css").read_text(),
     }
     return demo.launch(**{**ours, **options})
+
+
+def _head(path: str) -> str:
+    """What belongs into the head of the page at `path`."""
+    title = next((place.title for place in _places() if place.path == path), NAME)
+    return preview(f"{NAME}: {TITLE if not path else title}", LEAD, asset(PREVIEW)) + script("page.js")
 
 
 async def _named_call(request: Request, error: Exception) -> JSONResponse:

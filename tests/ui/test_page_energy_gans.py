@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 from serving import served
 from test_energy_api import DIGITS, EXACT
-from test_page import browser, desk, in_both_themes, open_tab, opened, shared  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_place, open_tab, opened, shared  # noqa: F401
 
 from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.models.checkpoint import load_checkpoint
@@ -35,7 +35,7 @@ def address(folder) -> Iterator[str]:
 
 
 def enter(page: Page, section: str) -> None:
-    open_tab(page, "Energy-based GANs")
+    open_place(page, "Energy-based GANs")
     tab = page.get_by_role("tab", name=section, exact=True)
     if not tab.is_visible():  # on a narrow page it is in the menu of the inner row, which comes after the outer one's
         page.locator(".overflow-menu > button:visible").last.click()

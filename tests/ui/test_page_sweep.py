@@ -7,7 +7,7 @@ from conftest import save_tiny_models
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
 from test_memorisation import pixels, with_index
-from test_page import browser, desk, in_both_themes, open_tab, opened, run, shared  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_place, open_tab, opened, run, shared  # noqa: F401
 
 from ebm_refine.ui.runtime import limits
 
@@ -21,7 +21,7 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 
 def enter(page: Page, eps: str = "0.5, 1e-7", steps: str = "1, 4", images: int = 4) -> None:
-    open_tab(page, "Sweep")
+    open_place(page, "Sweep")
     page.wait_for_selector("#sweep-run")
     page.locator("#sweep-eps input, #sweep-eps textarea").fill(eps)
     page.locator("#sweep-steps input, #sweep-steps textarea").fill(steps)
@@ -61,12 +61,12 @@ def test_stop(desk):  # noqa: F811
 
 def test_a_tile_tells_its_nearest_training_image_and_the_extremes_are_shown(desk):  # noqa: F811
     page = desk
-    open_tab(page, "Refine")
+    open_place(page, "Demo")
     run(page)
-    open_tab(page, "One image")
+    page.click("#after img")
     expect(page.locator("#tile-copied")).to_contain_text("Of 40 held-out images")
     assert page.locator("#tile-copied img").count() == 0
-    open_tab(page, "Best and worst")
+    open_tab(page, "Most and least realistic")
     expect(page.locator("#extremes img")).to_be_visible()
 
 

@@ -1,4 +1,4 @@
-"""The 2-D laboratory in a browser: an experiment, its layers, scrubbing, Stop, training, phone and both themes."""
+"""The Play in 2-D in a browser: an experiment, its layers, scrubbing, Stop, training, phone and both themes."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import Shared, browser, desk, in_both_themes, open_tab, opened, opening  # noqa: F401
+from test_page import Shared, browser, desk, in_both_themes, open_place, open_tab, opened, opening  # noqa: F401
 
 EXPERIMENT = "Exact discriminator, wrong weights: ring of 8 Gaussians, rejection succeeds"
 # How many pixels of a canvas are drawn on, in a colour of their own.
@@ -31,7 +31,8 @@ def shared(browser, address) -> Iterator[Shared]:  # noqa: F811
 
 
 def enter(page: Page) -> Page:
-    open_tab(page, "2-D laboratory")
+    open_place(page, "Play in 2-D")
+    open_tab(page, "Sample")
     page.wait_for_selector("#toy-run")
     return page
 

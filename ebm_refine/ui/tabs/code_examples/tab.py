@@ -1,39 +1,44 @@
-"""The API tab: how to make the same run from elsewhere."""
+"""The page of code examples: how to make a run from elsewhere. Its address holds the settings, as a link to a run does."""
 
+import html
 import os
+from typing import Any
 
 import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.ui.api.energy import QUESTIONS
-from ebm_refine.ui.components.controls import Controls
 from ebm_refine.ui.tabs.code_examples import snippets
 from ebm_refine.ui.tabs.energy.job import energy_models
-from ebm_refine.ui.tabs.refine.job import checked
+from ebm_refine.ui.tabs.refine.job import checked, first_model
+from ebm_refine.ui.tabs.refine.results import PRIVATE
+from ebm_refine.ui.tabs.refine.share_link import settings_from
 
 TITLE = "API"
 
 
-def build(demo: gr.Blocks, controls: Controls) -> None:
-    """Lay out the tab; its snippets follow the controls of the Refine tab."""
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page; its snippets hold the settings that its address names, or else the Demo page's first ones."""
     gr.Markdown(
-        "The same run from your own code: these snippets hold the settings of the **Refine** tab as they stand now. "
-        "`/models` lists models, methods and parameters, `/status` says whether the service is ready; both answer at once."
+        "The same run from your own code. After a run on the **Demo** page, *Files and code → Repeat this run from code* opens "
+        "this page with its settings; a value that is left out is chosen by the method. `/models` lists models, methods and "
+        "parameters, `/status` says whether the service is ready; both answer at once."
     )
     with gr.Row():
-        with gr.Column(min_width=360):
+        with gr.Column(min_width=320):
             client = gr.Code(label="Python client", language="python", interactive=False, elem_id="snippet-client")
             curl = gr.Code(label="curl", language="shell", interactive=False, elem_id="snippet-curl")
-        with gr.Column(min_width=360):
+        with gr.Column(min_width=320):
             library = gr.Code(label="Python library", language="python", interactive=False, elem_id="snippet-library")
             line = gr.Code(label="Command line", language="shell", interactive=False, elem_id="snippet-cli")
+    how: dict[str, Any] = {**PRIVATE, "queue": False}
 
-    def written(request: gr.Request, *values):
+    def written(request: gr.Request) -> tuple[str, ...]:
         try:
-            settings = checked(*controls.arguments(values))
+            settings = settings_from(dict(request.query_params)) or checked(first_model(), {})
         except InputError as error:
-            said = f"# {error}"
-            return said, said, said, said
+            gr.Warning(f"The address's settings were not used: {html.escape(str(error), quote=False)}")
+            settings = checked(first_model(), {})
         address = _address(request)
         space = os.environ.get("SPACE_ID")
         return (
@@ -43,28 +48,27 @@ def build(demo: gr.Blocks, controls: Controls) -> None:
             snippets.for_curl(settings, address),
         )
 
-    outputs = [client, library, line, curl]
-    triggers = [demo.load, *(control.change for control in controls.inputs)]
-    gr.on(
-        triggers, written, controls.inputs, outputs, preprocess=False, queue=False, show_progress="hidden",
-        trigger_mode="always_last", api_visibility="private",
-    )  # fmt: skip
+    demo.load(written, None, [client, library, line, curl], **how)
     if energy_models():
-        _energies(demo, next(iter(energy_models())))
+        _energies(demo, next(iter(energy_models())), how)
 
 
-def _energies(demo: gr.Blocks, model: str) -> None:
+def _energies(demo: gr.Blocks, model: str, how: dict[str, Any]) -> None:
     gr.Markdown(
         "Energies have two calls of their own: `/energy_sample` draws chains, `/energy_question` asks about images: "
         f"{', '.join(f'`{name}`' for name in QUESTIONS)}, each with options of its own."
     )
     code = gr.Code(label="Python client, energies", language="python", interactive=False, elem_id="snippet-energies")
 
-    def written(request: gr.Request):
+    def written(request: gr.Request) -> str:
         return snippets.for_energies(model, os.environ.get("SPACE_ID") or _address(request))
 
-    demo.load(written, None, code, queue=False, show_progress="hidden", api_visibility="private")
+    demo.load(written, None, code, **how)
 
 
 def _address(request: gr.Request) -> str:
-    return str(request.request.base_url) if request.request else ""
+    """Where the service is: the address of the Demo page."""
+    if not request.request:
+        return ""
+    base = str(request.request.base_url)
+    return base

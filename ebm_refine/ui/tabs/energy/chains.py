@@ -17,10 +17,12 @@ from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.film_player import film, player
 from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime.pictures import SHELF
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
 from ebm_refine.ui.tabs.energy.job import Question, energy_models
 from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.pictures import strip_bytes
 from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle
 
 LANED: dict[str, Any] = {**PRIVATE, "preprocess": False, "concurrency_id": LANE, "concurrency_limit": 1}
@@ -71,7 +73,7 @@ class ChainsView:
         """The end of a run: its film, HTML about it, and rows (step, energy, series)."""
         return {
             self.live: gr.update(visible=False),
-            self.film: film(pictures, steps, f"Film of the chains: {self.title}"),
+            self.film: film(SHELF.put(strip_bytes(pictures)), steps, f"Film of the chains: {self.title}"),
             self.words: words,
             self.plot: gr.update(value=energies, visible=True),
         }

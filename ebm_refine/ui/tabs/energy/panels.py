@@ -14,7 +14,7 @@ from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
 from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
-from ebm_refine.ui.tabs.refine.pictures import FILM_PIXELS
+from ebm_refine.ui.tabs.refine.pictures import FILM_FRAMES
 
 ONE_MODEL = "Energies compare images under one model only: each model has a partition function of its own, which nobody knows."
 RATIO = "The log ratio log p(x)/p(x′) is E(x′) − E(x), a natural logarithm: the partition function cancels."
@@ -128,8 +128,7 @@ def of_row(found: Row, rule: str) -> str:
 
 def film_of(chains: Chains) -> tuple[list[Image.Image], list[int]]:
     """Grids of the recorded moments, as many as a browser takes at once, and their steps."""
-    a_frame = chains.film.shape[1] * chains.film.shape[3] * chains.film.shape[4]
-    kept = thinned(list(zip(chains.film, chains.steps, strict=True)), max(2, FILM_PIXELS // a_frame))
+    kept = thinned(list(zip(chains.film, chains.steps, strict=True)), FILM_FRAMES)
     return [render.grid(images) for images, _ in kept], [step for _, step in kept]
 
 

@@ -14,7 +14,7 @@ def as_html(record: Record) -> str:
     """A table of what is known of this run, each number with what it should be."""
     diagnostics = record.metrics["diagnostics"]
     rows = [*_convergence(diagnostics, record.ess_per_second), *_law(diagnostics)]
-    rows.append(("share of proposals taken", f"{diagnostics['accepted_share']:.1%}", ""))
+    rows.append(("share of proposals accepted", f"{diagnostics['accepted_share']:.1%}", ""))
     if "gradient_norm_after" in diagnostics:
         change = f"{diagnostics['gradient_norm_before']:.4g} → {diagnostics['gradient_norm_after']:.4g}"
         rows.append(("mean length of the gradient", change, "before → after"))

@@ -28,14 +28,17 @@ from ebm_refine.ui.runtime.model_cache import kept
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.utils.timing import ess_per_second, timed
 
-LIVE_EVERY = 0.1
-# The frames stay in memory while the visitor looks at them.
+LIVE_EVERY = 0.2
+# The first chains are what a visitor watches, and what the film shows.
+WATCHED = 16
+# The recorded positions stay in memory while the visitor looks at them.
 KEPT_BYTES = 16_000_000
+FIRST = "mnist-gan"
 T = TypeVar("T")
 
 
 class Live(NamedTuple):
-    """A moment of a running chain: the pipeline's frame, a picture of its first K <= 64 samples, and the model's name."""
+    """A moment of a running chain: the pipeline's frame, a picture of its first samples, and the model's name."""
 
     frame: Frame
     picture: Image.Image
@@ -46,9 +49,10 @@ class Record(NamedTuple):
     """What stays of a run for its visitor: small, on the CPU, no networks.
 
     Samples are images uint8 (N, C, H, W) or points float32 (N, 2), which lie within `bounds` or have run away from there; of
-    images `bounds` is None. `film` (F, K, …) are the first K chains at `film_steps`; `energies` (frames, N) and `ratios`
-    (frames, K <= 64) belong to `steps`, as do the shares `accepted` and the mean `gradient_norms`, NaN where the method uses no
-    gradient. `metrics` is what `/refine` returns; clocks are not in it.
+    images `bounds` is None. `positions` (F, K, …) are those of the first K chains at `film_steps`, whose images are made when
+    somebody asks for the film; `energies` (frames, N) and `ratios` (frames, K <= 64) belong to `steps`, as do the shares
+    `accepted` and the mean `gradient_norms`, NaN where the method uses no gradient. `metrics` is what `/refine` returns; clocks
+    are not in it.
     """
 
     settings: Settings
@@ -64,7 +68,7 @@ class Record(NamedTuple):
     accepted: list[float]
     gradient_norms: list[float]
     ess_per_second: float | None
-    film: Tensor
+    positions: Tensor
     film_steps: list[int]
     metrics: dict[str, Any]
     seconds: float
@@ -81,6 +85,12 @@ class Finished(NamedTuple):
 def refinable_models() -> dict[str, ModelInfo]:
     """The embedded models that some method can refine, by name."""
     return {model.name: model for model in list_models() if model.methods}
+
+
+def first_model() -> str:
+    """The model that the page opens with: one whose improvement shows within seconds, or else the first there is."""
+    models = refinable_models()
+    return FIRST if FIRST in models else next(iter(models))
 
 
 def model_named(name: Any) -> ModelInfo:
@@ -146,11 +156,12 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
         if isinstance(result, Frame) and result.step:
             step_seconds.append(seconds)
         if isinstance(result, Frame) and (result.step == 0 or time.monotonic() - shown >= LIVE_EVERY):
-            samples = decode(checkpoint, settings, result.positions, where)
+            watched = len(result.positions) if is_points(checkpoint.config) else WATCHED
+            samples = decode(checkpoint, settings, result.positions[:watched], where)
             yield Live(result, picture(checkpoint.config, samples), settings.model)
             shown = time.monotonic()
     assert isinstance(result, RefineResult)
-    film, film_steps = _film(result, where)
+    positions, film_steps = _recorded(result)
     measures = measured(checkpoint, result.before, result.after)
     metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
     record = Record(
@@ -167,7 +178,7 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
         accepted=[frame.accepted for frame in result.frames],
         gradient_norms=[frame.gradient_norm for frame in result.frames],
         ess_per_second=ess_per_second(result.diagnostics, step_seconds),
-        film=film,
+        positions=positions,
         film_steps=film_steps,
         metrics=metrics,
         seconds=time.monotonic() - began,
@@ -176,12 +187,20 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
     yield Finished(record, _bundle(result, metrics, Path(folder)))
 
 
-def _film(result: RefineResult, where: str) -> tuple[Tensor, list[int]]:
-    """The recorded frames as images, thinned where they would take too much memory; both ends stay."""
-    a_frame = result.before[: len(result.frames[0].positions)].numel()
+def _recorded(result: RefineResult) -> tuple[Tensor, list[int]]:
+    """The positions of the recorded frames, thinned where they would take too much memory; both ends stay."""
+    a_frame = result.frames[0].positions.numel() * 4
     frames = thinned(result.frames, max(2, KEPT_BYTES // a_frame))
-    images = [decode(result.checkpoint, result.settings, frame.positions, where) for frame in frames]
-    return torch.stack(images), [frame.step for frame in frames]
+    return torch.stack([frame.positions for frame in frames]), [frame.step for frame in frames]
+
+
+def film_samples(record: Record, first: int, last: int, most_frames: int) -> tuple[Tensor, list[int]]:
+    """Samples `first` to `last`, left out, at up to `most_frames` recorded steps (F, last - first, …), and those steps."""
+    checkpoint = kept(record.settings.model)
+    frames = thinned(list(zip(record.positions, record.film_steps, strict=True)), most_frames)
+    # From the first chain on, as a chain's label depends on its number.
+    images = [decode(checkpoint, record.settings, positions[:last])[first:] for positions, _ in frames]
+    return torch.stack(images), [step for _, step in frames]
 
 
 def measured(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any]:

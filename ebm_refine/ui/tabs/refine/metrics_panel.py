@@ -6,8 +6,9 @@ from typing import Any
 from ebm_refine.ui.tabs.refine import points_panel as point_panel
 
 _UNDERSTOOD = {
+    "eps": "step size that was used",
     "steps": "transitions made",
-    "accepted_share": "share of proposals taken",
+    "accepted_share": "share of proposals accepted",
     "nonfinite_proposals": "proposals thrown away for infinity or NaN",
     "forwards_per_image": "network evaluations per image",
     "gradients_per_image": "gradients per image",
@@ -28,9 +29,9 @@ _UNDERSTOOD = {
 _SENTENCES = ("ratio_warning", "energy_warning", "ignored")
 
 
-def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
+def verdict(metrics: dict[str, Any], recorded: bool = False) -> tuple[str, str]:
     """A kind ("better", "worse", "same", "unknown") and one sentence, on the paired difference of kernel distances; of points
-    on their distance to the data."""
+    on their distance to the data. `recorded`: a measurement on many images stands beside it."""
     if "earth_movers_distance" in metrics:
         return point_panel.verdict(metrics)
     if "kernel_distance" not in metrics:
@@ -38,16 +39,22 @@ def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
     low, high = metrics["kernel_distance"]["difference"]["interval"]
     count = metrics["num_images"]
     if high < 0:
-        return "better", f"Better: with these {count} images the samples moved closer to real ones than chance explains."
+        return "better", f"Better: these {count} images came closer to real ones, by more than chance explains."
     if low > 0:
-        return "worse", f"Worse: with these {count} images the samples moved away from real ones, more than chance explains."
-    return "same", f"No difference that can be told with {count} images. More images make the interval narrower."
+        return "worse", f"Worse: these {count} images moved away from real ones, by more than chance explains."
+    more = "The figure below was measured on many more." if recorded else "Run with more images to narrow the interval."
+    return "same", f"{count} images are too few to tell. {more}"
+
+
+def with_verdict(metrics: dict[str, Any]) -> str:
+    """The verdict above the metric panel."""
+    kind, sentence = verdict(metrics)
+    return f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(sentence)}</p></div>{as_html(metrics)}'
 
 
 def as_html(metrics: dict[str, Any]) -> str:
-    """The metric panel: verdict, distances with their intervals, what they were measured with, diagnostics."""
-    kind, sentence = verdict(metrics)
-    parts = [f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>']
+    """The metric panel: distances with their intervals, what they were measured with, diagnostics."""
+    parts = []
     if "kernel_distance" in metrics:
         parts += [_distances(metrics), _small_print(metrics)]
     if "earth_movers_distance" in metrics:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ebm_refine import render
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
-from ebm_refine.ui.tabs.refine.job import Record, thinned
+from ebm_refine.ui.tabs.refine.job import WATCHED, Record, film_samples, thinned
 
 GRID_WIDTH = 560
 CAPTION_WIDTH = 30
@@ -22,9 +22,8 @@ ORDERS = (
     "energy after: highest first",
     "energy change: largest fall first",
 )
-# A film is sent to the browser in one piece.
-FILM_PIXELS = 1_500_000
-FILM_FRAME_PIXELS = 70_000
+# A film is one file; its frames are small, and the browser enlarges them.
+FILM_FRAMES, FILM_QUALITY = 30, 85
 FILM_PLOT_SIDE = 240
 
 
@@ -37,22 +36,21 @@ class Sheets(NamedTuple):
     layout: render.Layout | None
 
 
-def sheets(record: Record, order: str = ORDERS[0], captions: bool = False) -> Sheets:
-    """The grids of a run, pairs at the same place; captions are the log ratio r, or the energy where there is no r."""
+def sheets(record: Record, order: str = ORDERS[0], captions: bool = False, most: int = WATCHED) -> Sheets:
+    """The grids of a run's first `most` images in an order, pairs at the same place; the browser enlarges them.
+
+    Captions are the log ratio r, or the energy where there is no r.
+    """
     numbers = _ordered(record, order)
     if record.bounds:
         plots = [render.scatter(one, record.bounds) for one in (record.before, record.after)]
         return Sheets(plots[0], plots[1], numbers.tolist(), None)
+    numbers = numbers[:most]
     before, after = record.before[numbers], record.after[numbers]
-    scale = render.scale_for(before, GRID_WIDTH)
     if not captions:
-        return Sheets(
-            render.grid(before, scale=scale),
-            render.grid(after, scale=scale),
-            numbers.tolist(),
-            render.grid_layout(before, scale),
-        )
-    scale = max(scale, -(-CAPTION_WIDTH // before.shape[3]))
+        return Sheets(render.grid(before), render.grid(after), numbers.tolist(), render.grid_layout(before))
+    # Words need pixels of their own.
+    scale = max(2, -(-CAPTION_WIDTH // before.shape[3]))
     values = [_values(record, "before"), _values(record, "after")]
     texts = [[f"{float(value):+.2f}" for value in one[numbers]] for one in values]
     pictures = [render.captioned(images, text, scale) for images, text in zip((before, after), texts, strict=True)]
@@ -75,35 +73,47 @@ def extremes(record: Record) -> Image.Image:
 
 
 def film_pictures(record: Record) -> tuple[list[Image.Image], list[int]]:
-    """The recorded frames of the grid, as many tiles and frames as a browser takes at once, with their steps."""
+    """The recorded frames of the first samples, or of all points, with their steps."""
     if record.bounds:
-        bounds, kept = record.bounds, _thinned_plots(record)
-        return [render.scatter(points, bounds, FILM_PLOT_SIDE) for points, _ in kept], [step for _, step in kept]
-    height, width = record.before.shape[2:]
-    tiles = max(1, min(record.film.shape[1], FILM_FRAME_PIXELS // (height * width)))
-    frames = list(zip(record.film, record.film_steps, strict=True))
-    kept = thinned(frames, max(2, FILM_PIXELS // (tiles * height * width)))
-    return [render.grid(images[:tiles]) for images, _ in kept], [step for _, step in kept]
+        samples, steps = film_samples(record, 0, record.positions.shape[1], FILM_FRAMES)
+        return [render.scatter(points, record.bounds, FILM_PLOT_SIDE) for points in samples], steps
+    samples, steps = film_samples(record, 0, WATCHED, FILM_FRAMES)
+    return [render.grid(images) for images in samples], steps
 
 
 def tile_pictures(record: Record, number: int) -> tuple[list[Image.Image], list[int]]:
     """The film of one image; of images beyond the recorded chains only before and after."""
-    if record.bounds and number < record.film.shape[1]:
-        bounds, kept = record.bounds, _thinned_plots(record)
-        return [render.scatter(points, bounds, FILM_PLOT_SIDE, number) for points, _ in kept], [step for _, step in kept]
+    recorded = number < record.positions.shape[1]
+    if record.bounds and recorded:
+        samples, steps = film_samples(record, 0, record.positions.shape[1], FILM_FRAMES)
+        return [render.scatter(points, record.bounds, FILM_PLOT_SIDE, number) for points in samples], steps
     if record.bounds:
         pictures = [render.scatter(points, record.bounds, mark=number) for points in (record.before, record.after)]
         return pictures, [record.steps[0], record.steps[-1]]
-    if number < record.film.shape[1]:
-        return [_tile(images[number]) for images in record.film], record.film_steps
+    if recorded:
+        samples, steps = film_samples(record, number, number + 1, FILM_FRAMES)
+        return [render.grid(images) for images in samples], steps
     return [_tile(record.before[number]), _tile(record.after[number])], [record.steps[0], record.steps[-1]]
+
+
+def film_steps(record: Record, number: int | None = None) -> list[int]:
+    """The steps of the frames that `film_pictures` makes, or `tile_pictures` of one image: known before they are made."""
+    if number is None or number < record.positions.shape[1]:
+        return thinned(record.film_steps, FILM_FRAMES)
+    return [record.steps[0], record.steps[-1]]
+
+
+def strip_bytes(pictures: list[Image.Image]) -> bytes:
+    """A film as one small file: frames one below the other."""
+    return render.webp(render.strip(pictures), FILM_QUALITY)
 
 
 def tile_number(record: Record | None, value: object) -> int:
     """The image's number, checked. Raises InputError, one sentence."""
     if record is None:
         raise InputError("there is no finished run to look into; press Run")
-    return Parameter("image number", "int", 0, 0, len(record.before) - 1).parse(value)
+    row = Parameter("image number", "int", 0, 0, len(record.before) - 1)
+    return row.parse_text(value.strip()) if isinstance(value, str) else row.parse(value)
 
 
 def tile_words(record: Record, number: int) -> str:
@@ -128,11 +138,6 @@ def ratio_frame(record: Record, number: int) -> pd.DataFrame | None:
     if number >= record.ratios.shape[1] or not bool(record.ratios[:, number].isfinite().all()):
         return None
     return pd.DataFrame({"step": record.steps, "log ratio r": record.ratios[:, number].tolist()})
-
-
-def _thinned_plots(record: Record) -> list[tuple[Tensor, int]]:
-    """As many recorded frames of points as a browser takes at once, each with its step."""
-    return thinned(list(zip(record.film, record.film_steps, strict=True)), FILM_PIXELS // FILM_PLOT_SIDE**2)
 
 
 def _ordered(record: Record, order: str) -> Tensor:

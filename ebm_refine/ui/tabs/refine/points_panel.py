@@ -16,7 +16,7 @@ def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
         return "better", "Better: the points came closer to the data than chance explains."
     if change > noise or math.isnan(change):
         return "worse", "Worse: the points went further from the data than chance explains."
-    return "same", f"No difference in distance to the data that can be told with {distance['num_points']} points."
+    return "same", f"{distance['num_points']} points are too few to tell whether they came closer to the data."
 
 
 def table(metrics: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What the Refine tab shows of a run: live grids, then numbers, slider, film, single images and files."""
+"""What the Demo page shows of a run: verdict and evidence, the stage with grids and film, then numbers and files."""
 
 import html
 from collections.abc import Iterator
@@ -11,18 +11,24 @@ import gradio as gr
 from ebm_refine import render
 from ebm_refine.models.kinds import law_of
 from ebm_refine.result import Frame
+from ebm_refine.settings import Settings
 from ebm_refine.ui.components.film_player import film, player
-from ebm_refine.ui.tabs.refine import chain_panel
+from ebm_refine.ui.components.stage import Shown, Strip, running, stage, view
+from ebm_refine.ui.runtime.pictures import SHELF
+from ebm_refine.ui.tabs.refine import chain_panel, evidence, share_link
 from ebm_refine.ui.tabs.refine import memorisation_panel as copies
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
-from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, model_named, told
+from ebm_refine.ui.tabs.refine.job import WATCHED, Live, Record, model_named, told
 from ebm_refine.ui.tabs.refine.pictures import (  # fmt: skip
     ORDERS,
+    Sheets,
     energy_frame,
     extremes,
     film_pictures,
+    film_steps,
     ratio_frame,
     sheets,
+    strip_bytes,
     tile_frame,
     tile_number,
     tile_pictures,
@@ -40,160 +46,168 @@ BEFORE = {
     "rbm": "Before: the coin tosses in which the chains begin",
     "dbn": "Before: what lies below the coin tosses in which the chains begin",
 }
-EXTREMES = "What r takes for most real (above) and for least real (below), after the chain: its opinion, not quality"
+EXTREMES = "Most realistic (above) and least realistic (below), according to the discriminator"
 # Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
 LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
+LIVE_QUALITY = 80
+_TO_ONE_IMAGE = "() => { const one = document.querySelector('#one-image'); if (one) one.scrollIntoView({block: 'nearest'}); }"
 
 
 class Results:
     """The components that show a run, laid out where this is made, and the updates that fill them."""
 
-    def __init__(self, data: str | None = None) -> None:
-        """`data`: folder of the data from which nearest training images are shown; None shows none."""
+    def __init__(self, data: str | None = None, first: dict[str, Any] | None = None) -> None:
+        """`data`: folder of the data from which nearest training images are shown. `first`: a result that is shown at once."""
         self.data = data
         self.record = gr.State(None, time_to_live=KEEP_SECONDS)
-        self.status = gr.HTML(idle("Choose a preset or move a slider, then press Run."), elem_id="status")
-        with gr.Row():
-            self.before = _picture(BEFORE["pair"], "before")
-            self.after = _picture("After", "after")
+        self.query = gr.Textbox(visible=False)
+        self.status = gr.HTML(idle(first["status"] if first else "Press Run."), elem_id="status")
+        self.verdict = gr.HTML(first["verdict"] if first else "", elem_id="numbers")
+        self.stage = stage(first["stage"] if first else None)
         with gr.Column(visible=False, elem_id="results") as self.finished:
             with gr.Row(equal_height=True):
-                self.order = gr.Dropdown(list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order")
-                self.captions = gr.Checkbox(
-                    label="Write the log ratio r, or else the energy, under every image", elem_id="captions"
+                self.order = gr.Dropdown(
+                    list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order", min_width=200
                 )
-            with gr.Row():
-                with gr.Column(min_width=320):
-                    self.numbers = gr.HTML(elem_id="numbers")
-                with gr.Column(min_width=320):
+                self.captions = gr.Checkbox(
+                    label="Show the discriminator's score under each image", elem_id="captions", min_width=220
+                )
+                self.all = gr.Checkbox(label="Show all images", elem_id="all-images", min_width=180)
+            with gr.Tabs(elem_classes="address-tabs") as self.tabs:
+                with gr.Tab("Numbers", id="numbers"):
+                    self.numbers = gr.HTML(elem_id="measured")
                     self.plot = gr.LinePlot(
                         x="step", y="energy", color="series", title="Energy along the chains: not quality",
                         height=260, elem_id="energy-plot", buttons=[],
                     )  # fmt: skip
-            with gr.Tabs():
-                with gr.Tab("Film"):
-                    self.film = player(elem_id="film")
-                    with gr.Row(equal_height=True):
-                        self.kind = gr.Radio([kind.upper() for kind in render.ANIMATIONS], value="WEBP", label="Animation")
-                        self.animate = gr.Button("Make the animation", elem_id="animate")
-                        self.animation = gr.DownloadButton("Save the animation", visible=False, elem_id="animation")
-                with gr.Tab("Divider"):
-                    self.slider = gr.ImageSlider(
-                        label="Before (left) and after (right)", format="png", type="pil", interactive=False,
-                        slider_position=50, elem_classes="pixel", elem_id="divider", max_height=640,
-                        buttons=["download", "fullscreen"],
-                    )  # fmt: skip
-                with gr.Tab("One image", id="one"):
-                    self.number = gr.Number(0, label="Image number", info="or click an image above", elem_id="tile-number")
+                with gr.Tab("One image", id="one", elem_id="one-image"):
+                    self.number = gr.Textbox(
+                        "0", label="Image number", info="or click an image above", max_lines=1, elem_id="tile-number"
+                    )
                     self.words = gr.Markdown(elem_id="tile-words")
                     self.copied = gr.HTML(elem_id="tile-copied")
                     with gr.Row():
                         self.tile_film = player(elem_id="tile-film", min_width=260)
                         self.tile_energy = _curve("energy", "Its energy", "tile-energy")
-                        self.tile_ratio = _curve("log ratio r", "Its log ratio r", "tile-ratio")
-                with gr.Tab("Best and worst"):
-                    self.extremes = gr.Image(
-                        label=EXTREMES, format="png", type="pil", interactive=False, elem_id="extremes", elem_classes="pixel",
-                        alt_text="The images of highest and lowest log ratio", buttons=["download", "fullscreen"],
-                    )  # fmt: skip
-                with gr.Tab("Chain"):
+                        self.tile_ratio = _curve("log ratio r", "Its score r", "tile-ratio")
+                with gr.Tab("Most and least realistic", id="extremes") as self.extremes_tab:
+                    self.extremes = gr.HTML(elem_id="extremes", elem_classes="panel")
+                with gr.Tab("The chain", id="chain"):
                     self.chain = gr.HTML(elem_id="chain")
                     with gr.Row():
-                        self.accepted = _curve("share taken", "Share of proposals taken", "accepted-plot")
+                        self.accepted = _curve("share taken", "Share of proposals accepted", "accepted-plot")
                         self.gradient = _curve("gradient", "Mean length of the gradient", "gradient-plot")
-            self.bundle = gr.DownloadButton("Download everything (PNG, npz, settings, metrics)", elem_id="bundle")
+                with gr.Tab("Files and code", id="files"):
+                    self.files = gr.HTML(elem_id="files", elem_classes="panel")
+                    with gr.Row(equal_height=True):
+                        self.kind = gr.Radio([kind.upper() for kind in render.ANIMATIONS], value="WEBP", label="Animation")
+                        self.animate = gr.Button("Make the animation", elem_id="animate")
+                        self.animation = gr.DownloadButton("Save the animation", visible=False, elem_id="animation")
         self._wire()
 
     @property
-    def outputs(self) -> list[Any]:
-        """All that a run fills."""
-        return [self.record, self.status, self.before, self.after, self.finished, self.order, self.captions, self.numbers,
-                self.plot, self.film, self.slider, self.number, self.words, self.copied, self.tile_film,
-                self.tile_energy, self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation,
-                self.bundle]  # fmt: skip
+    def streamed(self) -> list[Any]:
+        """What changes while a chain runs."""
+        return [self.record, self.status, self.verdict, self.stage, self.finished, self.files]
 
-    def live(self, moment: Live, seconds: float) -> dict[Any, Any]:
-        """Updates for a moment of a running chain; the images before are sent once."""
-        picture = moment.picture
-        now = gr.update(value=picture, label="Now")
-        updates: dict[Any, Any] = {self.status: progress_line(moment.frame, seconds), self.after: now}
-        if moment.frame.step == 0:
-            before = gr.update(value=picture, label=BEFORE[law_of(model_named(moment.model).config)])
-            updates |= {self.before: before, self.finished: gr.update(visible=False)}
-        return updates
+    @property
+    def outputs(self) -> list[Any]:
+        """What a finished run fills."""
+        return [self.query, self.verdict, self.stage, self.finished, self.order, self.captions, self.all, self.tabs,
+                self.numbers, self.plot, self.number, self.words, self.copied, self.tile_film, self.tile_energy,
+                self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation]  # fmt: skip
+
+    def live(self, moment: Live, seconds: float, before: Shown | None) -> tuple[dict[Any, Any], Shown]:
+        """Updates for a moment of a running chain, and the picture of its beginning, which later moments are given."""
+        source = SHELF.put(render.webp(moment.picture, LIVE_QUALITY))
+        if before is None:
+            title = BEFORE[law_of(model_named(moment.model).config)]
+            before = Shown(source, title, f"Grid of samples: {title}")
+        now = Shown(source, "Now", f"Grid of samples after {moment.frame.step} steps")
+        return {self.status: progress_line(moment.frame, seconds), self.stage: running(before, now)}, before
 
     def waiting(self, moment: Live | None, seconds: float) -> dict[Any, Any]:
         """Updates for a heartbeat: the clock goes on."""
         return {self.status: progress_line(moment.frame, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
 
-    def end(self, end: Finished) -> dict[Any, Any]:
+    def done(self, record: Record, bundle: bytes) -> dict[Any, Any]:
+        """The last updates of a run; `shown` follows, so that what it fills travels once."""
+        settings = record.settings
+        text = f"{settings.num_images} images, {record.steps[-1]} steps in {record.seconds:.1f} s on {_what(record)}"
+        eps = record.metrics["diagnostics"].get("eps")
+        if settings.values.get("eps", 0) is None and eps is not None:
+            text += f"; the step size was tuned to {eps:.3g}"
+        name = f"{settings.model}-{settings.method}-seed{settings.seed}.zip"
+        query = share_link.query_of(settings)
+        files = (
+            f"<p><a class='button' id='bundle' download='{html.escape(name)}' href='{SHELF.put(bundle, 'zip')}'>Download "
+            f"everything</a> Pictures, arrays, settings and metrics, {len(bundle) / 1e6:.1f} MB.</p><p><a class='button' "
+            f"id='to-code' href='code{html.escape(query)}'>Repeat this run from code</a> Python, command line, curl.</p>"
+        )
+        return {self.record: record, self.status: idle(text), self.files: files}
+
+    def shown(self, record: Record | None) -> Any:
         """Updates for a finished run."""
-        record, settings = end.record, end.record.settings
-        both = sheets(record)
-        what = f"{settings.model}, {settings.method}, seed {settings.seed}"
-        pictures, steps = film_pictures(record)
-        done = f"{settings.num_images} images, {record.steps[-1]} steps in {record.seconds:.1f} s on {what}"
+        if record is None:
+            return {self.query: gr.skip()}
         return {
-            self.record: record,
-            self.status: idle(done),
-            self.before: gr.update(value=both.before, alt_text=f"Grid of samples before refinement: {what}"),
-            self.after: gr.update(
-                value=both.after, label="After", alt_text=f"Grid of samples after {record.steps[-1]} steps: {what}"
-            ),
+            self.query: share_link.query_of(record.settings),
+            self.verdict: verdict_of(record.settings, record.metrics),
+            self.stage: stage_of(record, first=True),
             self.finished: gr.update(visible=True),
             self.order: ORDERS[0],
             self.captions: False,
+            self.all: gr.update(value=False, label=f"Show all {len(record.before)} images", visible=_more(record)),
+            self.tabs: gr.update(selected="numbers"),
             self.numbers: panel.as_html(record.metrics),
             self.plot: energy_frame(record),
-            self.film: film(pictures, steps, f"Film of the chains: {what}"),
-            self.slider: (both.before, both.after),
-            self.number: gr.update(value=0, label=f"Image number, 0 to {len(record.before) - 1}"),
-            **self._tile(record, 0),
-            self.extremes: extremes(record),
+            **self._tile(record, 0, False),
+            self.number: gr.update(value="0", label=f"Image number, 0 to {len(record.before) - 1}"),
+            self.extremes: _extremes(record),
             **self._chain(record),
             self.animation: gr.update(visible=False),
-            self.bundle: str(end.bundle),
         }
 
     def _wire(self) -> None:
-        arranged = [self.before, self.after, self.slider]
-        for control in (self.order, self.captions):
-            control.input(self._arrange, [self.record, self.order, self.captions], arranged, **LOOK)
+        arrangement = [self.record, self.order, self.captions, self.all]
+        for control in (self.order, self.captions, self.all):
+            control.input(self._arrange, arrangement, self.stage, **LOOK)
         looked = [self.words, self.copied, self.tile_film, self.tile_energy, self.tile_ratio]
-        for picture in (self.before, self.after):
-            picture.select(self._clicked, [self.record, self.order, self.captions], [self.number, *looked], **LOOK)
-        self.number.input(self._look, [self.record, self.number], looked, **LOOK)
+        self.stage.select(self._clicked, arrangement, [self.number, self.tabs, *looked], **LOOK).success(
+            None, None, None, js=_TO_ONE_IMAGE, **PRIVATE
+        )
+        self.number.submit(self._look, [self.record, self.number], looked, **LOOK)
+        self.number.input(self._look, [self.record, self.number], looked, trigger_mode="always_last", **LOOK)
         self.animate.click(self._animate, [self.record, self.kind], self.animation, **LOOK)
 
-    def _arrange(self, record: Record | None, order: str, captions: bool) -> Any:
-        if record is None:
-            return {self.before: gr.skip()}
-        both = sheets(record, order, captions)
-        return {self.before: both.before, self.after: both.after, self.slider: (both.before, both.after)}
+    def _arrange(self, record: Record | None, order: str, captions: bool, everything: bool) -> Any:
+        return gr.skip() if record is None else stage_of(record, order, captions, everything)
 
-    def _clicked(self, record: Record | None, order: str, captions: bool, event: gr.SelectData) -> Any:
-        if record is None:
+    def _clicked(self, record: Record | None, order: str, captions: bool, everything: bool, event: gr.EventData) -> Any:
+        place = event._data.get("index") if isinstance(event._data, dict) else None
+        if record is None or not isinstance(place, int):
             return {self.number: gr.skip()}
-        both = sheets(record, order, captions)
-        place = both.layout.tile_at(*event.index) if both.layout else None
-        if place is None:
+        numbers = _sheets(record, order, captions, everything).numbers
+        if not 0 <= place < len(numbers):
             return {self.number: gr.skip()}
-        number = both.numbers[place]
-        return {self.number: number, **self._tile(record, number)}
+        number = numbers[place]
+        return {self.number: str(number), self.tabs: gr.update(selected="one"), **self._tile(record, number)}
 
     def _look(self, record: Record | None, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            return {self.words: gr.skip()}  # a field that is just being filled
         with told():
             number = tile_number(record, value)
         assert record is not None
         return self._tile(record, number)
 
-    def _tile(self, record: Record, number: int) -> dict[Any, Any]:
-        pictures, steps = tile_pictures(record, number)
+    def _tile(self, record: Record, number: int, chosen: bool = True) -> dict[Any, Any]:
+        """Updates that show one image; its nearest training image only where a visitor chose it, as that is a search."""
         ratio = ratio_frame(record, number)
         return {
             self.words: tile_words(record, number),
-            self.copied: copies.as_html(record, number, self.data),
-            self.tile_film: film(pictures, steps, f"Film of image {number}"),
+            self.copied: copies.as_html(record, number, self.data) if chosen else "",
+            self.tile_film: tile_film(record, number),
             self.tile_energy: tile_frame(record, number),
             self.tile_ratio: gr.update(value=ratio, visible=ratio is not None),
         }
@@ -208,7 +222,7 @@ class Results:
 
     def _animate(self, record: Record | None, kind: str) -> Iterator[Any]:
         with told():
-            tile_number(record, 0)
+            tile_number(record, "0")
         assert record is not None
         pictures, _ = film_pictures(record)
         scale = max(1, 528 // pictures[0].width)
@@ -220,6 +234,34 @@ class Results:
             yield gr.update(value=str(path), visible=True, label=f"Save the animation ({path.stat().st_size // 1000} kB)")
 
 
+def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> str:
+    """The verdict on these samples, the recorded measurement of the same settings beside it, and `more` HTML."""
+    found = evidence.recorded(settings)
+    kind, sentence = panel.verdict(metrics, bool(found))
+    words = f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
+    return f"<div class='panel result'><div>{words}{more}</div>{evidence.as_html(found)}</div>"
+
+
+def stage_of(
+    record: Record, order: str = ORDERS[0], captions: bool = False, everything: bool = False, first: bool = False
+) -> str:
+    """What the stage shows of a run: grids in an order, and the film, which is made when somebody looks at it."""
+    both, what = _sheets(record, order, captions, everything), _what(record)
+    title = BEFORE[law_of(model_named(record.settings.model).config)]
+    before = Shown(SHELF.put(render.webp(both.before)), title, f"Grid of samples before refinement: {what}")
+    after = Shown(SHELF.put(render.webp(both.after)), "After", f"Grid of samples after {record.steps[-1]} steps: {what}")
+    strip = Strip(
+        SHELF.promise(lambda: strip_bytes(film_pictures(record)[0])), film_steps(record), f"Film of the chains: {what}"
+    )
+    return view(before, after, both.layout, strip, "sides", first)
+
+
+def tile_film(record: Record, number: int) -> str:
+    """What the player shows of one image."""
+    source = SHELF.promise(lambda: strip_bytes(tile_pictures(record, number)[0]))
+    return film(source, film_steps(record, number), f"Film of image {number}")
+
+
 def idle(text: str) -> str:
     return f'<div aria-live="polite">{html.escape(text)}</div>'
 
@@ -227,17 +269,28 @@ def idle(text: str) -> str:
 def progress_line(frame: Frame, seconds: float) -> str:
     """The line under which the chain runs, with its progress bar."""
     where = f"step {frame.step} of {frame.n_steps} · mean energy {frame.mean_energy:.2f}"
-    text = f"{where} · taken {frame.accepted:.0%} · {seconds:.1f} s"
+    text = f"{where} · {frame.accepted:.0%} accepted · {seconds:.1f} s".replace("%", " %")
     share = 100 * frame.step / frame.n_steps
     return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
 
 
+def _what(record: Record) -> str:
+    return f"{record.settings.model}, {record.settings.method}, seed {record.settings.seed}"
+
+
+def _more(record: Record) -> bool:
+    """Whether there are images beyond those that are shown first."""
+    return not record.bounds and len(record.before) > WATCHED
+
+
+def _sheets(record: Record, order: str, captions: bool, everything: bool) -> Sheets:
+    return sheets(record, order, captions, len(record.before) if everything else WATCHED)
+
+
+def _extremes(record: Record) -> str:
+    source, title = SHELF.promise(lambda: render.webp(extremes(record))), html.escape(EXTREMES)
+    return f"<figure><figcaption>{title}</figcaption><img src='{source}' alt='{title}'></figure>"
+
+
 def _curve(of: str, title: str, name: str) -> gr.LinePlot:
     return gr.LinePlot(x="step", y=of, title=title, height=240, min_width=240, elem_id=name, buttons=[])
-
-
-def _picture(label: str, name: str) -> gr.Image:
-    return gr.Image(
-        label=label, format="png", type="pil", interactive=False, elem_id=name, elem_classes=["pixel", "clickable"],
-        alt_text=f"Grid of samples: {label}", buttons=["download", "fullscreen"], min_width=280,
-    )  # fmt: skip

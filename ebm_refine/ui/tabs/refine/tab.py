@@ -1,4 +1,4 @@
-"""The Refine tab: controls on the left, results on the right, and the events that join them."""
+"""The Demo page: a finished result to look at, Run with a few controls beside it, and the events that join them."""
 
 import html
 import time
@@ -9,64 +9,83 @@ from typing import Any
 import gradio as gr
 
 from ebm_refine.errors import InputError
+from ebm_refine.models.kinds import is_points
 from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.components import controls as controls_room
-from ebm_refine.ui.components.controls import Controls
+from ebm_refine.ui.components.controls import Controls, Scope
 from ebm_refine.ui.tabs.refine import share_link as links
-from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, model_named, refinable_models, run, told
+from ebm_refine.ui.tabs.refine import showcase
+from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, first_model, model_named, refinable_models, run, told
 from ebm_refine.ui.tabs.refine.presets import RECOMMENDED, presets
 from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, Results, idle
 
-TITLE = "Refine"
+TITLE = "Demo"
 # The link is finished in the browser, which alone knows the page's address (a Space's is the Hub's, given by the server).
 _COPY = """(query, base) => {
   const link = (base || window.location.origin + window.location.pathname) + query;
   if (navigator.clipboard) navigator.clipboard.writeText(link).catch(() => {});
   return link;
 }"""
+_ADDRESS = "(query) => { page.address(query); }"
+_ADDRESS_OF_CARD = "(query) => { page.address(query); document.querySelector('#stage').scrollIntoView({block: 'nearest'}); }"
 
 
-def build(demo: gr.Blocks, data: str | None = None) -> Controls:
-    """Lay out the tab and wire it; gives the controls, which other tabs read. `data` as of `Results`."""
-    models = refinable_models()
-    first = next(iter(models))
-    with gr.Row():
-        with gr.Column(scale=1, min_width=330):
+def build(demo: gr.Blocks, data: str | None = None) -> None:
+    """Lay out the page and wire it. `data` as of `Results`."""
+    models = {name: info for name, info in refinable_models().items() if not is_points(info.config)} or refinable_models()
+    first = first_model() if first_model() in models else next(iter(models))
+    settings = checked(first, {})
+    opening = showcase.card_of(settings)
+    with gr.Row(elem_id="demo"):
+        with gr.Column(scale=1, min_width=300, elem_id="settings"):
+            with gr.Row(equal_height=True, elem_id="run-bar", elem_classes="run-bar"):
+                start = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=100)
+                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=70)
             preset = gr.Dropdown(
                 list(presets(models[first])), value=RECOMMENDED, label="Preset", elem_id="preset", render=False
             )
-            controls = controls_room.build(checked(first, {}), preset)
+            controls = controls_room.build(settings, preset, Scope(models))
             copy = gr.Button("Copy a link to these settings", size="sm", elem_id="copy-link")
             link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
             query, base = gr.Textbox(visible=False), gr.Textbox(links.space_address(), visible=False)
-        with gr.Column(scale=2, min_width=330):
-            with gr.Row(equal_height=True):
-                start = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=120)
-                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=90)
-            results = Results(data)
+        with gr.Column(scale=3, min_width=320):
+            results = Results(data, opening.shown() if opening else None)
+    go = gr.State(False)
+    cards = None
+    if showcase.cards():  # behind Run for the keyboard, above it for the eye
+        cards = gr.HTML(showcase.as_html(), js_on_load=showcase.SCRIPT, apply_default_css=False, elem_id="cards")
 
     def refine(*values: Any) -> Iterator[dict[Any, Any]]:
-        began, moment = time.monotonic(), None
-        with told(), closing(run(*controls.arguments(values))) as news:
-            for item in news:
-                if isinstance(item, Finished):
-                    yield results.end(item)
-                elif isinstance(item, Live):
-                    moment = item
-                    yield results.live(item, time.monotonic() - began)
-                else:
-                    yield results.waiting(moment, time.monotonic() - began)
+        began, moment, before = time.monotonic(), None, None
+        with told():
+            model, arguments = controls.arguments(values)
+            with closing(run(model, arguments)) as news:
+                for item in news:
+                    seconds = time.monotonic() - began
+                    if isinstance(item, Finished):
+                        yield results.done(item.record, item.bundle.read_bytes())
+                    elif isinstance(item, Live):
+                        begins = {results.finished: gr.update(visible=False), results.verdict: ""} if before is None else {}
+                        updates, before = results.live(item, seconds, before)
+                        yield {**updates, **begins}
+                        moment = item
+                    else:
+                        yield results.waiting(moment, seconds)
+
+    def linked(wanted: bool, *values: Any) -> Iterator[dict[Any, Any]]:
+        if wanted:
+            yield from refine(*values)
+        else:
+            yield {results.status: gr.skip()}  # of a generator without a value Gradio would make an empty page
 
     def stopped() -> str:
         time.sleep(0.3)
         return idle("Stopped.")
 
-    running = start.click(
-        refine, controls.inputs, results.outputs, preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE
-    )
+    how: dict[str, Any] = {"preprocess": False, "concurrency_id": LANE, "concurrency_limit": 1, **PRIVATE}
+    running = start.click(refine, controls.inputs, results.streamed, **how)
+    _shows(running, results)
     # The word comes after whatever the cancelled run still had on its way.
-    stop.click(None, None, None, cancels=[running]).then(stopped, None, results.status, queue=False, **PRIVATE)
-
     _follow(controls, preset)
 
     def opened(request: gr.Request) -> dict[Any, Any]:
@@ -77,10 +96,39 @@ def build(demo: gr.Blocks, data: str | None = None) -> Controls:
             return {results.status: gr.skip()}
         if settings is None:
             return {results.status: gr.skip()}
-        chosen = gr.update(choices=list(presets(model_named(settings.model))), value=None)
-        return {**controls.showing(settings), preset: chosen, results.status: idle("Settings taken from the link. Press Run.")}
+        return {
+            **_chosen(settings),
+            results.status: idle("Settings taken from the link."),
+            **_opened(showcase.card_of(settings)),
+        }
 
-    demo.load(opened, None, [*controls.shown, preset, results.status], **LOOK)
+    def _chosen(settings: Any) -> dict[Any, Any]:
+        chosen = gr.update(choices=list(presets(model_named(settings.model))), value=None)
+        return {**controls.showing(settings), preset: chosen}
+
+    def _opened(card: showcase.Card | None) -> dict[Any, Any]:
+        """A result that ships with the page is shown; any other is run."""
+        if card is None:
+            return {go: True}
+        shown = card.shown()
+        shows = {results.status: idle(shown["status"]), results.verdict: shown["verdict"], results.stage: shown["stage"]}
+        return {go: False, results.finished: gr.update(visible=False), results.query: card.query, **shows}
+
+    outputs = [*controls.shown, preset, go, results.status, results.verdict, results.stage, results.finished, results.query]
+    loaded = demo.load(opened, None, outputs, **LOOK)
+    following = loaded.then(linked, [go, *controls.inputs], results.streamed, **how)
+    _shows(following, results)
+    stop.click(None, None, None, cancels=[running, following]).then(stopped, None, results.status, queue=False, **PRIVATE)
+    if cards is not None:
+
+        def picked(event: gr.EventData) -> dict[Any, Any]:
+            key = event._data.get("index") if isinstance(event._data, dict) else None
+            card = showcase.cards().get(key) if isinstance(key, str) else None
+            if card is None:
+                return {results.status: gr.skip()}
+            return {**({} if card.points else _chosen(card.settings)), **_opened(card)}
+
+        cards.select(picked, None, outputs, **LOOK).success(None, results.query, None, js=_ADDRESS_OF_CARD, **PRIVATE)
 
     def written(*values: Any) -> Any:
         with told():
@@ -89,7 +137,13 @@ def build(demo: gr.Blocks, data: str | None = None) -> Controls:
     copy.click(written, controls.inputs, [query, link], preprocess=False, **LOOK).success(
         None, [query, base], link, js=_COPY, **PRIVATE
     )
-    return controls
+
+
+def _shows(ran: Any, results: Results) -> None:
+    """After a run: its result, sent once, and its address."""
+    ran.success(results.shown, results.record, results.outputs, **LOOK).success(
+        None, results.query, None, js=_ADDRESS, **PRIVATE
+    )
 
 
 def _follow(controls: Controls, preset: gr.Dropdown) -> None:
@@ -106,6 +160,8 @@ def _follow(controls: Controls, preset: gr.Dropdown) -> None:
             return {**controls.showing(checked(model, {"method": method}), common=False), preset: None}
 
     def on_preset(model: Any, title: Any) -> dict[Any, Any]:
+        if title is None:  # the field was touched and left as it was
+            return {preset: gr.skip()}
         with told():
             known = presets(model_named(model))
             if title not in known:

@@ -12,6 +12,7 @@ from ebm_refine.toy2d.experiments import EXPERIMENTS, POINTS, Experiment
 from ebm_refine.ui.components import controls as controls_room
 from ebm_refine.ui.components.controls import Controls, Scope
 from ebm_refine.ui.components.plane_view import plane_view
+from ebm_refine.ui.components.play2d import play2d
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
 from ebm_refine.ui.tabs.refine.job import told
@@ -20,7 +21,7 @@ from ebm_refine.ui.tabs.toy2d import benchmark_table as laboratory_table
 from ebm_refine.ui.tabs.toy2d import training as laboratory_training
 from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, run, toy_models
 
-TITLE = "2-D laboratory"
+TITLE = "Play in 2-D"
 _HEAD = (
     "In the plane everything can be seen: where the data lie, where a generator puts its points, the energy over both, and "
     "every particle on its way. The densities of the data are known here, so every claim has its number."
@@ -36,7 +37,9 @@ def experiments() -> dict[str, Experiment]:
 def build() -> None:
     """Lay out the tab and wire it. At least one toy model must be embedded."""
     gr.Markdown(_HEAD, elem_classes="note")
-    with gr.Tabs():
+    with gr.Tabs(elem_classes="address-tabs"):
+        with gr.Tab("Play"):
+            play2d()
         with gr.Tab("Sample"):
             _sampling()
         with gr.Tab("Train"):
@@ -73,7 +76,7 @@ def _sampling() -> None:
                 seconds = time.monotonic() - began
                 if isinstance(item, FinishedScene):
                     done = f"{len(item.after)} points, {item.metrics['diagnostics']['steps']} steps in {item.seconds:.1f} s"
-                    yield {status: idle(done), view: item.view, numbers: panel.as_html(item.metrics)}
+                    yield {status: idle(done), view: item.view, numbers: panel.with_verdict(item.metrics)}
                 elif isinstance(item, LiveScene):
                     moment = item.frame
                     yield {status: progress_line(moment, seconds), view: item.view, numbers: ""}

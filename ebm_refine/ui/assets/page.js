@@ -1,0 +1,124 @@
+// What the scripts of the page share. Each file adds its component to `window.page`; a component's `js_on_load` calls it.
+(() => {
+  if (window.page) return;
+  const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+
+  // Play, pause and a bar to scrub frames with. `host` has .play, .scrub and .where; nodes are looked up when needed.
+  class Scrub {
+    constructor(host, show) {
+      this.host = host; this.show = show; this.steps = []; this.at = 0; this.timer = null; this.loop = false;
+      host.addEventListener('click', (event) => {
+        if (event.target.closest('.play')) this.toggle();
+      });
+      host.addEventListener('input', (event) => {
+        if (event.target.classList.contains('scrub')) { this.pause(); this.go(Number(event.target.value)); }
+      });
+    }
+    find(name) { return this.host.querySelector(name); }
+    get frames() { return this.steps.length; }
+    load(steps, at) {
+      this.pause();
+      this.steps = steps;
+      const scrub = this.find('.scrub');
+      if (scrub) scrub.max = Math.max(0, this.frames - 1);
+      this.go(at);
+    }
+    go(frame) {
+      this.at = Math.max(0, Math.min(this.frames - 1, frame));
+      const scrub = this.find('.scrub'), where = this.find('.where');
+      if (!scrub || !this.frames) return;
+      const words = 'step ' + this.steps[this.at] + ' of ' + this.steps[this.frames - 1];
+      scrub.value = this.at;
+      scrub.setAttribute('aria-valuetext', words);
+      where.textContent = words;
+      this.show(this.at);
+    }
+    label(playing) {
+      const play = this.find('.play');
+      if (!play) return;
+      play.textContent = playing ? '❚❚' : '▶';
+      play.setAttribute('aria-label', playing ? 'Pause' : 'Play');
+    }
+    pause() { clearInterval(this.timer); this.timer = null; this.label(false); }
+    toggle() { if (this.timer) this.pause(); else this.play(); }
+    play() {
+      if (this.frames < 2) return;
+      this.pause();
+      this.label(true);
+      if (this.at >= this.frames - 1) this.go(0);
+      let rest = 0;
+      this.timer = setInterval(() => {
+        if (!this.host.isConnected) { this.pause(); return; }
+        if (this.at < this.frames - 1) { this.go(this.at + 1); return; }
+        if (!this.loop) { this.pause(); return; }
+        rest += 1;  // a loop rests on its last frame, and on its first
+        if (rest > 12) { rest = 0; this.go(0); }
+      }, Math.max(50, Math.min(160, 4000 / this.frames)));
+    }
+  }
+
+  // Pictures are smoothed where they are reduced, and crisp where they are enlarged.
+  function sharpen(picture) {
+    const natural = picture.naturalWidth || picture.width;
+    if (natural && picture.clientWidth) picture.classList.toggle('crisp', picture.clientWidth >= natural);
+  }
+
+  // A strip of frames, one below the other, shown through a canvas.
+  class Film {
+    constructor(host) {
+      this.host = host; this.strip = new Image(); this.frame = 0;
+      this.strip.onload = () => { this.draw(this.frame); if (this.ready) this.ready(); };
+    }
+    load(source, frames) { this.frames = frames; if (this.strip.getAttribute('src') !== source) this.strip.src = source; }
+    draw(frame) {
+      this.frame = frame;
+      const canvas = this.host.querySelector('canvas'), strip = this.strip;
+      if (!canvas || !this.frames || !strip.complete || !strip.naturalWidth) return;
+      const width = strip.naturalWidth, height = strip.naturalHeight / this.frames;
+      if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+      canvas.getContext('2d').drawImage(strip, 0, frame * height, width, height, 0, 0, width, height);
+      canvas.dataset.frame = frame;
+      sharpen(canvas);
+    }
+  }
+
+  // Values come as JSON in one string: Gradio's page copies other values piece by piece at every message.
+  const read = (value) => value ? JSON.parse(value) : null;
+
+  function player(element, props, watch) {
+    const film = new Film(element), scrub = new Scrub(element, (frame) => film.draw(frame));
+    function load() {
+      const value = read(props.value), whole = element.querySelector('.player');
+      whole.hidden = !value;
+      if (!value) { scrub.pause(); return; }
+      element.querySelector('canvas').setAttribute('aria-label', value.label);
+      film.load(value.src, value.steps.length);
+      scrub.load(value.steps, value.steps.length - 1);
+    }
+    watch('value', load);
+    load();
+  }
+
+  // The address follows what is shown, so that Refresh, Back and a copied address bring it again.
+  function address(query) {
+    if (query && query !== location.search) history.pushState(null, '', location.pathname + query + location.hash);
+  }
+  addEventListener('popstate', () => location.reload());
+
+  // Tabs inside a page are in the address too.
+  const slug = (text) => text.trim().toLowerCase().replace(/[^a-z0-9]+/g, '-');
+  document.addEventListener('click', (event) => {
+    const tab = event.target.closest('.address-tabs [role="tab"]');
+    if (tab && event.isTrusted) history.replaceState(null, '', location.pathname + location.search + '#' + slug(tab.textContent));
+  });
+  function openTab(tries) {
+    const wanted = location.hash.slice(1);
+    if (!wanted) return;
+    const tab = [...document.querySelectorAll('.address-tabs [role="tab"]')].find((one) => slug(one.textContent) === wanted);
+    if (tab) tab.click();
+    else if (tries > 0) setTimeout(() => openTab(tries - 1), 200);
+  }
+  openTab(25);
+
+  window.page = {Scrub, Film, sharpen, read, player, address, still, slug};
+})();

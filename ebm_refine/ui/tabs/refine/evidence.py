@@ -1,0 +1,92 @@
+"""What was measured once, on thousands of images, with these settings: the recorded figure beside a live verdict."""
+
+import html
+from functools import cache
+from typing import Any, NamedTuple
+
+from ebm_refine.evaluation.tables import committed
+from ebm_refine.settings import Settings
+
+# Values of a row that must agree with those of a run.
+_SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
+_DIGITS = 2
+
+
+class Evidence(NamedTuple):
+    """A Fréchet distance before and after, between real images at that number of images, and what it was taken with."""
+
+    before: float
+    after: float
+    error: float
+    real: float | None
+    num_images: int
+    seeds: int
+    title: str
+    split: str
+
+
+def recorded(settings: Settings) -> Evidence | None:
+    """The largest recorded measurement of exactly these settings, whatever the number of images and the seed; or None."""
+    found = [one for results in _tables() for one in _matching(results, settings)]
+    return max(found, key=lambda one: (one.split == "test", one.num_images), default=None)
+
+
+def as_html(evidence: Evidence | None) -> str:
+    """The figure as a number and three bars, with what it is; nothing where nothing was recorded."""
+    if evidence is None:
+        return ""
+    change = evidence.after / evidence.before - 1
+    percent = f"{abs(change):.0%}".replace("%", " %")
+    spread = f"{2 * evidence.error / evidence.before:.0%}".replace("%", " %")
+    words = f"{percent} ± {spread} {'closer to' if change < 0 else 'further from'} real images"
+    bars = [("generator alone", evidence.before, "base"), ("refined", evidence.after, "refined")]
+    if evidence.real is not None:
+        bars.append(("real images", evidence.real, "real"))
+    longest = max(value for _, value, _ in bars)
+    rows = "".join(
+        f"<tr class='{kind}'><th scope='row'>{title}</th><td class='share'>"
+        f"<span style='width:{max(1.0, 100 * value / longest):.1f}%'></span></td>"
+        f"<td class='value'>{value:.{_DIGITS}f}</td></tr>"
+        for title, value, kind in bars
+    )
+    small = (
+        f"Fréchet distance (lower is better) of {evidence.num_images:,} images, {evidence.seeds} "
+        f"{'seeds' if evidence.seeds > 1 else 'seed'}, to the {evidence.split} split, in {evidence.title}; not the same number "
+        "as Inception FID."
+    )
+    return (
+        f"<section class='evidence' aria-label='Recorded measurement'><p class='figure'>Measured with these settings: "
+        f"<strong>{words}</strong></p><table class='bars'><tbody>{rows}</tbody></table>"
+        f"<p class='small'>{html.escape(small)}</p></section>"
+    )
+
+
+@cache
+def _tables() -> list[dict[str, Any]]:
+    return list(committed().values())
+
+
+def _matching(results: dict[str, Any], settings: Settings) -> list[Evidence]:
+    if results.get("model") != settings.model or "frechet_distance" not in results["rows"][0]:
+        return []
+    mine = settings.as_dict()
+    # The floor falls with the number of images: the nearest size below overstates it, and is no flattery.
+    sizes = [int(size) for size in results["floors"] if int(size) <= results["num_images"]]
+    floor = results["floors"][str(max(sizes))] if sizes and max(sizes) >= results["num_images"] / 2 else {}
+    return [
+        Evidence(
+            before=results["rows"][0]["frechet_distance"]["mean"],
+            after=row["frechet_distance"]["mean"],
+            error=row["frechet_gain"]["error"],
+            real=floor.get("frechet_mean"),
+            num_images=results["num_images"],
+            seeds=row["seeds"],
+            title=results["title"],
+            split=results["reference"]["split"],
+        )
+        for row in results["rows"][1:]
+        if all(row.get(name) == mine.get(name) for name in _SETTINGS if name in row)
+        and row["method"] == settings.method
+        and row.get("options", {}) == mine["options"]
+        and "frechet_gain" in row
+    ]
