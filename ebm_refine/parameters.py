@@ -55,6 +55,12 @@ class Parameter:
             return int(value)
         return float(value)
 
+    def given(self, value: Any) -> Any:
+        """Like `parse`, for what a visitor put into a field: an emptied one leaves the value at its default."""
+        if value is None or (isinstance(value, str) and not value.strip()):
+            return self.default
+        return self.parse_text(value.strip()) if isinstance(value, str) else self.parse(value)
+
     def parse_text(self, text: str) -> Any:
         """Like `parse`, for a value that arrives as text (a command-line flag, a URL key)."""
         if self.kind == "choice":

@@ -138,6 +138,10 @@ def test_text_is_read_by_kind():
     assert Parameter("e", "float", 0.1, 0, 1).parse_text("1e-3") == 1e-3
     assert Parameter("c", "choice", "a", choices=("a", "b")).parse_text("b") == "b"
     assert Parameter("o", "float", None, 0, 1).parse_text("none") is None
+    row = Parameter("e", "float", 0.1, 0, 1)
+    assert [row.given(value) for value in (None, "", "  ", "0.5", 0.5)] == [0.1, 0.1, 0.1, 0.5, 0.5]
+    with pytest.raises(InputError):
+        row.given("2")
     with pytest.raises(InputError, match="got 'abc'"):
         Parameter("e", "float", 0.1, 0, 1).parse_text("abc")
 

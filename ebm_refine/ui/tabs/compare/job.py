@@ -86,7 +86,7 @@ class _Running:
 
 def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tuple[dict[str, Any], dict[str, Any]]) -> Pair:
     """Both runs, within the page's limits together; each of `sides` holds method, ratio and eps. Raises InputError."""
-    common = {"num_images": IMAGES.parse(num_images), "seed": SEED.parse(seed)}
+    common = {"num_images": IMAGES.parse(num_images), "seed": SEED.given(seed)}
     budget = BUDGET.parse(budget)
     points = is_points(model_named(model).config)
     within = limits.check_points if points else limits.check

@@ -156,7 +156,7 @@ def from_noise(model: gr.Dropdown) -> None:
 
     def asked(model: Any, n_steps: Any, beside: Any, long: Any, label: Any, images: Any, seed: Any) -> list[Question]:
         chosen = int(label) if isinstance(label, str) and label.isdecimal() else None
-        common = {"num_images": images, "seed": seed, "class_label": chosen}
+        common = {"num_images": images, "seed": asking.SEED.given(seed), "class_label": chosen}
         questions = [asking.sampling(model, "short-run", n_steps=n_steps, **common)]
         return [*questions, asking.sampling(model, BESIDE, n_steps=long, **common)] if beside else questions
 
@@ -220,7 +220,8 @@ def _chain_controls(name: str) -> list[Any]:
 
 
 def _arguments(chain: Sequence[Any]) -> dict[str, Any]:
-    return dict(zip(("sampler", "n_steps", "num_images", "seed"), chain, strict=True))
+    values = dict(zip(("sampler", "n_steps", "num_images", "seed"), chain, strict=True))
+    return {**values, "seed": asking.SEED.given(values["seed"])}
 
 
 def _steps(model: Any) -> int:

@@ -62,7 +62,7 @@ def ranking(model: gr.Dropdown, digit: DigitInput) -> None:
     )  # fmt: skip
 
     def candidates(images: Any, seed: Any) -> dict[str, torch.Tensor]:
-        return answers.variants(given(images)[0], asking.SEED.parse(seed))
+        return answers.variants(given(images)[0], asking.SEED.given(seed))
 
     def asked(name: Any, images: Any, seed: Any) -> Question:
         return asking.ranking(name, torch.stack(list(candidates(images, seed).values())))

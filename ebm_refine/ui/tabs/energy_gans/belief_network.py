@@ -15,6 +15,7 @@ from ebm_refine.parameters import Parameter
 from ebm_refine.settings import resolve
 from ebm_refine.ui.tabs.energy import benchmark_table as energy_measured
 from ebm_refine.ui.tabs.energy.chains import STEPS_SHOWN, ChainsView, Runner
+from ebm_refine.ui.tabs.energy_gans.models import SEED
 from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, told
 from ebm_refine.ui.tabs.refine.pictures import energy_frame, film_pictures
 from ebm_refine.ui.tabs.refine.results import idle, progress_line
@@ -54,7 +55,7 @@ def build() -> None:
     def sample(steps: Any, images: Any, seed: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
         with told():
-            values = {"n_steps": steps, "num_images": IMAGES.parse(images), "seed": seed}
+            values = {"n_steps": steps, "num_images": IMAGES.parse(images), "seed": SEED.given(seed)}
             yield {**view.cleared(), runner.status: idle("Preparing …")}
             with closing(run(info.name, values)) as news:
                 for item in news:

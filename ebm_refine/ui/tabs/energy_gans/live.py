@@ -58,7 +58,9 @@ def side_by_side() -> None:
             count = IMAGES.parse(images)
             yield {said: idle("Preparing …"), **{view[2]: "" for view in views.values()}}
             for name, (before, after, words) in views.items():
-                with closing(run(name, {"num_images": count, "seed": seed, "ratio": ratio, "beta": beta})) as news:
+                with closing(
+                    run(name, {"num_images": count, "seed": models_room.SEED.given(seed), "ratio": ratio, "beta": beta})
+                ) as news:
                     for item in news:
                         if isinstance(item, Live):
                             line = progress_line(item.frame, time.monotonic() - began)

@@ -69,7 +69,7 @@ def reconstructed(name: Any, given: Tensor, count: Any, seed: Any) -> Reconstruc
     shape = tuple(checkpoint.config["data"]["shape"])
     if given.shape[1:] != shape:
         raise InputError(f"images must be {shape} for {checkpoint.name}; got {tuple(given.shape[1:])}")
-    images = torch.cat([given, _generated(checkpoint, COUNT.parse(count), SEED.parse(seed))])
+    images = torch.cat([given, _generated(checkpoint, COUNT.parse(count), SEED.given(seed))])
     found = energy_gans.seen(checkpoint, images)
     table = checkpoint.tables.get(ENERGIES)
     shares = [detection.share_above(table[REAL], float(energy)) for energy in found.energies[: len(given)]] if table else None

@@ -113,7 +113,7 @@ def tile_number(record: Record | None, value: object) -> int:
     if record is None:
         raise InputError("there is no finished run to look into; press Run")
     row = Parameter("image number", "int", 0, 0, len(record.before) - 1)
-    return row.parse_text(value.strip()) if isinstance(value, str) else row.parse(value)
+    return row.given(value)
 
 
 def tile_words(record: Record, number: int) -> str:

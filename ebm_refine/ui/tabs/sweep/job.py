@@ -86,7 +86,7 @@ def checked_sweep(
     common: dict[str, Any] = {
         "method": method,
         "num_images": IMAGES.parse(num_images),
-        "seed": SEED.parse(seed),
+        "seed": SEED.given(seed),
         "ratio": ratio,
     }
     settings = resolve(info.name, info.config, **common, **options)

@@ -107,9 +107,9 @@ def lessons(
     for name, value, choices in (("data", dataset, TITLES), ("model", family, FAMILIES), ("architecture", widths, WIDTHS)):
         if not isinstance(value, str) or value not in choices:
             raise InputError(f"{name} must be one of {', '.join(choices)}; got {shorten(value)}")
-    settings = {"steps": STEPS.parse(steps), "widths": WIDTHS[widths], "mcmc_steps": CHAIN_STEPS.parse(chain_steps),
-                "eps": EPS.parse(eps), "ratio_steps": 1000}  # fmt: skip
-    with closing(in_background(lambda: _work(dataset, family, settings, SEED.parse(seed)))) as news:
+    settings = {"steps": STEPS.given(steps), "widths": WIDTHS[widths], "mcmc_steps": CHAIN_STEPS.given(chain_steps),
+                "eps": EPS.given(eps), "ratio_steps": 1000}  # fmt: skip
+    with closing(in_background(lambda: _work(dataset, family, settings, SEED.given(seed)))) as news:
         yield from news
 
 
