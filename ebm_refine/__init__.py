@@ -8,6 +8,9 @@ from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.pair import pair
 from ebm_refine.pipeline import refine, stream
 from ebm_refine.result import Frame, RefineResult
+from ebm_refine.utils.moved import install
+
+install()
 
 # What needs more than sampling does is loaded when it is first used.
 _LATER = {

@@ -1,4 +1,4 @@
-"""Which models there are and where they lie: embedded in `checkpoints/`, in the local Hub cache, or on the Hub."""
+"""Which models there are and where they lie: embedded in the package, in the local Hub cache, or on the Hub."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +9,9 @@ from ebm_refine.models.config import read_config
 from ebm_refine.models.hub import load_from_hub
 from ebm_refine.parameters import listed, shorten
 from ebm_refine.settings import methods_of
+from ebm_refine.utils.installed_data import data_folder
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "checkpoints"
+EMBEDDED = data_folder("checkpoints")
 
 
 class ModelInfo(NamedTuple):

@@ -9,14 +9,14 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ebm_refine.metrics.precision_recall import SHARES
 from ebm_refine.samplers.cost import spent
+from ebm_refine.utils.installed_data import data_folder
 
-# The results that docs/results shows; absent where the package is installed without its repository.
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+# What docs/results and the page show.
+RESULTS = data_folder("results")
 DISTANCES = {"frechet_distance": "Fréchet distance", "kernel_distance": "kernel distance × 1000",
              "earth_movers_distance": "earth mover's distance × 1000",
              "classifier_accuracy": "accuracy of a real-or-generated classifier"}  # fmt: skip

@@ -1,16 +1,17 @@
 """The committed table over step size, K and architecture, as `benchmarks/toys.py` measured it."""
 
 import json
-from pathlib import Path
 
 import gradio as gr
 import pandas as pd
 
-FILE = Path(__file__).resolve().parents[4] / "benchmarks" / "results" / "toys-sweep.json"
+from ebm_refine.evaluation.tables import RESULTS
+
+FILE = RESULTS / "toys-sweep.json"
 
 
 def present() -> bool:
-    """Whether the table lies beside the program, as it does in a clone and on a Space."""
+    """Whether the table came with the program."""
     return FILE.is_file()
 
 
