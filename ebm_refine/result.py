@@ -17,7 +17,7 @@ from ebm_refine.energies.targets import target_of
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.settings import Settings
-from ebm_refine.utils.atomic_io import replacing, writable_folder
+from ebm_refine.utils.atomic_io import replacing_set
 
 
 class Frame(NamedTuple):
@@ -75,11 +75,9 @@ class RefineResult:
     def save(self, folder: str | Path, metrics: dict[str, Any] | None = None) -> Path:
         """Write before.png, after.png, samples.npz, settings.json and metrics.json; the same run gives the same bytes.
 
-        `metrics` are what `metrics.json` holds beside the diagnostics. Raises InputError where `folder` cannot be written.
+        They come as one set: see `utils.atomic_io.replacing_set`. `metrics` are what `metrics.json` holds beside the
+        diagnostics. Raises InputError where `folder` cannot be written.
         """
-        folder = writable_folder(folder)
-        for name, samples in (("before", self.before), ("after", self.after)):
-            render.save_png(picture(self.checkpoint.config, samples), folder / f"{name}.png")
         arrays: dict[str, Any] = {
             "before": self.before,
             "after": self.after,
@@ -94,10 +92,17 @@ class RefineResult:
         buffer = io.BytesIO()
         # numpy stamps its archive members with a fixed date, so these bytes are a function of the arrays alone.
         np.savez_compressed(buffer, **{name: value.numpy() for name, value in arrays.items()})
-        _write(folder / "samples.npz", buffer.getvalue())
-        _write(folder / "settings.json", _json(self.settings.as_dict()))
-        _write(folder / "metrics.json", _json({"diagnostics": self.diagnostics, **(metrics or {})}))
-        return folder
+        contents = {
+            "before.png": render.png(picture(self.checkpoint.config, self.before)),
+            "after.png": render.png(picture(self.checkpoint.config, self.after)),
+            "samples.npz": buffer.getvalue(),
+            "metrics.json": _json({"diagnostics": self.diagnostics, **(metrics or {})}),
+            "settings.json": _json(self.settings.as_dict()),
+        }
+        with replacing_set(Path(folder), contents) as temporary:
+            for name, content in contents.items():
+                (temporary / name).write_bytes(content)
+        return Path(folder)
 
 
 def decode(
@@ -119,8 +124,3 @@ def picture(config: dict[str, Any], samples: Tensor) -> Image.Image:
 
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)

@@ -1,9 +1,12 @@
 """The command line. Bad input gives one clear line on standard error and exit status 2."""
 
 import argparse
+import errno
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,16 +21,32 @@ BUDGET = Parameter("budget", "float", None, 1.0, 100_000.0, unit="gradient evalu
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status: 0, 2 for bad input, 1 where the disk fails, 130 or 143 where it was stopped."""
+    with suppress(ValueError):  # only the main thread may
+        signal.signal(signal.SIGTERM, _stop)
     try:
         chosen = _parser().parse_args(arguments)
         return chosen.run(chosen)
     except InputError as error:
         print(f"ebm_refine: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as stop:
         print("ebm_refine: stopped; run the same command again to go on (training: with --resume)", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS):
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"ebm_refine: {error.strerror}{where}; nothing is half-written, run the command again to go on", file=sys.stderr)
+        return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM came. It unwinds like Ctrl-C, so that temporary files go."""
+
+
+def _stop(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 class _Parser(argparse.ArgumentParser):

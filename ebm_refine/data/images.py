@@ -1,5 +1,6 @@
 """Image data from a local folder of parquet files or from the Hub, as uint8 tensors, with the project's splits."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ def load_images(dataset: str, source: str | None, split: str) -> Images:
     """Read one split of `dataset` ("mnist", "cifar10", "celeba").
 
     `source` is a folder that holds `train-*.parquet` and `test-*.parquet`, or a Hub data-set id; None means the Hub id that
-    belongs to the data set. The last tenth of the stored train split, by index, is "holdout": nothing is ever fitted on it.
+    belongs to the data set. The last tenth of the stored train split, by index, is "holdout".
     Raises InputError where the folder, its files or its columns are not as expected.
     """
     if split not in SPLITS:
@@ -57,6 +58,18 @@ def training_image(dataset: str, source: str, row: int) -> Tensor:
     """One image (C, H, W) uint8 of the train split in the folder `source`, without reading the others. Raises InputError."""
     image = _read(dataset, source, "train").select([row])[IMAGE_COLUMNS[dataset]][0]
     return torch.from_numpy(_to_array(dataset, image).copy())
+
+
+def source_fingerprint(source: str | None) -> str | None:
+    """What identifies the data of a run: the sha256 of a folder's parquet files with their names, or a Hub id as it stands."""
+    if source is None or not Path(source).is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted(Path(source).glob("*.parquet")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def to_unit(pixels: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ def evaluate(
     files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
     for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
         picture = file.with_suffix(".png")
-        if not file.exists() or (keeping and not picture.exists()):
+        if _finished(file, progress) is None or (keeping and not picture.exists()):
             if stopping():
                 raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
             label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
@@ -176,7 +176,11 @@ def evaluate(
             with replacing(file) as temporary:
                 temporary.write_text(json.dumps(record, indent=1))
     _wait_for(files, progress)
-    finished = [json.loads(file.read_text()) for file in files]
+    finished = []
+    for file in files:
+        if (found := _finished(file, progress)) is None:
+            raise InputError(f"{file}, which another process wrote, is damaged; run the same command again")
+        finished.append(found)
     results = {
         "model": checkpoint.name,
         "weights": checkpoint.hashes,
@@ -194,6 +198,20 @@ def evaluate(
         if pictures:
             _draw_sweeps(results, finished, files, Path(out))
     return results
+
+
+def _finished(file: Path, progress: Callable[[str], None]) -> dict[str, Any] | None:
+    """The record of a finished job; None, and a sentence, where the file is damaged, and None where there is none."""
+    try:
+        record = json.loads(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        record = {}
+    if not isinstance(record, dict) or not {"settings", "diagnostics", "seconds"} <= record.keys():
+        progress(f"{file} is damaged: that job runs again")
+        return None
+    return record
 
 
 def _yardstick(checkpoint: Checkpoint, split: str) -> Yardstick:

@@ -1,12 +1,20 @@
-"""Files and folders that are never half-written: everything goes to a temporary name beside its place, then is renamed."""
+"""Files and folders that are never half-written: everything goes to a temporary name beside its place, then is renamed.
 
+What is renamed has been flushed to the disk, and so has the folder that names it: after a power cut there is the old content or
+the new, never an empty file.
+"""
+
+import ctypes
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ebm_refine.errors import InputError
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
@@ -15,7 +23,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
+        _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -27,10 +37,42 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     Raises InputError where `folder` is a file or the place cannot be written.
     """
     folder = folder.resolve()
+    with _temporary_folder(folder) as temporary:
+        yield temporary
+        _flush_tree(temporary)
+        _swap(temporary, folder)
+
+
+@contextmanager
+def replacing_set(folder: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Give a temporary folder; on success its files, which are called `names`, take their places in `folder` as one set.
+
+    Where `folder` is new, or holds nothing but an earlier set, that is one step. Where it holds other things, or is the working
+    folder, the files of the earlier set go first and those of the new one come after, the last name last: whenever that is cut
+    short, no file of one set lies beside one of the other, and the last one is there only if all are. Raises InputError where
+    `folder` is a file or cannot be written.
+    """
+    folder, ordered = folder.resolve(), tuple(names)
+    with _temporary_folder(folder) as temporary:
+        yield temporary
+        _flush_tree(temporary)
+        if not folder.exists() or (set(os.listdir(folder)) <= set(ordered) and not Path.cwd().is_relative_to(folder)):
+            _swap(temporary, folder)
+            return
+        for name in reversed(ordered):
+            (folder / name).unlink(missing_ok=True)
+        _flush(folder)
+        for name in ordered:
+            os.replace(temporary / name, folder / name)
+        _flush(folder)
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, removed at the end with whatever is still in it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder {str(folder)!r} is a file; name a folder")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
@@ -39,17 +81,51 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         raise InputError(f"output folder {str(folder)!r} cannot be written: {reason}") from None
     try:
         yield temporary
-        if folder.exists():
-            os.replace(folder, previous)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Put `temporary` in the place of `folder`; what was there is afterwards under the temporary name, or gone."""
+    if not folder.exists():
+        os.replace(temporary, folder)
+    elif not _exchange(temporary, folder):
+        previous = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        os.replace(folder, previous)
         try:
             os.replace(temporary, folder)
         except BaseException:
-            if previous.exists():
-                os.replace(previous, folder)
+            os.replace(previous, folder)
             raise
         shutil.rmtree(previous, ignore_errors=True)
+    _flush(folder.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        call = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # an old C library
+        return False
+    return call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _flush_tree(folder: Path) -> None:
+    for place, _, files in os.walk(folder):
+        for name in files:
+            _flush(Path(place) / name)
+        _flush(Path(place))
 
 
 def writable_folder(folder: str | Path) -> Path:

@@ -107,6 +107,21 @@ def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsy
     assert "it is not evidence of better images" in table
 
 
+def test_a_damaged_job_file_runs_again_and_is_told(tiny_models, tmp_path):
+    checkpoint = load("tiny")
+    jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0], ["raw"], given={"n_steps": 2})
+    first = evaluation.evaluate(checkpoint, jobs, tmp_path, progress=lambda line: None)
+    files = sorted((tmp_path / "jobs").glob("*.json"))
+    whole = [file.read_text() for file in files]
+    for damage in ("", "[]", "{}", "NaN", whole[0][:-20], "\xff\xfe"):
+        files[0].write_text(damage)
+        said: list[str] = []
+        again = evaluation.evaluate(checkpoint, jobs, tmp_path, progress=said.append)
+        assert sum("is damaged" in line for line in said) == 1
+        measured = [{name: value for name, value in row.items() if name != "seconds"} for row in again["rows"]]
+        assert measured == [{name: value for name, value in row.items() if name != "seconds"} for row in first["rows"]]
+
+
 def test_fid_is_taken_beside_the_other_distances_when_asked_for(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0, 1], ["raw"], given={"n_steps": 2})

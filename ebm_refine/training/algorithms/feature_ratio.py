@@ -146,7 +146,7 @@ def features_of(network: FeatureRatio, pixels: Tensor, device: str, *, mirror: b
 
 def _train_body(network: Any, body: Body, sides: Sides, job: Job) -> dict[str, Any]:
     """Train `network` in place in a run of its own beside the head's; returns what the card tells of it."""
-    run = Run(job.run.folder / "body", resume=True)
+    run = job.run.part("body")
     length, seed = body.length * (1 if job.device == "cpu" else 4), job.seed + BODY_SEED
     if body.architecture == "contrastive-encoder":
         told = train_encoder(network, ContrastiveRecipe(steps=length), sides.train.pixels, run, seed, job.device)

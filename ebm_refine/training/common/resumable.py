@@ -1,40 +1,90 @@
 """What every training run shares: a folder with a resumable state, a log, and files that are never half-written."""
 
 import json
+import sys
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 
 from ebm_refine.errors import InputError
+from ebm_refine.parameters import shorten
 from ebm_refine.utils.atomic_io import replacing
+
+# The entry of a state that names its run; the version of the code is recorded and printed, not compared.
+IDENTITY, VERSION, LINES = "run", "code", "log_lines"
 
 
 class Run:
-    """A run's folder: `state.pt` (tensors and plain values only), `log.jsonl`, and whatever pictures the recipe draws."""
+    """A run's folder: `state.pt` (tensors and plain values only), `log.jsonl`, and whatever pictures the recipe draws.
 
-    def __init__(self, folder: Path, *, resume: bool):
+    `identity` is what the run is of: recipe, seed, steps, data and the like, as plain values. It stands in every state, and a
+    state of another identity is refused at once, so that no weights ship under a seed that they were not trained with.
+    """
+
+    def __init__(self, folder: Path, *, resume: bool, identity: dict[str, Any] | None = None, version: str = ""):
+        """Raises InputError where the folder holds another run, or one and `resume` is false, or an unreadable state."""
         self.folder = folder
-        self.state_file = folder / "state.pt"
+        self.state_file, self.log_file = folder / "state.pt", folder / "log.jsonl"
+        self.identity, self.version = identity or {}, version
         if self.state_file.exists() and not resume:
             raise InputError(f"{folder} already holds a run; pass --resume to go on with it, or remove the folder")
+        if self.state_file.exists():
+            self._check(self._read())
         folder.mkdir(parents=True, exist_ok=True)
 
+    def part(self, name: str) -> "Run":
+        """The run of a phase, in a folder of its own within this one."""
+        return Run(self.folder / name, resume=True, identity=self.identity, version=self.version)
+
     def load(self) -> dict[str, Any] | None:
-        """The last saved state, or None for a fresh run."""
-        if not self.state_file.exists():
-            return None
-        return torch.load(self.state_file, map_location="cpu", weights_only=True)
+        """The last saved state, or None for a fresh run. What was logged after it is dropped: it will be logged again."""
+        state = self._read() if self.state_file.exists() else None
+        lines = self.log_file.read_text(errors="replace").splitlines(keepends=True) if self.log_file.exists() else []
+        # A state from before logs were counted says nothing of its lines.
+        counted = len(lines) if state is not None and LINES not in state else (state or {}).get(LINES, 0)
+        if len(lines) > counted:
+            with replacing(self.log_file) as temporary:
+                temporary.write_text("".join(lines[:counted]))
+        return state
 
     def save(self, state: dict[str, Any]) -> None:
+        lines = len(self.log_file.read_bytes().splitlines()) if self.log_file.exists() else 0
         with replacing(self.state_file) as temporary:
-            torch.save(state, temporary)
+            torch.save({**state, IDENTITY: self.identity, VERSION: self.version, LINES: lines}, temporary)
 
     def log(self, **record: float | int | str) -> None:
-        with open(self.folder / "log.jsonl", "a") as log:
+        with open(self.log_file, "a") as log:
             log.write(json.dumps(record) + "\n")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+            raise InputError(
+                f"{self.state_file} is damaged and cannot be read ({type(error).__name__}); remove {self.folder} to begin anew"
+            ) from None
+        if not isinstance(state, dict):
+            raise InputError(f"{self.state_file} holds no training state; remove {self.folder} to begin anew")
+        return state
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Refuse a state of another run. Raises InputError with the first entry that differs."""
+        if not self.identity:
+            return
+        if (saved := state.get(IDENTITY)) is None:
+            raise InputError(f"{self.folder} holds a run that does not say its recipe, seed and data; remove it to begin anew")
+        for name, here in self.identity.items():
+            if saved.get(name) != here:
+                raise InputError(
+                    f"{self.folder} holds a run with {name} {shorten(saved.get(name))}, not {shorten(here)}; "
+                    "repeat the command that began it, or name another folder with --runs"
+                )
+        if (saved_by := state.get(VERSION)) != self.version:
+            print(f"going on with {self.version} in {self.folder}, which was saved by {saved_by}", file=sys.stderr)
 
 
 def place(network: nn.Module, device: str, memory_format: torch.memory_format = torch.channels_last) -> None:

@@ -23,7 +23,7 @@ from ebm_refine.training.algorithms.conditional_gan import (
 )
 from ebm_refine.training.algorithms.gan import narrow
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import place
 from ebm_refine.training.common.scores import Labels, ratio_entries, score_summary
 
 MEASURED_IMAGES = 2500
@@ -63,7 +63,7 @@ def conditional_pair(
     g.load_state_dict(best["generator"])
     d.load_state_dict(best["discriminator"])
     # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
-    alone_run = Run(job.run.folder / f"alone-{best['step']}", resume=True)
+    alone_run = job.run.part(f"alone-{best['step']}")
     told = train_conditional_discriminator_alone(g, d, alone, train, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
         place(network, "cpu", torch.contiguous_format)

@@ -18,7 +18,7 @@ from ebm_refine.parameters import shorten
 from ebm_refine.training.algorithms.gan import GANRecipe, train_discriminator_alone, train_gan
 from ebm_refine.training.algorithms.wgan import WGANRecipe, train_critic_alone, train_wgan
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import place
 from ebm_refine.training.common.scores import generated, ratio_entries, score_summary
 
 
@@ -64,7 +64,7 @@ def gan_pair(
     g.load_state_dict(best["generator"])
     d.load_state_dict(best["discriminator"])
     # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
-    alone_run = Run(job.run.folder / f"alone-{best['step']}", resume=True)
+    alone_run = job.run.part(f"alone-{best['step']}")
     alone = train_alone(g, d, recipe, train_set, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
         place(network, "cpu", torch.contiguous_format)

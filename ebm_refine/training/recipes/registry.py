@@ -5,9 +5,13 @@ on from a finished model (`--model`) and writes that one anew.
 """
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ebm_refine.data.images import source_fingerprint
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.parameters import Parameter, shorten
@@ -96,7 +100,8 @@ def train(
 ) -> Path:
     """Run a recipe to its finished checkpoint, `out/RECIPE` or, of a recipe that starts from a model, `out/MODEL`.
 
-    Raises InputError for an unknown recipe or bad input.
+    Raises InputError for an unknown recipe or bad input, and where `runs` holds a run of another recipe, seed, length, data or
+    model, or one that was not asked to be resumed.
     """
     if recipe not in {**RECIPES, **FROM_MODEL}:
         raise InputError(f"recipe must be one of {', '.join((*RECIPES, *FROM_MODEL))}; got {shorten(recipe)}")
@@ -105,7 +110,25 @@ def train(
     if recipe in FROM_MODEL and model is None:
         raise InputError(f"recipe {recipe!r} starts from a model: name one with --model")
     name = recipe if model is None else Path(model.name).name
-    run = Run(runs / (recipe if model is None else f"{recipe}-{name}"), resume=resume)
-    job = Job(data, STEPS.parse(steps), SEED.parse(seed), device, run, out / name, model)
+    steps, seed = STEPS.parse(steps), SEED.parse(seed)
+    identity = {
+        "recipe": recipe,
+        "seed": seed,
+        "steps": steps,
+        "data": source_fingerprint(data),
+        "model": None if model is None else dict(model.hashes),
+        "device": device.partition(":")[0],
+    }
+    folder = runs / (recipe if model is None else f"{recipe}-{name}")
+    run = Run(folder, resume=resume, identity=identity, version=_version())
+    job = Job(data, steps, seed, device, run, out / name, model)
     {**RECIPES, **FROM_MODEL}[recipe](job)
     return job.folder
+
+
+def _version() -> str:
+    """Of the code that trains, and of PyTorch, on which the bits depend too."""
+    try:
+        return f"ebm-refine {version('ebm-refine')}, torch {torch.__version__}"
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return f"ebm-refine, torch {torch.__version__}"
