@@ -181,7 +181,11 @@ def test_beta_is_the_critic_s_temperature(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("discriminator_output", "sigmoid", "discriminator_output must be one of logit, critic, energy, inverted; got 'sigmoid'"),
+        (
+            "discriminator_output",
+            "sigmoid",
+            "discriminator_output must be one of logit, critic, energy, inverted; got 'sigmoid'",
+        ),
         ("discriminator_output", ["critic"], "discriminator_output must be one of"),
         ("critic_slope", 0, "critic_slope must be a number above 0; got 0"),
         ("critic_slope", "1", "critic_slope must be a number above 0"),
