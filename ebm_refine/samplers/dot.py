@@ -87,6 +87,9 @@ METHOD = Method(
     published={"eps": 0.01, "n_steps": 100, "constraint": "shell", "delta": 1e-3},
     kernel=_kernel,
     cost=one_gradient,
-    law=Law(Claim.NONE, "Samples no law: a descent without noise that is held near its start."),
+    law=Law(
+        Claim.NONE,
+        "Samples no law: it climbs the ratio, right or wrong, near its start; deep features alone are too kind to it.",
+    ),
     capturable=True,
 )

@@ -2,7 +2,7 @@
 
 Samsonov et al. 2022, "Local-global MCMC kernels: the best of both worlds" (arXiv 2111.02702). The weights of the
 global move become exp(-E(z)) / q(z) with q the flow's density. The flow is learned beforehand (`flow.py`); one that diverged,
-or that proposes worse than the prior, is replaced by the prior, and the summary says so.
+or that is not clearly more efficient than the prior, is replaced by the prior, and the summary says so.
 """
 
 from typing import Any

@@ -8,6 +8,9 @@ replaces z with probability
 Published: K = 640 proposals, the chain begun at a held-out real image, whose score is the `start_ratio` here; where that chain
 accepted nothing, it is run again from the first fake. Both are run at once on the same proposals, which costs nothing more: as
 long as the first has accepted nothing, the second is what is shown. Without a real score there is only the second.
+
+An image whose first chain never moved is a fallback: all that it was offered scored badly beside the real image. With many of
+them the images do not have the refined law, and the summary says how many they are.
 """
 
 from typing import NamedTuple
@@ -20,6 +23,9 @@ from ebm_refine.samplers.base import Info, Kernel, Target, choose
 from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
+
+# From this share on, a sentence says what fallbacks are.
+FALLBACKS_TOLD = 0.05
 
 
 class MhState(NamedTuple):
@@ -65,11 +71,18 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
 
     def summary(state: MhState) -> dict[str, float | str]:
         rate = int(state.accepted.sum()) / max(int(state.proposals.sum()), 1)
-        stuck = int((state.accepted == 0).sum())
+        stuck, share = int((state.accepted == 0).sum()), float(state.real.float().mean())
         report: dict[str, float | str] = {"acceptance_rate": rate, "never_moved": stuck, "fallbacks": int(state.real.sum())}
+        if starts is not None:
+            report["fallback_share"] = share
         # A chain that takes nothing but the best seen so far accepts 1/2 + 1/3 + … times in K proposals.
         steps = int(state.proposals.max())
-        if steps >= 10 and rate * steps < 1.2 * sum(1 / (k + 1) for k in range(1, steps + 1)):
+        if share > FALLBACKS_TOLD:
+            report["advice"] = (
+                f"{share:.0%} of the images are fallbacks: their chain from a real image never moved in {steps} proposals, so "
+                "they come from a second one, begun at the first fake, and lack the refined law: more steps, or a beta below 1"
+            )
+        elif steps >= 10 and rate * steps < 1.2 * sum(1 / (k + 1) for k in range(1, steps + 1)):
             report["advice"] = f"the chains kept little but the best seen ({rate:.2%} accepted): more steps, or a beta below 1"
         return report
 

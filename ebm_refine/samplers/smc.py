@@ -110,6 +110,8 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=one_gradient,
-    law=Law(Claim.NONE, "Leaves no law invariant: a whole population is carried from the generator to the refined law once."),
+    law=Law(
+        Claim.NONE, "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images."
+    ),
     coupled=True,
 )

@@ -8,7 +8,8 @@ drift here, and the recorded position is the point at which the gradient was tak
 
 with c = exp(-friction * h), h = sqrt(eps). Where c = 0 this is `langevin` with the same eps. The published friction of 100 is
 nearly that; small frictions keep the direction for longer. Unadjusted: its law has a bias of order h^2.
-On a Gaussian that is the bias of `langevin`, whatever the friction.
+On a Gaussian that is the bias of `langevin`, whatever the friction. Without any friction nothing is
+refreshed and a chain never leaves its own energy, so 0 is refused.
 """
 
 import math
@@ -69,7 +70,7 @@ METHOD = Method(
     parameters=(
         Parameter("eps", "float", 0.01, 1e-9, 10.0, scale="log", help="h = sqrt(eps)"),
         Parameter("n_steps", "int", 50, 1, 10_000, unit="steps", help="transitions, one gradient each"),
-        Parameter("friction", "float", 2.0, 0.0, 1e6, help="velocity lost per unit of time; large is plain Langevin"),
+        Parameter("friction", "float", 2.0, 0.01, 1e6, help="velocity lost per unit of time; large is plain Langevin"),
         Parameter("temperature", "float", 1.0, 0.0, 100.0, help="samples exp(-E/T)"),
     ),
     # their h = 2 sqrt(0.01)

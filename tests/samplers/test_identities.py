@@ -9,6 +9,7 @@ import torch
 import toy_targets
 from torch import Tensor
 
+from ebm_refine.errors import InputError
 from ebm_refine.samplers import (
     METHODS,
     dg_flow,
@@ -27,7 +28,7 @@ from ebm_refine.samplers import (
 )
 from ebm_refine.samplers.base import State, evaluated
 from ebm_refine.samplers.loop import run
-from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
 from ebm_refine.samplers.rng import Draws
 
 INDEX = torch.arange(40)
@@ -274,6 +275,47 @@ def test_mh_gan_from_an_unreachable_real_image_shows_the_chain_of_the_first_fake
     assert torch.equal(shown.position, begun.position)
     assert stuck.summary(shown)["fallbacks"] == len(INDEX)
     assert plain.summary(begun)["fallbacks"] == 0
+
+
+def test_mh_gan_says_what_its_fallbacks_are() -> None:
+    target = posterior()
+    none, some = (mh_gan.mh_gan(target, start) for start in (-1000.0, toy_targets.PEAK + 2.0))
+    assert none.summary(chain(none, target, 20)[-1].state)["fallback_share"] == 0
+    last = chain(some, target, 20)[-1].state
+    said = some.summary(last)
+    assert said["fallback_share"] == pytest.approx(int(last.real.sum()) / len(INDEX))
+    assert 0.05 < said["fallback_share"] < 1
+    assert (
+        f"{said['fallback_share']:.0%} of the images are fallbacks: their chain from a real image never moved" in said["advice"]
+    )
+    assert "fallback_share" not in mh_gan.mh_gan(target).summary(last._replace(real=torch.zeros(len(INDEX)).bool()))
+
+
+def test_underdamped_without_friction_is_refused() -> None:
+    row = next(row for row in METHODS["underdamped"].parameters if row.name == "friction")
+    with pytest.raises(InputError, match=r"friction must be a number from 0.01 to 1e\+06; got 0.0"):
+        row.parse(0.0)
+
+
+def test_a_flow_that_is_not_clearly_better_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many draws of the flow as of the prior, and a margin: an untrained flow is the prior, give or take its draws."""
+    monkeypatch.setattr(flow, "ITERATIONS", 0)
+    target = toy_targets.quadratic(8 * torch.eye(2), 1.5 * torch.ones(2))
+    target.chunk, before = 64, target.forwards
+    learned = flow.learn(target, Pilot(target, 0))
+    assert target.forwards - before == 2 * PILOT_SIZE
+    assert learned.efficiency == pytest.approx(learned.prior_efficiency, rel=0.3)
+    assert "the prior" in learned.note
+    monkeypatch.setattr(flow, "effective_share", _shares([0.02, 0.029]))
+    assert "the prior" in flow.learn(target, Pilot(target, 0)).note
+    monkeypatch.setattr(flow, "effective_share", _shares([0.02, 0.031]))
+    assert flow.learn(target, Pilot(target, 0)).note == "the flow"
+
+
+def _shares(values: list[float]) -> Any:
+    """Efficiencies in turn: the prior's, then the flow's."""
+    waiting = iter(values)
+    return lambda log_weight: next(waiting)
 
 
 def test_systematic_resampling_copies_in_proportion() -> None:
