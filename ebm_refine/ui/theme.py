@@ -21,4 +21,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_hover_dark="*primary_700",
         button_primary_text_color="white",
+        checkbox_label_background_fill_selected="*primary_600",
+        checkbox_label_background_fill_selected_dark="*primary_600",
+        color_accent="*primary_600",
     )

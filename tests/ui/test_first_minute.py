@@ -88,7 +88,7 @@ def test_every_page_opens_by_its_link_and_keeps_its_place(opened):  # noqa: F811
         assert place in title
         page.reload()
         expect(page.locator("#title h1")).to_have_text(title)
-    expect(page.locator("#snippet-library .cm-content")).to_contain_text("mnist-gan")
+    expect(page.locator("#snippet-library code")).to_contain_text("mnist-gan")
     assert "must be" not in page.inner_text("#snippet-library")
 
 

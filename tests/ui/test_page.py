@@ -35,7 +35,8 @@ PATIENCE = 60_000
 expect.set_options(timeout=PATIENCE)
 # Vega warns of its own versions; nothing that we could change.
 # The second is about the tests themselves, which read canvases to see what is painted; the third is Gradio's, at every upload.
-HARMLESS = ("Vega-Lite", "willReadFrequently", "Method not implemented")
+# The last two are what a page says that is left by a link while it listens to the server.
+HARMLESS = ("Vega-Lite", "willReadFrequently", "Method not implemented", "AbortError: signal is aborted", "errored out")
 COUNT_FRAMES = """() => {
   window.frames_seen = new Set();
   new MutationObserver(() => {
@@ -397,8 +398,8 @@ def test_snippets_run_as_they_stand(opened, address, tmp_path):
     finished(page)
     page.get_by_role("tab", name="Files and code").click()
     page.click("#to-code")
-    expect(page.locator("#snippet-client .cm-content")).to_contain_text("seed=4")
-    code = {name: page.locator(f"#snippet-{name} .cm-content").inner_text() for name in ("client", "library", "cli", "curl")}
+    expect(page.locator("#snippet-client code")).to_contain_text("seed=4")
+    code = {name: page.locator(f"#snippet-{name} code").inner_text() for name in ("client", "library", "cli", "curl")}
     got: dict[str, Any] = {}
     exec(code["client"], got)
     assert got["metrics"]["settings"]["beta"] == 0.5

@@ -120,5 +120,10 @@
   }
   openTab(25);
 
+  // Gradio 6.31 labels the placeholder of an empty picture or plot, and gives it no role to carry the label.
+  new MutationObserver(() => {
+    for (const one of document.querySelectorAll('.empty[aria-label]:not([role])')) one.setAttribute('role', 'img');
+  }).observe(document.documentElement, {childList: true, subtree: true});
+
   window.page = {Scrub, Film, sharpen, read, player, address, still, slug};
 })();

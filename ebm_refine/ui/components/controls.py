@@ -105,12 +105,16 @@ class Controls:
 
 @dataclass(frozen=True)
 class Scope:
-    """Which models a tab offers, how many samples it allows and how it calls them; `prefix` keeps its elements' ids apart."""
+    """Which models a tab offers, how many samples it allows and how it calls them.
+
+    `prefix` keeps its elements' ids apart; `presets_first` puts presets above all controls, else they are among the further ones.
+    """
 
     models: dict[str, ModelInfo]
     noun: str = "Images"
     most: int = limits.MAX_IMAGES
     prefix: str = ""
+    presets_first: bool = False
 
 
 def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope | None = None) -> Controls:
@@ -119,6 +123,8 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
     info, rows, prefix = scope.models[settings.model], {row.name: row for row in method.parameters}, scope.prefix
     steps = rows["n_steps"]
     with gr.Group():
+        if presets is not None and scope.presets_first:
+            presets.render()
         model = gr.Dropdown(
             [(one.config.get("title", name), name) for name, one in scope.models.items()],
             value=settings.model, label="Model", elem_id=f"{prefix}model",
@@ -132,7 +138,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
             info=_steps_help(settings, info), elem_id=f"{prefix}n-steps", buttons=[],
         )  # fmt: skip
     with gr.Accordion("Advanced", open=False):
-        if presets is not None:
+        if presets is not None and not scope.presets_first:
             presets.render()
         num_images = gr.Slider(
             1, scope.most, value=settings.num_images, step=1, label=scope.noun, elem_id=f"{prefix}num-images", buttons=[],

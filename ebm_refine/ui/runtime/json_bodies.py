@@ -103,7 +103,9 @@ def _look_through(value: Any, values: Any, files: frozenset[int]) -> None:
             if isinstance(value, dict):
                 for name, one in value.items():
                     _check_text(name)
-                    waiting.append(_Item(one, depth + 1, numbers, False))
+                    # The page tells of a file's change with the file's record once more.
+                    again = depth == 0 and name == "event_data" and any(one == values[place] for place in files)
+                    waiting.append(_Item(one, depth + 1, numbers, again))
             else:
                 waiting += [_Item(one, depth + 1, numbers, inside and place in files) for place, one in enumerate(value)]
 

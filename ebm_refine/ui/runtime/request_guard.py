@@ -116,9 +116,10 @@ class RequestGuard:
         which, values = (value.get("fn_index"), value.get("data")) if isinstance(value, dict) else (None, None)
         if not isinstance(which, int) or not isinstance(values, list) or which not in self.blocks.fns:
             return frozenset()
-        places = frozenset(place for place, block in enumerate(self.blocks.fns[which].inputs) if isinstance(block, gr.File))
+        inputs = self.blocks.fns[which].inputs[: len(values)]
+        places = frozenset(place for place, block in enumerate(inputs) if isinstance(block, gr.File))
         for place in places:
-            if place < len(values) and isinstance(values[place], dict):
+            if isinstance(values[place], dict):
                 self._check_upload(values[place])
         return places
 

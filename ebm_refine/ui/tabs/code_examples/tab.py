@@ -8,6 +8,7 @@ import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.ui.api.energy import QUESTIONS
+from ebm_refine.ui.components.code_block import code_block, shown
 from ebm_refine.ui.tabs.code_examples import snippets
 from ebm_refine.ui.tabs.energy.job import energy_models
 from ebm_refine.ui.tabs.refine.job import checked, first_model
@@ -26,11 +27,11 @@ def build(demo: gr.Blocks) -> None:
     )
     with gr.Row():
         with gr.Column(min_width=320):
-            client = gr.Code(label="Python client", language="python", interactive=False, elem_id="snippet-client")
-            curl = gr.Code(label="curl", language="shell", interactive=False, elem_id="snippet-curl")
+            client = code_block(elem_id="snippet-client")
+            curl = code_block(elem_id="snippet-curl")
         with gr.Column(min_width=320):
-            library = gr.Code(label="Python library", language="python", interactive=False, elem_id="snippet-library")
-            line = gr.Code(label="Command line", language="shell", interactive=False, elem_id="snippet-cli")
+            library = code_block(elem_id="snippet-library")
+            line = code_block(elem_id="snippet-cli")
     how: dict[str, Any] = {**PRIVATE, "queue": False}
 
     def written(request: gr.Request) -> tuple[str, ...]:
@@ -42,10 +43,10 @@ def build(demo: gr.Blocks) -> None:
         address = _address(request)
         space = os.environ.get("SPACE_ID")
         return (
-            snippets.for_client(settings, space or address),
-            snippets.for_library(settings),
-            snippets.for_command_line(settings),
-            snippets.for_curl(settings, address),
+            shown("Python client", snippets.for_client(settings, space or address)),
+            shown("Python library", snippets.for_library(settings)),
+            shown("Command line", snippets.for_command_line(settings)),
+            shown("curl", snippets.for_curl(settings, address)),
         )
 
     demo.load(written, None, [client, library, line, curl], **how)
@@ -58,10 +59,10 @@ def _energies(demo: gr.Blocks, model: str, how: dict[str, Any]) -> None:
         "Energies have two calls of their own: `/energy_sample` draws chains, `/energy_question` asks about images: "
         f"{', '.join(f'`{name}`' for name in QUESTIONS)}, each with options of its own."
     )
-    code = gr.Code(label="Python client, energies", language="python", interactive=False, elem_id="snippet-energies")
+    code = code_block(elem_id="snippet-energies")
 
     def written(request: gr.Request) -> str:
-        return snippets.for_energies(model, os.environ.get("SPACE_ID") or _address(request))
+        return shown("Python client, energies", snippets.for_energies(model, os.environ.get("SPACE_ID") or _address(request)))
 
     demo.load(written, None, code, **how)
 
@@ -70,5 +71,4 @@ def _address(request: gr.Request) -> str:
     """Where the service is: the address of the Demo page."""
     if not request.request:
         return ""
-    base = str(request.request.base_url)
-    return base
+    return str(request.request.base_url)

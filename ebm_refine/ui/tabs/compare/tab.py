@@ -43,9 +43,9 @@ class _Shown(NamedTuple):
 
 def build() -> None:
     """Lay out the tab and wire it. At least one model must be refinable."""
-    gr.Markdown("### Measured", elem_id="compare-measured")
+    gr.Markdown("## Measured", elem_id="compare-measured")
     _tables()
-    gr.Markdown("### Live")
+    gr.Markdown("## Live")
     gr.Markdown(
         "Two methods begin with the same samples and may spend the same number of network evaluations on each. With few images "
         "only large differences can be told from chance: the interval says how large.",

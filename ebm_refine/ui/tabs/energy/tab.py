@@ -23,12 +23,12 @@ def build() -> None:
         [(info.config.get("title", name), name) for name, info in models.items()], value=next(iter(models)), label="Model",
         elem_id="energy-model",
     )  # fmt: skip
-    gr.Markdown("### From noise to digits")
+    gr.Markdown("## From noise to digits")
     energy_chains.from_noise(model)
     energy_story.story(model)
     if energy_measured.present():
         energy_measured.build()
-    gr.Markdown("### Ask it about a digit")
+    gr.Markdown("## Ask it about a digit")
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             digit = DigitInput("digit")
@@ -46,7 +46,7 @@ def build() -> None:
                     energy_questions.classifying(model, digit)
                 else:
                     gr.Markdown(_NO_LABELS)
-    gr.Markdown("### Read a row of digits")
+    gr.Markdown("## Read a row of digits")
     if labelled_models():
         energy_questions.reading_a_row(model)
     else:

@@ -58,7 +58,7 @@ def _sampling() -> None:
             preset = gr.Dropdown(
                 list(known), value=first.title or None, label="Known experiment", elem_id="toy-preset", render=False
             )
-            scope = Scope(models, "Points", limits.MAX_POINTS, "toy-")
+            scope = Scope(models, "Points", limits.MAX_POINTS, "toy-", presets_first=True)
             controls = controls_room.build(settings, preset, scope)
         with gr.Column(scale=2, min_width=330):
             shows = gr.Markdown(first.shows, elem_id="toy-shows")
@@ -96,6 +96,8 @@ def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None
     def on_preset(title: Any) -> dict[Any, Any]:
         with told():
             known = experiments()
+            if title is None:  # the field was touched and left as it was
+                return {shows: gr.skip()}
             if title not in known:
                 raise InputError(f"experiment must be one of {', '.join(known)}")
             one = known[title]
