@@ -107,7 +107,7 @@ class Controls:
 class Scope:
     """Which models a tab offers, how many samples it allows and how it calls them.
 
-    `prefix` keeps its elements' ids apart; `presets_first` puts presets above all controls, else they are among the further ones.
+    `prefix` keeps its elements' ids apart; `presets_first` puts presets above all controls, else among the further ones.
     """
 
     models: dict[str, ModelInfo]
