@@ -8,6 +8,8 @@ from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
 from test_page import Shared, browser, desk, in_both_themes, open_place, open_tab, opened, opening  # noqa: F401
 
+from ebm_refine.toy2d.experiments import EXPERIMENTS
+
 EXPERIMENT = "Exact discriminator, wrong weights: ring of 8 Gaussians, rejection succeeds"
 # How many pixels of a canvas are drawn on, in a colour of their own.
 PAINTED = """(canvas) => {
@@ -48,6 +50,9 @@ def run(page: Page) -> None:
 def choose(page: Page, title: str) -> None:
     page.locator("#toy-preset input").click()
     page.get_by_role("option", name=title, exact=True).click()
+    # Its settings have come once its words have: a run before would be one of the settings before.
+    shows = next(one.shows for one in EXPERIMENTS if one.title == title)
+    expect(page.locator("#toy-shows")).to_contain_text(shows)
 
 
 def painted(page: Page, canvas: int = 0) -> int:
