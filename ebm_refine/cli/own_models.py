@@ -122,12 +122,22 @@ def _said(error: Exception) -> str:
 
 
 def add_import(commands: Any) -> None:
-    bring = commands.add_parser("import", help="convert a public .pth pair, or an energy, to a checkpoint folder")
-    bring.add_argument("generator", help=".pth or .pt file, of an energy .ckpt too; the only one where it holds both networks")
-    bring.add_argument("discriminator", nargs="?", help=".pth or .pt file")
+    from ebm_refine.models.convert.reading import CHOICES
+
+    bring = commands.add_parser("import", help="convert a public pair, or an energy, to a checkpoint folder")
+    bring.add_argument("generator", help=".pth, .pt, .ckpt or .safetensors; the only one where it holds both networks")
+    bring.add_argument("discriminator", nargs="?", help="likewise")
     bring.add_argument("--kind", default="pair", choices=("pair", "energy"), help="what the files hold")
     bring.add_argument("--dataset", required=True, help="what it was trained on: cifar10, celeba, mnist, …")
     bring.add_argument("--image-size", help="side in pixels, where the file leaves it open")
+    bring.add_argument("--activation", help=f"of the generator: {', '.join(CHOICES['activation'])}; without it relu")
+    bring.add_argument("--d-activation", help="of the discriminator, likewise; without it leaky")
+    bring.add_argument("--slope", help="of leaky; without it 0.2")
+    bring.add_argument("--norm-eps", help="of the batch norms; without it 1e-5")
+    bring.add_argument("--g-output", help="tanh (images in [-1, 1]) or sigmoid ([0, 1]); without it tanh")
+    bring.add_argument("--prior", help="of the latents: normal, or uniform on [-1, 1]; without it normal")
+    bring.add_argument("--output", help="logit, critic, energy or inverted; of an energy energy or minus-energy")
+    bring.add_argument("--data", help="real images, which tell whether it was read rightly: a folder, parquet, a Hub data set")
     bring.add_argument("--title")
     bring.add_argument("--source", help="where the files come from, for the card")
     bring.add_argument("--license", help="their licence, for the card")
@@ -135,18 +145,53 @@ def add_import(commands: Any) -> None:
     bring.set_defaults(run=_import)
 
 
-def _import(chosen: argparse.Namespace) -> int:
-    from ebm_refine.models.convert.convert import import_energy, import_pair
+READ = ("activation", "d_activation", "slope", "norm_eps", "g_output", "prior")
 
+
+def _import(chosen: argparse.Namespace) -> int:
     told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
     size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
-    if chosen.kind == "energy" and chosen.discriminator:
-        raise InputError(f"an energy is one file; got a second one, {chosen.discriminator!r}")
-    if chosen.kind == "energy":
-        checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, **told)
-    else:
-        checkpoint = import_pair(chosen.generator, chosen.discriminator, chosen.out, image_size=size, **told)
+    said: list[str] = []
+    checkpoint = _import_energy(chosen, told, size, said) if chosen.kind == "energy" else _import_pair(chosen, told, size, said)
     for role, part in checkpoint.config["parts"].items():
         print(f"{role}: {part['architecture']} {part['arguments']}")
+    for line in said:
+        print(line)
     print(f"wrote {checkpoint.folder}, images {'x'.join(map(str, checkpoint.config['data']['shape']))}")
+    print(f"next: python -m ebm_refine refine --model {chosen.out} --out {chosen.out}-refined")
     return 0
+
+
+def _import_pair(chosen: argparse.Namespace, told: dict[str, Any], size: int | None, said: list[str]) -> Any:
+    from ebm_refine.cli.import_check import compare_readings
+    from ebm_refine.models.convert.convert import read_pair, save_pair
+    from ebm_refine.models.convert.reading import Reading
+
+    given = {name: getattr(chosen, name) for name in (*READ, "output")}
+    reading = Reading.of(**given) if any(value is not None for value in given.values()) else None
+    pair = read_pair(chosen.generator, chosen.discriminator, size, reading)
+    said += [f"assumed: {line}" for line in pair.assumed]
+    if chosen.data is not None:
+        said += [f"--data: {line}" for line in compare_readings(pair, real_named(chosen.data), size)]
+    return save_pair(pair, chosen.out, told)
+
+
+def _import_energy(chosen: argparse.Namespace, told: dict[str, Any], size: int | None, said: list[str]) -> Any:
+    import tempfile
+
+    from ebm_refine.cli.import_check import check_energy
+    from ebm_refine.models.convert.convert import import_energy
+
+    if chosen.discriminator:
+        raise InputError(f"an energy is one file; got a second one, {chosen.discriminator!r}")
+    for name in READ:
+        if getattr(chosen, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is for pairs; an energy takes --output and --image-size")
+    output = chosen.output or "minus-energy"
+    if chosen.data is not None:
+        with tempfile.TemporaryDirectory() as trial:
+            found = import_energy(chosen.generator, Path(trial) / "energy", image_size=size, output=output, **told)
+            said.append(f"--data: {check_energy(found, real_named(chosen.data), output)}")
+    checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, output=output, **told)
+    said.insert(0, f"assumed: {checkpoint.config['training']['assumed']}")
+    return checkpoint

@@ -348,7 +348,7 @@ def edited(file, change):
         (0, lambda state: state.pop("main.1.running_var"), "is no layer of a DCGAN"),
         (0, lambda state: state.pop("main.3.weight"), "cannot be told which layer"),
         (0, lambda state: state.update({"main.3.weight": torch.zeros(32, 16, 5, 5)}), "has a kernel of 5x5"),
-        (0, lambda state: state.update({"main.0.weight": torch.zeros(10, 32, 7, 7)}), "has a kernel of 7x7, not of 4x4"),
+        (0, lambda state: state.update({"main.0.weight": torch.zeros(10, 32, 9, 9)}), "has a kernel of 9x9, not of 4x4"),
         (0, lambda state: state.update({"main.3.weight": torch.zeros(31, 16, 4, 4)}), "does not take the 32 channels"),
         (0, lambda state: state["main.0.weight"].fill_(float("nan")), "not finite"),
         (0, lambda state: state.update({"main.0.weight": torch.zeros(0, 32, 4, 4)}), "is empty"),
@@ -390,13 +390,14 @@ def test_a_norm_after_the_activation_is_another_network(tmp_path):
 
 
 def test_images_of_another_size(files):
-    assert "makes images of 32x32, not of 28x28" in refusal(*files, image_size=28)
+    assert "makes images of 32x32, not of 31x31" in refusal(*files, image_size=31)
+    assert "reads images of 3x32x32, but the generator makes 3x28x28" in refusal(*files, image_size=28)
 
 
 def test_a_linear_stem_onto_other_maps(tmp_path):
-    generator = Named("m", nn.Linear(10, 16 * 49), nn.Unflatten(1, (16, 7, 7)), nn.BatchNorm2d(16), nn.ReLU(), *up(16, 8),
+    generator = Named("m", nn.Linear(10, 16 * 81), nn.Unflatten(1, (16, 9, 9)), nn.BatchNorm2d(16), nn.ReLU(), *up(16, 8),
                       nn.ConvTranspose2d(8, 3, 4, 2, 1), nn.Tanh())  # fmt: skip
-    assert "makes 784 numbers, not 16 maps of 4x4" in refusal(*saved(tmp_path, generator, biased_discriminator()))
+    assert "makes 1296 numbers, not 16 maps of 4x4 or 7x7" in refusal(*saved(tmp_path, generator, biased_discriminator()))
 
 
 def test_an_older_import_stays_whole_where_a_new_one_fails(files):

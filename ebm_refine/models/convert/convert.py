@@ -7,40 +7,46 @@ as our logit does, needs nothing. Where shapes or positions contradict this, the
 """
 
 import hashlib
-import pickle
-import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ebm_refine.errors import CheckpointError
+from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
-from ebm_refine.models.config import LFS_POINTER
 from ebm_refine.models.convert.dcgan_state_dict import read_discriminator, read_generator
 from ebm_refine.models.convert.mlp_state_dict import is_perceptron, read_energy, read_perceptron
+from ebm_refine.models.convert.reading import EPS, Reading
+from ebm_refine.models.convert.state_dicts import CRITIC, read_weights, state_dict_of
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 
-ROLE_NAMES = {
-    "generator": ("g", "gen", "generator"),
-    "discriminator": ("d", "dis", "disc", "discriminator"),
-    "energy": ("e", "ebm", "energy"),
-}
-ASSUMED = "generator: ReLU, tanh; discriminator: LeakyReLU(0.2), sigmoid left out; 4x4 kernels with stride 2 and padding 1"
-ASSUMED_PERCEPTRON = "generator: ReLU, tanh; discriminator: LeakyReLU(0.2), sigmoid left out"
-ASSUMED_ENERGY = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the output is minus the energy"
+ASSUMED_ENERGY = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the output is"
 ASSUMED_LOGITS = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the outputs are a classifier's logits"
 
 # Public energies of this shape are sampled by the run that trained them (Nijkamp et al. 2019), at length from noise.
+ENERGY_OUTPUTS = {"minus-energy": "minus the energy", "energy": "the energy"}
 ENERGY_DEFAULTS = {"method": "short-run", "short-run": {"n_steps": 256}}
 COLD = (
     "The default sampler is the short run that such energies are trained with: its noise is that of a temperature of about a "
     "millionth and its gradient is clipped, so its images are no samples of exp(-E). A long Langevin chain at temperature 1 is "
     "one, up to its step's bias; the two look different."
 )
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A pair that was read and not yet written: `parts` by role, `assumed` what no file told, in words."""
+
+    family: str
+    files: dict[str, Path]
+    parts: dict[str, Part]
+    shape: tuple[int, ...]
+    latent: int
+    reading: Reading
+    assumed: list[str]
 
 
 def import_pair(
@@ -53,41 +59,77 @@ def import_pair(
     image_size: int | None = None,
     source: str | None = None,
     license: str | None = None,
+    reading: Reading | None = None,
 ) -> Checkpoint:
-    """Turn a public pair (`.pth`, `.pt`: state dicts, bare or wrapped) into a checkpoint folder, and load it from there.
+    """Turn a public pair (`.pth`, `.pt`, `.safetensors`: state dicts, bare or wrapped) into a checkpoint folder, and load it.
 
     Read are DCGANs and pairs of perceptrons, as of MNIST (64-256-256-784 and 784-256-256-1).
 
     discriminator_file: None where one file holds both. dataset: what the pair was trained on ("cifar10", …). image_size:
     where given, the pair must make images of that size; give it where the layers might be padded in an unusual way, as no
-    shape tells that (a public 28x28 MNIST pair looks like 32x32). source, license: go into the model card. Weights stay
-    float32.
+    shape tells that (a public 28x28 MNIST pair looks like 32x32). reading: what no file tells (None: the families' own).
+    source, license: go into the model card. Weights stay float32.
     Raises CheckpointError for a file that is missing, damaged, not a pair, or that could only be read by running its code;
     InputError where `out_folder` cannot be written. `out_folder` is written in one step, or not at all.
     """
+    pair = read_pair(generator_file, discriminator_file, image_size, reading)
+    return save_pair(pair, out_folder, {"dataset": dataset, "title": title, "source": source, "license": license})
+
+
+def read_pair(
+    generator_file: str | Path,
+    discriminator_file: str | Path | None,
+    image_size: int | None = None,
+    reading: Reading | None = None,
+) -> Converted:
+    """The pair in files, without writing anything. Arguments and errors as of `import_pair`."""
     files = {"generator": Path(generator_file), "discriminator": Path(discriminator_file or generator_file)}
-    states = {role: state_dict_of(read_weights(file), role, file) for role, file in files.items()}
-    told = {"dataset": dataset, "title": title, "source": source, "license": license}
+    notes: list[str] = []
+    states = {role: state_dict_of(read_weights(file), role, file, notes) for role, file in files.items()}
+    if reading is None:
+        reading = Reading(output="critic" if CRITIC in notes else "logit")
+    states = {role: _with_eps(state, reading.norm_eps) for role, state in states.items()}
     if is_perceptron(states["generator"]) and is_perceptron(states["discriminator"]):
-        parts, shape, latent = _perceptrons(states, files, image_size)
-        return _saved(Path(out_folder), "pair", "perceptrons", files, parts, shape, latent, ASSUMED_PERCEPTRON, told)
-    generator, arguments, size = read_generator(states["generator"], files["generator"])
+        parts, shape, latent = _perceptrons(states, files, image_size, reading)
+        return Converted("perceptrons", files, parts, shape, latent, reading, [*notes, *reading.told()])
+    generator, arguments, size = read_generator(states["generator"], files["generator"], image_size)
     channels = arguments["channels"]
     if image_size is not None and image_size != size:
         raise CheckpointError(f"{files['generator']} makes images of {size}x{size}, not of {image_size}x{image_size}")
     discriminator, described = read_discriminator(states["discriminator"], files["discriminator"])
-    reads = described["head_kernel"] * 2 ** len(described["widths"])
+    reads, maps = described["head_kernel"] * 2 ** len(described["widths"]), size >> len(described["widths"])
+    if image_size is not None and reads != size and described["head_kernel"] == 4 and maps in (2, 3):
+        described["head_padding"] = 1  # a padded head, as no shape tells either
+        reads = size
     if (described["channels"], reads) != (channels, size):
+        hint = "; if the images are smaller, say --image-size" if arguments["last_kernel"] == 1 else ""
         raise CheckpointError(
             f"{files['discriminator']} reads images of {described['channels']}x{reads}x{reads}, "
-            f"but the generator makes {channels}x{size}x{size}"
+            f"but the generator makes {channels}x{size}x{size}{hint}"
         )
     parts = {
-        "generator": _part("dcgan-generator", arguments, generator, files["generator"]),
-        "discriminator": _part("dcgan-discriminator", described, discriminator, files["discriminator"]),
+        "generator": _part("dcgan-generator", {**arguments, **reading.generator_arguments()}, generator, files["generator"]),
+        "discriminator": _part(
+            "dcgan-discriminator", {**described, **reading.discriminator_arguments()}, discriminator, files["discriminator"]
+        ),
     }
-    shape = (channels, size, size)
-    return _saved(Path(out_folder), "pair", "DCGAN", files, parts, shape, arguments["latent"], ASSUMED, told)
+    assumed = [*notes, *reading.told(), f"4x4 kernels with stride 2 and padding 1, so images of {size}x{size} (--image-size)"]
+    return Converted("DCGAN", files, parts, (channels, size, size), arguments["latent"], reading, assumed)
+
+
+def save_pair(pair: Converted, out_folder: str | Path, told: dict[str, str | None]) -> Checkpoint:
+    """Write the checkpoint folder of a pair that was read, and load it from there. `told` goes into config and card."""
+    prior = {"prior": {"name": pair.reading.prior, "dim": pair.latent}, "discriminator_output": pair.reading.output}
+    return _saved(
+        Path(out_folder), "pair", pair.family, pair.files, pair.parts, pair.shape, prior, "; ".join(pair.assumed), told
+    )
+
+
+def _with_eps(state: dict[str, Tensor], eps: float) -> dict[str, Tensor]:
+    """Batch norms of another eps as norms of the usual one: their variances differ by the difference, and by no more."""
+    if eps == EPS:
+        return state
+    return {key: value + (eps - EPS) if key.endswith("running_var") else value for key, value in state.items()}
 
 
 def import_energy(
@@ -99,23 +141,29 @@ def import_energy(
     image_size: int | None = None,
     source: str | None = None,
     license: str | None = None,
+    output: str = "minus-energy",
 ) -> Checkpoint:
     """Turn a public energy (`.ckpt`, `.pth`, `.pt`) of the common shape into a checkpoint folder, and load it from there.
 
     The file is a state dict or a Lightning checkpoint, of a 5x5 and several 3x3 convolutions of stride 2 and two linear
-    layers. Its one output is minus the energy; several outputs are a classifier's logits. For the rest see `import_pair`.
+    layers. Its one output is minus the energy, or with `output` "energy" the energy; several outputs are a classifier's logits.
+    For the rest see `import_pair`.
     """
+    if output not in ENERGY_OUTPUTS:
+        raise InputError(f"the output of an energy must be one of {', '.join(ENERGY_OUTPUTS)}; got {output!r}")
     file = Path(energy_file)
-    state, arguments = read_energy(state_dict_of(read_weights(file), "energy", file), file, image_size)
+    state, arguments = read_energy(
+        state_dict_of(read_weights(file), "energy", file), file, image_size, negated=output == "minus-energy"
+    )
     shape = (arguments["channels"], arguments["side"], arguments["side"])
     parts = {"energy": _part("energy-cnn", arguments, state, file)}
-    assumed = ASSUMED_LOGITS if arguments["classes"] else ASSUMED_ENERGY
+    assumed = ASSUMED_LOGITS if arguments["classes"] else f"{ASSUMED_ENERGY} {ENERGY_OUTPUTS[output]} (--output)"
     told = {"dataset": dataset, "title": title, "source": source, "license": license}
-    return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, None, assumed, told)
+    return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, {}, assumed, told)
 
 
 def _perceptrons(
-    states: dict[str, dict[str, Tensor]], files: dict[str, Path], image_size: int | None
+    states: dict[str, dict[str, Tensor]], files: dict[str, Path], image_size: int | None, reading: Reading
 ) -> tuple[dict[str, Part], tuple[int, ...], int]:
     """The parts of a pair of perceptrons, the shape of its images and the dimension of its latents."""
     read = {role: read_perceptron(states[role], role, files[role]) for role in files}
@@ -126,7 +174,10 @@ def _perceptrons(
         raise CheckpointError(f"{files['discriminator']} reads images of {reads}, but the generator makes {makes}")
     if image_size not in (None, shape[-1]):
         raise CheckpointError(f"{files['generator']} makes images of {shape[-1]}x{shape[-1]}, not of {image_size}x{image_size}")
-    parts = {role: _part(f"mlp-{role}", arguments, state, files[role]) for role, (state, arguments) in read.items()}
+    more = {"generator": reading.generator_arguments(), "discriminator": reading.discriminator_arguments()}
+    parts = {
+        role: _part(f"mlp-{role}", {**arguments, **more[role]}, state, files[role]) for role, (state, arguments) in read.items()
+    }
     return parts, tuple(shape), generator["latent"]
 
 
@@ -137,7 +188,7 @@ def _saved(
     files: dict[str, Path],
     parts: dict[str, Part],
     shape: tuple[int, ...],
-    latent: int | None,
+    law: dict[str, Any],
     assumed: str,
     told: dict[str, str | None],
 ) -> Checkpoint:
@@ -148,67 +199,13 @@ def _saved(
     config = {
         "kind": kind,
         "title": told["title"] or f"Imported {family}, {told['dataset']}",
-        **({} if latent is None else {"prior": {"name": "normal", "dim": latent}, "discriminator_output": "logit"}),
+        **law,
         "data": {"shape": list(shape), "range": [-1, 1], "dataset": told["dataset"]},
         **({"defaults": ENERGY_DEFAULTS, "notes": [COLD]} if kind == "energy" else {}),
         "training": {"recipe": "import", **names, **hashes, "assumed": assumed, **origin},
     }
     save_checkpoint(folder, config, parts, model_card(config), dtype=torch.float32)
     return load_checkpoint(folder)
-
-
-def read_weights(file: Path) -> Any:
-    """What a PyTorch file holds, read with `weights_only`. Raises CheckpointError where that is refused or fails."""
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(len(LFS_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or type(error).__name__}") from None
-    if start == LFS_POINTER:
-        raise CheckpointError(f"{file} is a Git-LFS pointer, not the weights; fetch them with `git lfs pull`")
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive can fail anywhere in the reader
-        text = str(error)
-        wants_code = isinstance(error, pickle.UnpicklingError) and re.search(
-            "unsupported global|unsupported class|trying to", text, re.I
-        )
-        if "TorchScript" in text or wants_code:
-            raise CheckpointError(
-                f"{file} holds Python objects that only running code from the file could restore, which is never done here; "
-                "save the networks' state_dict() and import that"
-            ) from None
-        raise CheckpointError(f"{file} is truncated, or no PyTorch file of weights") from None
-
-
-def state_dict_of(content: Any, role: str, file: Path) -> dict[str, Tensor]:
-    """The state dict of the generator or the discriminator within what a file holds, however it is wrapped."""
-    if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{file} holds no state dict but {type(content).__name__}")
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    if tensors:
-        parts = {key: _role_of(key.split(".")[0]) for key in tensors}
-        if any(parts.values()):  # one module that holds both networks
-            tensors = {key: value for key, value in tensors.items() if parts[key] == role}
-            if not tensors:
-                raise CheckpointError(f"{file} holds no {role}")
-        for key, value in tensors.items():
-            if not value.numel() or not value.isfinite().all():
-                raise CheckpointError(f"{file}: {key} is empty or holds numbers that are not finite")
-        return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
-    inner = {str(key): value for key, value in content.items() if isinstance(value, Mapping) and value}
-    for wanted in (role, ""):
-        if found := [value for key, value in inner.items() if _role_of(key) == wanted]:
-            return state_dict_of(found[0], role, file)
-    raise CheckpointError(f"{file} holds no {role}: its entries are {', '.join(map(str, content))[:200]}")
-
-
-def _role_of(key: str) -> str | None:
-    """ "netG_state_dict" is "generator", "D" is "discriminator", "state_dict" is "" (a mere wrapping), others are None."""
-    bare = re.sub(r"state|dict|model|module|network|net|weights|params|[^a-z0-9]", "", key.lower())
-    if not bare:
-        return ""
-    return next((role for role, names in ROLE_NAMES.items() if bare in names), None)
 
 
 def _part(architecture: str, arguments: dict[str, Any], state: dict[str, Tensor], file: Path) -> Part:

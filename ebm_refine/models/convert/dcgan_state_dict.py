@@ -1,6 +1,7 @@
 """Foreign DCGAN state dicts, read by structure: names may be anything, order and shapes tell which layer is which."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
+from ebm_refine.models.convert.reading import EPS
 from ebm_refine.models.networks.dcgan import LAST_STRIDES
 
-EPS = 1e-5  # of nn.BatchNorm, which a state dict does not tell
+# Sides of the first maps: 4 as in the paper, 7 for images of 28x28, and what other sizes lead to.
+STEM_SIDES = (3, 4, 5, 6, 7, 8)
 NORM_TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -40,9 +43,16 @@ def layers_of(state: dict[str, Tensor], role: str, file: Path) -> list[Layer]:
             norms.append((name, tensors))
         elif weight is not None and tensors.keys() <= {"weight", "bias"} and _is_layer(weight, tensors.get("bias"), role):
             layers.append(Layer(name, weight, tensors.get("bias")))
+        elif tensors.keys() <= {"weight", "bias"} and weight is not None and weight.ndim == 1:
+            raise CheckpointError(
+                f"{file}: {name!r} is a normalisation without running statistics (InstanceNorm, GroupNorm or LayerNorm, a "
+                "BatchNorm made without them) or a PReLU, which no family that can be read has; hand the module over with "
+                "ebm_refine.pair"
+            )
         else:
             raise CheckpointError(f"{file}: {name or 'the file'!r} is no layer of a DCGAN; it holds {str(shapes)[:200]}")
-    if len(layers) < 3:
+    flat = all(layer.weight.ndim == 2 for layer in layers)
+    if len(layers) < (2 if flat else 3):
         raise CheckpointError(f"{file} is no DCGAN {role}: it has {len(layers)} layers with weights")
     order = list(groups)
     for name, norm in norms:
@@ -102,8 +112,12 @@ def _baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]
     plain: dict[str, Tensor] = {}
     for key, value in state.items():
         key = re.sub(r"parametrizations\.weight\.original$", "weight_orig", key)
+        key = re.sub(r"parametrizations\.weight\.original([01])$", lambda found: f"weight_{'gv'[int(found[1])]}", key)
         key = re.sub(r"parametrizations\.weight\.0\._([uv])$", r"weight_\1", key)
         plain[key] = value
+    for key in [key for key in plain if key.endswith("weight_v") and f"{key[:-1]}g" in plain]:  # weight norm: g v / |v|
+        direction, length = plain.pop(key), plain.pop(f"{key[:-1]}g")
+        plain[key.removesuffix("_v")] = torch._weight_norm(direction, length, 0)
     for key in [key for key in plain if key.endswith("weight_orig")]:
         stem = key.removesuffix("_orig")
         weight, u, v = plain[key], plain.pop(f"{stem}_u", None), plain.pop(f"{stem}_v", None)
@@ -117,17 +131,23 @@ def _baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]
     return {key.removesuffix("_orig") if key.endswith("weight_orig") else key: value for key, value in plain.items()}
 
 
-def read_generator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, Tensor], dict[str, Any], int]:
-    """State dict and arguments of our DCGANGenerator, and the size of its images. Raises CheckpointError naming `file`."""
+def read_generator(
+    state: dict[str, Tensor], file: Path, image_size: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any], int]:
+    """State dict and arguments of our DCGANGenerator, and the size of its images. Raises CheckpointError naming `file`.
+
+    `image_size`: a smaller size than the layers make, where a last kernel of 1 is padded.
+    """
     layers = layers_of(state, "generator", file)
     stem, *middle, last = layers
     linear = stem.weight.ndim == 2
     latent = stem.weight.shape[1 if linear else 0]
     inner = layers[1].weight.shape[0] if linear else stem.weight.shape[1]
-    if linear and len(stem.weight) != inner * 16:
-        raise CheckpointError(f"{file}: {stem.name!r} makes {len(stem.weight)} numbers, not {inner} maps of 4x4")
-    if not linear and tuple(stem.weight.shape[2:]) != (4, 4):
-        raise CheckpointError(f"{file}: {stem.name!r} has a kernel of {_kernel(stem)}, not of 4x4")
+    side = math.isqrt(len(stem.weight) // inner) if linear else stem.weight.shape[2]
+    if linear and (len(stem.weight) != inner * side**2 or side not in STEM_SIDES):
+        raise CheckpointError(f"{file}: {stem.name!r} makes {len(stem.weight)} numbers, not {inner} maps of 4x4 or 7x7")
+    if not linear and (stem.weight.shape[2] != stem.weight.shape[3] or side not in STEM_SIDES):
+        raise CheckpointError(f"{file}: {stem.name!r} has a kernel of {_kernel(stem)}, not of 4x4 or 7x7")
     widths = [inner]
     for layer in (*middle, last):
         if layer.weight.ndim != 4 or layer.weight.shape[0] != widths[-1]:
@@ -142,7 +162,7 @@ def read_generator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, Tens
         named = f"no batch norm behind {missing[0]!r}" if missing else f"a batch norm behind its last layer {last.name!r}"
         raise CheckpointError(f"{file} has {named}, unlike a DCGAN generator")
     if linear and len(_norm(stem)["running_mean"]) != inner:
-        stem = _folded(stem)._replace(norm=_identity_norm(inner))
+        stem = folded(stem)._replace(norm=_identity_norm(inner))
         layers = [stem, *middle, last]
     bias = any(layer.bias is not None for layer in layers)
     converted: dict[str, Tensor] = {}
@@ -159,8 +179,13 @@ def read_generator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, Tens
         "stem": "linear" if linear else "transposed",
         "last_kernel": kernel,
         "bias": bias,
+        **({} if side == 4 else {"stem_side": side}),
     }
-    return converted, arguments, 4 * 2 ** (len(widths) - 1) * LAST_STRIDES[kernel][0]
+    size = side * 2 ** (len(widths) - 1) * LAST_STRIDES[kernel][0]
+    if image_size is not None and kernel == 1 and image_size < size and (size - image_size) % 2 == 0:
+        # A padding cuts off the border; no shape tells it.
+        arguments["last_padding"], size = (size - image_size) // 2, image_size
+    return converted, arguments, size
 
 
 def read_discriminator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -187,7 +212,7 @@ def read_discriminator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, 
     # Batch norm stands as in the DCGAN paper, behind all but the first layer; elsewhere it is folded into the weights.
     norm = "batch" if [layer.norm is not None for layer in layers] == [False] + [True] * (len(body) - 1) + [False] else "none"
     if norm == "none":
-        layers = [_folded(layer) for layer in layers]
+        layers = [folded(layer) for layer in layers]
     bias = any(layer.bias is not None for layer in layers)
     converted: dict[str, Tensor] = {}
     place = 0
@@ -229,7 +254,7 @@ def _identity_norm(size: int) -> dict[str, Tensor]:
     return {"running_mean": torch.zeros(size), "running_var": torch.full((size,), 1 - EPS)}
 
 
-def _folded(layer: Layer) -> Layer:
+def folded(layer: Layer) -> Layer:
     """The layer with its batch norm, as it acts in eval mode, multiplied into weight and bias (output axis first)."""
     if layer.norm is None:
         return layer

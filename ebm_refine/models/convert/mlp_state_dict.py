@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
-from ebm_refine.models.convert.dcgan_state_dict import Layer, layers_of
+from ebm_refine.models.convert.dcgan_state_dict import Layer, folded, layers_of
 
 # Sides of square images that the shapes alone allow are tried in this order: MNIST's first.
 SIDES = (28, *range(8, 129))
@@ -21,9 +21,8 @@ def is_perceptron(state: dict[str, Tensor]) -> bool:
 
 def read_perceptron(state: dict[str, Tensor], role: str, file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State dict and arguments of our MLPGenerator or MLPDiscriminator. Raises CheckpointError naming `file`."""
-    layers = layers_of(state, role, file)
-    if normed := [layer.norm_name for layer in layers if layer.norm is not None]:
-        raise CheckpointError(f"{file} has a batch norm {normed[0]!r}, unlike the perceptrons that can be read")
+    # A batch norm directly behind a linear layer is, in eval mode, part of it.
+    layers = [folded(layer) for layer in layers_of(state, role, file)]
     sizes = _sizes(layers, file)
     if role == "discriminator" and sizes[-1] != 1:
         raise CheckpointError(f"{file}: its last layer {layers[-1].name!r} gives {sizes[-1]} numbers an image, not one")
@@ -31,6 +30,7 @@ def read_perceptron(state: dict[str, Tensor], role: str, file: Path) -> tuple[di
     arguments: dict[str, Any] = {"widths": sizes[1:-1], "shape": list(shape)}
     if role == "generator":
         arguments |= {"latent": sizes[0]}
+    layers = [one if one.bias is not None else one._replace(bias=one.weight.new_zeros(len(one.weight))) for one in layers]
     return _numbered("main", layers, [2 * place for place in range(len(layers))], file), arguments
 
 
@@ -44,9 +44,9 @@ def image_shape(pixels: int, file: Path) -> tuple[int, int, int]:
 
 
 def read_energy(
-    state: dict[str, Tensor], file: Path, image_size: int | None = None
+    state: dict[str, Tensor], file: Path, image_size: int | None = None, negated: bool = True
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict and arguments of our EnergyCNN, from one whose output is minus the energy.
+    """State dict and arguments of our EnergyCNN, from one whose output is minus the energy, unless `negated` is False.
 
     An output of several numbers is taken for a classifier's logits. Raises CheckpointError naming `file`.
     """
@@ -74,7 +74,7 @@ def read_energy(
             f"{file}: {linear[0].name!r} takes {inputs} numbers, which images of {side or 'no'} pixels do not give"
         )
     outputs = len(linear[1].weight)
-    if outputs == 1:  # minus the energy becomes the energy
+    if outputs == 1 and negated:  # minus the energy becomes the energy
         last = linear[1]
         layers[-1] = last._replace(weight=-last.weight, bias=None if last.bias is None else -last.bias)
     places = [2 * place for place in range(len(convolutions))]

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "softplus": nn.Softplus, "tanh": nn.Tanh}
-OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Identity}
+from ebm_refine.models.networks.activations import SLOPE, SignedSigmoid, activation_of, check_coding, coded
+
+OUTPUTS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "linear": nn.Identity, "sigmoid": SignedSigmoid}
 
 
 class MLPGenerator(nn.Module):
-    """Latents (B, latent), float -> samples (B, *shape): images in [-1, 1] with `output` "tanh", any numbers with "linear"."""
+    """Latents (B, latent), float -> samples (B, *shape): images in [-1, 1], any numbers with `output` "linear".
+
+    `output` "sigmoid" is the sigmoid of a generator of images in [0, 1], brought to [-1, 1]. `slope` is that of `activation`
+    "leaky".
+    """
 
     def __init__(
         self,
@@ -24,12 +29,13 @@ class MLPGenerator(nn.Module):
         shape: Sequence[int] = (1, 28, 28),
         activation: str = "relu",
         output: str = "tanh",
+        slope: float = SLOPE,
     ):
         super().__init__()
         if output not in OUTPUTS:
             raise ValueError(f"output must be one of {', '.join(OUTPUTS)}, got {output!r}")
         self.latent, self.shape = latent, tuple(shape)
-        self.main = nn.Sequential(*_layers((latent, *widths, math.prod(shape)), activation), OUTPUTS[output]())
+        self.main = nn.Sequential(*_layers((latent, *widths, math.prod(shape)), activation, slope), OUTPUTS[output]())
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.main(latents).view(-1, *self.shape)
@@ -38,22 +44,29 @@ class MLPGenerator(nn.Module):
 class MLPDiscriminator(nn.Module):
     """Samples (B, *shape), float -> one number each (B,): a logit, or an energy where it is trained as one.
 
-    An energy needs a smooth `activation` such as "silu", as samplers follow its gradient; "leaky" is LeakyReLU(0.2).
+    An energy needs a smooth `activation` such as "silu", as samplers follow its gradient; "leaky" is LeakyReLU(slope).
+    `coding`: "unit" where it was trained on images in [0, 1].
     """
 
-    def __init__(self, widths: Sequence[int] = (256, 256), shape: Sequence[int] = (1, 28, 28), activation: str = "leaky"):
+    def __init__(
+        self,
+        widths: Sequence[int] = (256, 256),
+        shape: Sequence[int] = (1, 28, 28),
+        activation: str = "leaky",
+        slope: float = SLOPE,
+        coding: str = "signed",
+    ):
         super().__init__()
-        self.main = nn.Sequential(*_layers((math.prod(shape), *widths, 1), activation))
+        self.coding = check_coding(coding)
+        self.main = nn.Sequential(*_layers((math.prod(shape), *widths, 1), activation, slope))
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.main(samples.flatten(1)).squeeze(1)
+        return self.main(coded(samples, self.coding).flatten(1)).squeeze(1)
 
 
-def _layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
+def _layers(sizes: Sequence[int], activation: str, slope: float) -> list[nn.Module]:
     """Linear layers of these sizes with activations between them."""
-    if activation not in ACTIVATIONS and activation != "leaky":
-        raise ValueError(f"activation must be one of leaky, {', '.join(ACTIVATIONS)}, got {activation!r}")
-    layers: list[nn.Module] = []
+    made, layers = activation_of(activation, slope), list[nn.Module]()
     for before, after in itertools.pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2) if activation == "leaky" else ACTIVATIONS[activation]()]
+        layers += [nn.Linear(before, after), made()]
     return layers[:-1]

@@ -1,0 +1,103 @@
+"""What real images say of a pair that is being imported: under which reading its generator's samples are nearest to them, and
+whether its discriminator ranks them above those samples. Asked before anything is written.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ebm_refine.data.images import to_unit
+from ebm_refine.data.real_images import real_images
+from ebm_refine.energies.density_ratio import RAW_SLOPES, fit_calibration
+from ebm_refine.energies.priors import of_normal
+from ebm_refine.errors import CheckpointError
+from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.own_yardstick import coarse, reference_of
+from ebm_refine.models.convert.convert import Converted, read_pair
+from ebm_refine.models.convert.reading import Reading, alternatives
+from ebm_refine.models.networks.energy_cnn import EnergyCNN
+
+IMAGES, BATCH = 1000, 100
+# Another reading is named where it brings the samples so much nearer.
+NEARER = 0.85
+TURNED = {"logit": "inverted", "inverted": "logit", "critic": "energy", "energy": "critic"}
+
+
+def compare_readings(pair: Converted, data: Any, image_size: int | None) -> list[str]:
+    """Sentences on the reading that was taken, from real images `data` (`data.real_images`).
+
+    Raises CheckpointError where the discriminator, as it is read, prefers generated images to real ones, and InputError where
+    the images do not fit the pair's.
+    """
+    real = real_images(data, pair.shape, limit=IMAGES).pixels
+    taken = _distance(pair, real)
+    said = [f"generated images are at {taken:.3g} from the real ones (Fréchet distance of 8x8 pixels)"]
+    others = {}
+    for option, reading in alternatives(pair.reading).items():
+        others[option] = _distance(_read(pair, reading, image_size), real)
+    best = min(others, key=others.__getitem__)
+    if others[best] < NEARER * taken:
+        said.append(f"with {best} they would be at {others[best]:.3g}: look at both, and import again with the right one")
+    said.append(_signs(pair, real))
+    return said
+
+
+def _signs(pair: Converted, real: Tensor) -> str:
+    score, scale = pair.parts["discriminator"].network, RAW_SLOPES[pair.reading.output]
+    fake = generated(pair, len(real))
+    on_real, on_fake = (scale * _scores(score, side) for side in (real, fake))
+    calibration = fit_calibration(on_real, on_fake)
+    ranked = float((on_real[:, None] > on_fake[None]).double().mean())
+    if calibration["slope"] < 0 and ranked < 0.5:
+        raise CheckpointError(
+            f"{pair.files['discriminator']}, read as {pair.reading.output}, prefers generated images to real ones (calibration "
+            f"slope {calibration['slope']:.2f}): its sign is turned, or it is read wrongly; import it with --output "
+            f"{TURNED[pair.reading.output]}, or see --d-activation"
+        )
+    other = Reading.of(**{**pair.reading.__dict__, "d_activation": "relu" if pair.reading.d_activation == "leaky" else "leaky"})
+    return (
+        f"the discriminator ranks a real image above a generated one in {ranked:.0%} of pairs (calibration slope "
+        f"{calibration['slope']:.2f}); --d-activation {other.d_activation} would read it otherwise"
+    )
+
+
+def _read(pair: Converted, reading: Reading, image_size: int | None) -> Converted:
+    return read_pair(pair.files["generator"], pair.files["discriminator"], image_size, reading)
+
+
+@torch.no_grad()
+def generated(pair: Converted, count: int) -> Tensor:
+    """Samples (count, C, H, W) uint8 of the pair's generator."""
+    generator: nn.Module = of_normal(pair.parts["generator"].network, {"name": pair.reading.prior})
+    source = torch.Generator().manual_seed(0)
+    made = [generator(torch.randn(size, pair.latent, generator=source)) for size in _sizes(count)]
+    return torch.cat(made).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _sizes(count: int) -> list[int]:
+    return [BATCH] * (count // BATCH) + ([count % BATCH] if count % BATCH else [])
+
+
+@torch.no_grad()
+def _scores(network: nn.Module, pixels: Tensor) -> Tensor:
+    return torch.cat([network(to_unit(part)) for part in pixels.split(BATCH)])
+
+
+def _distance(pair: Converted, real: Tensor) -> float:
+    return frechet_distance(coarse(generated(pair, IMAGES)), reference_of(coarse(real)))
+
+
+@torch.no_grad()
+def check_energy(checkpoint: Any, data: Any, output: str) -> str:
+    """A sentence on an energy's sign. Raises CheckpointError where real images are less likely than noise."""
+    network: EnergyCNN = checkpoint.networks["energy"]
+    real = real_images(data, checkpoint.config["data"]["shape"], limit=IMAGES).pixels
+    noise = torch.rand(len(real), *real.shape[1:], generator=torch.Generator().manual_seed(0)) * 2 - 1
+    on_real = float(_scores(network, real).mean())
+    on_noise = float(torch.cat([network(part) for part in noise.split(BATCH)]).mean())
+    said = f"mean energy {on_real:.3g} over real images, {on_noise:.3g} over noise"
+    if on_real > on_noise:
+        other = "energy" if output == "minus-energy" else "minus-energy"
+        raise CheckpointError(f"{said}: real images are less likely than noise, so the sign is turned; give --output {other}")
+    return said
