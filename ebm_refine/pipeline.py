@@ -19,6 +19,7 @@ from ebm_refine.energies.targets import BinaryTarget, has_ratio, kernel_for, rea
 from ebm_refine.errors import InputError
 from ebm_refine.metrics import run_diagnostics
 from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.parameters import shorten
 from ebm_refine.result import Frame, RefineResult
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.base import Energy
@@ -28,6 +29,8 @@ from ebm_refine.samplers.loop import run as transitions
 from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.utils.devices import check_device
+from ebm_refine.utils.environment import difference
+from ebm_refine.utils.environment import environment as environment_of
 
 FRAME_CHAINS = 64
 # A point is two numbers, so frames of points hold more of them.
@@ -58,17 +61,19 @@ class SampledLaw(NamedTuple):
 def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
            options: dict[str, Any] | None = None, label: int | None = None, device: str = "cpu",
-           precision: str = "auto") -> RefineResult:  # fmt: skip
+           precision: str = "auto", environment: dict[str, Any] | None = None) -> RefineResult:  # fmt: skip
     """Sample a model's energy and give the images before and after.
 
     model: an embedded name, a folder, a Hub id or a loaded checkpoint. method, eps, n_steps, temperature: None means the
     checkpoint's default for that method. options: the method's further parameters by name. device: "cpu", "cuda" or "cuda:1".
     precision: "fp32" computes the networks in float32; "auto" takes bfloat16 for inner convolutions where the device has it
-    natively, and "bf16" insists on that. Raises InputError, one sentence, for anything out of range. See `ebm_refine.samplers`
-    for the methods and their papers.
+    natively, and "bf16" insists on that. environment: what `settings.json` has under that name; the run is then computed as
+    recorded, and refused where that cannot be, so that `refine(**settings)` with all of that file gives the same bits. Raises
+    InputError, one sentence, for anything out of range. See `ebm_refine.samplers` for the methods and their papers.
     """
     checkpoint, settings = _settled(model, method=method, eps=eps, n_steps=n_steps, num_images=num_images, seed=seed,
                                     ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
+    device, precision = _place(checkpoint, device, precision, environment)
     (last,) = deque(run(checkpoint, settings, device, precision, every_step=False), maxlen=1)
     assert isinstance(last, RefineResult)
     return last
@@ -77,19 +82,35 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
 def stream(model: str | Path | Checkpoint, method: str | None = None, eps: float | None = None, n_steps: int | None = None,
            num_images: int = 64, seed: int = 0, *, ratio: str = "auto", beta: float = 1.0, temperature: float | None = None,
            options: dict[str, Any] | None = None, label: int | None = None, device: str = "cpu",
-           precision: str = "auto") -> Iterator[Frame | RefineResult]:  # fmt: skip
+           precision: str = "auto", environment: dict[str, Any] | None = None) -> Iterator[Frame | RefineResult]:  # fmt: skip
     """Like `refine`, but yields a Frame after every transition and the RefineResult last. Close it to stop.
 
     Settings are checked at the call, before the first frame is asked for.
     """
     checkpoint, settings = _settled(model, method=method, eps=eps, n_steps=n_steps, num_images=num_images, seed=seed,
                                     ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
-    return run(checkpoint, settings, device, precision)
+    return run(checkpoint, settings, *_place(checkpoint, device, precision, environment))
 
 
 def _settled(model: str | Path | Checkpoint, **arguments: Any) -> tuple[Checkpoint, Settings]:
     checkpoint = load(model)
     return checkpoint, resolve(checkpoint.name, checkpoint.config, **arguments)
+
+
+def _place(checkpoint: Checkpoint, device: str, precision: str, recorded: Any) -> tuple[str, str]:
+    """Device and precision of a run, those of a record where there is one. Raises InputError where it cannot be repeated."""
+    if recorded is None:
+        return device, precision
+    if not isinstance(recorded, dict) or not all(isinstance(recorded.get(name), str) for name in ("device", "precision")):
+        raise InputError(f"environment must be the entry of that name in a settings.json; got {shorten(recorded)}")
+    # A GPU by its number is as good as the first one; its kind is compared.
+    device = device if device.partition(":")[0] == recorded["device"] else recorded["device"]
+    precision = recorded["precision"]
+    check_device(device)
+    checkpoint.dtype_for(precision, device)
+    if found := difference(recorded, environment_of(device, precision, checkpoint.fingerprint)):
+        raise InputError(f"this run cannot be repeated to the bit: {found}")
+    return device, precision
 
 
 def run(
@@ -118,9 +139,10 @@ def _run(
     assert isinstance(end, SampledLaw)
     energy_before, energy_after = target.energy(end.start).cpu(), target.energy(end.position).cpu()
     ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype, labels) for one in (end.start, end.position))
+    # Bits are sampled in float32 throughout: there is no convolution to narrow.
+    precision = "fp32" if dtype == torch.float32 or isinstance(target, BinaryTarget) else "bf16"
     diagnostics = {
-        # Bits are sampled in float32 throughout: there is no convolution to narrow.
-        "precision": "fp32" if dtype == torch.float32 or isinstance(target, BinaryTarget) else "bf16",
+        "precision": precision,
         "mean_energy_before": float(energy_before.mean()),
         "mean_energy_after": float(energy_after.mean()),
         **run_diagnostics.mean_ratios(ratio_before, ratio_after),
@@ -145,6 +167,7 @@ def _run(
         settings=settings,
         checkpoint=checkpoint,
         labels=None if labels is None else labels.cpu(),
+        environment=environment_of(device, precision, checkpoint.fingerprint),
     )
 
 

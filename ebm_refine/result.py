@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,8 @@ class RefineResult:
 
     `ratio_*` are r itself, not beta * r; None for a model with an energy of its own. `positions` (N, d…) are the final
     positions; `frames` the thinned frames; `energy_trace` (frames, N) the energy at `trace_steps`; `diagnostics` plain numbers;
-    `settings` repeats the run; `labels` (N,) int64 are the chains' classes, None of a model without.
+    `settings` repeats the run; `labels` (N,) int64 are the chains' classes, None of a model without. `environment` is
+    what its last bits depend on beside the settings (`utils.environment`).
     """
 
     before: Tensor
@@ -66,6 +67,7 @@ class RefineResult:
     settings: Settings
     checkpoint: Checkpoint
     labels: Tensor | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
 
     def decode(self, positions: Tensor) -> Tensor:
         """Images (K, C, H, W) uint8, or points (K, d) float32, of positions such as those of a frame: of the first K chains."""
@@ -73,10 +75,10 @@ class RefineResult:
         return decode(self.checkpoint, self.settings, positions, precision=precision)
 
     def save(self, folder: str | Path, metrics: dict[str, Any] | None = None) -> Path:
-        """Write before.png, after.png, samples.npz, settings.json and metrics.json; the same run gives the same bytes.
+        """Write before.png, after.png, samples.npz, settings.json and metrics.json.
 
-        They come as one set: see `utils.atomic_io.replacing_set`. `metrics` are what `metrics.json` holds beside the
-        diagnostics. Raises InputError where `folder` cannot be written.
+        The same run in the same environment gives the same bytes. The files come as one set (`utils.atomic_io.replacing_set`).
+        `metrics` are what `metrics.json` holds beside the diagnostics. Raises InputError where `folder` cannot be written.
         """
         arrays: dict[str, Any] = {
             "before": self.before,
@@ -97,7 +99,7 @@ class RefineResult:
             "after.png": render.png(picture(self.checkpoint.config, self.after)),
             "samples.npz": buffer.getvalue(),
             "metrics.json": _json({"diagnostics": self.diagnostics, **(metrics or {})}),
-            "settings.json": _json(self.settings.as_dict()),
+            "settings.json": _json({**self.settings.as_dict(), "environment": self.environment}),
         }
         with replacing_set(Path(folder), contents) as temporary:
             for name, content in contents.items():

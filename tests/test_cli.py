@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import ebm_refine
 from ebm_refine.cli import main
+from ebm_refine.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 FILES = {"before.png", "after.png", "samples.npz", "settings.json", "metrics.json"}
@@ -33,6 +36,84 @@ def test_refine_writes_its_five_files_again_and_again(tiny_models, tmp_path, cap
     for name in ("settings.json", "metrics.json"):
         text = (tmp_path / "one" / name).read_text()
         assert str(tmp_path) not in text
+
+
+def recorded(folder: Path, **changed) -> str:
+    """The settings.json in `folder` with some entries, or those of its environment, changed; None takes one away."""
+    settings = json.loads((folder / "settings.json").read_text())
+    for name, value in changed.items():
+        place = settings["environment"] if name in settings["environment"] else settings
+        place[name] = value
+    file = folder / "changed.json"
+    file.write_text(json.dumps({name: value for name, value in settings.items() if value is not None}))
+    return str(file)
+
+
+def test_a_run_is_repeated_like_its_settings(tiny_models, tmp_path, capsys):
+    """Also where the flags of the first one are no defaults, and with the number of threads that it had."""
+    out = tmp_path / "one"
+    flags = ["--method", "mala", "--n-steps", "7", "--num-images", "9", "--seed", "5", "--ratio", "raw", "--beta", "2"]
+    torch.set_num_threads(2)
+    assert main(["refine", "--model", "tiny", *flags, "--precision", "fp32", "--out", str(out)]) == 0
+    environment = json.loads((out / "settings.json").read_text())["environment"]
+    assert environment == {
+        "torch": torch.__version__, "device": "cpu", "processor": torch.backends.cpu.get_cpu_capability(), "threads": 2,
+        "precision": "fp32", "weights": ebm_refine.load("tiny").fingerprint,
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    again = ["refine", "--like", str(out / "settings.json"), "--out", str(tmp_path / "two")]
+    assert main(again) == 0
+    assert torch.get_num_threads() == 2
+    for name in FILES:
+        assert (out / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    torch.set_num_threads(1)
+    # In Python the same: the whole file is what refine takes.
+    once_more = ebm_refine.refine(**json.loads(Path(recorded(out, threads=1)).read_text()))
+    assert once_more.environment == {**environment, "threads": 1}
+    with pytest.raises(InputError, match="the number of threads differs, 2 then and 1 here"):
+        ebm_refine.refine(**json.loads((out / "settings.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"torch": "1.0"}, "this run cannot be repeated to the bit: the version of PyTorch differs, '1.0' then and"),
+        ({"processor": "SSE"}, "the kind of processor differs, 'SSE' then and"),
+        ({"threads": "two"}, "the number of threads differs, 'two' then and 1 here"),
+        ({"weights": "0" * 16}, "the fingerprint of the model's weights differs, '0000000000000000' then and"),
+        ({"device": "cuda"}, "device must be one of cpu on this machine; got 'cuda'"),
+        ({"precision": "fp8"}, "precision must be one of auto, fp32, bf16; got 'fp8'"),
+        ({"precision": 3}, "environment must be the entry of that name in a settings.json; got {"),
+        ({"environment": None}, "does not say where it was computed (environment), so its bits cannot be repeated"),
+        ({"environment": "here"}, "does not say where it was computed (environment)"),
+        ({"model": None}, "names no model"),
+        ({"model": "nowhere"}, "model must be one of"),
+        ({"every_step": True}, "holds 'every_step', which is no setting of a run"),
+        ({"n_steps": 0}, "n_steps must be a whole number from 1 to 10000; got 0"),
+    ],
+)
+def test_why_a_run_cannot_be_repeated_is_said(tiny_models, tmp_path, capsys, changed, sentence):
+    assert main(["refine", "--model", "tiny", "--n-steps", "1", "--num-images", "2", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    message = failing(capsys, "refine", "--like", recorded(tmp_path, **changed), "--out", str(tmp_path / "two"))
+    assert sentence in message
+    assert not (tmp_path / "two").exists()
+
+
+def test_like_takes_a_readable_file_and_no_other_settings(tiny_models, tmp_path, capsys):
+    assert main(["refine", "--model", "tiny", "--n-steps", "1", "--num-images", "2", "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    like, out = str(tmp_path / "settings.json"), str(tmp_path / "two")
+    for flag, value in [("--eps", "0.1"), ("--n-steps", "1"), ("--num-images", "3"), ("--set", "a=1"), ("--device", "cuda")]:
+        assert f"leave out {flag}" in failing(capsys, "refine", "--like", like, flag, value, "--out", out)
+    for content in (b"", b"{", b"\xff", b"[" * 100_000):
+        (tmp_path / "bad.json").write_bytes(content)
+        assert "cannot be read: it is not JSON" in failing(capsys, "refine", "--like", str(tmp_path / "bad.json"), "--out", out)
+    (tmp_path / "bad.json").write_text("[1]")
+    assert "names no model" in failing(capsys, "refine", "--like", str(tmp_path / "bad.json"), "--out", out)
+    assert "No such file" in failing(capsys, "refine", "--like", str(tmp_path / "none.json"), "--out", out)
+    assert main(["refine", "--model", "tiny", "--like", like, "--out", out]) == 0
+    assert (tmp_path / "two" / "samples.npz").read_bytes() == (tmp_path / "samples.npz").read_bytes()
 
 
 def test_models_lists_what_is_embedded(tiny_models, capsys):
@@ -86,6 +167,7 @@ def test_bad_models_and_folders(tiny_models, tmp_path, capsys):
     message = failing(capsys, "refine", "--model", "tiny", "--n-steps", "1", "--out", str(tmp_path / "file"))
     assert "is a file" in message
     assert "arguments are required: --out" in failing(capsys, "refine", "--model", "tiny")
+    assert "refine needs --model, or --like" in failing(capsys, "refine", "--out", out)
 
 
 def test_bad_training_input(tmp_path, capsys):

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ebm_refine.cli.flags import add_device, add_settings, number, settings_of, sweep_of
 from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, model_named, yardstick_named
-from ebm_refine.energies.density_ratio import RATIOS
+from ebm_refine.cli.refine_command import add_refine
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
-from ebm_refine.samplers import METHODS
 
 BUDGET = Parameter("budget", "float", None, 1.0, 100_000.0, unit="gradient evaluations an image")
 
@@ -66,22 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the embedded models")
     models.set_defaults(run=_models)
 
-    refine = commands.add_parser("refine", help="sample a model and write images before and after")
-    refine.add_argument("--model", required=True, help=MODEL_HELP)
-    refine.add_argument("--method", help=f"one of {', '.join(METHODS)}; without it the model's default")
-    _add_settings(refine)
-    refine.add_argument("--seed", default="0")
-    refine.add_argument("--num-images", default="64")
-    refine.add_argument("--ratio", default="auto", help=f"auto, {', '.join(RATIOS)}")
-    refine.add_argument("--label", help="the class of all images, of a model that has classes; without it drawn for each")
-    refine.add_argument("--out", required=True, help="folder for the five files")
-    _add_device(refine)
-    refine.set_defaults(run=_refine)
+    add_refine(commands)
 
     evaluate = commands.add_parser("evaluate", help="measure methods against real images; resumable")
     evaluate.add_argument("--model", required=True, help=MODEL_HELP)
     evaluate.add_argument("--methods", required=True, help="comma-separated")
-    _add_settings(evaluate)
+    add_settings(evaluate)
     evaluate.add_argument("--num-images", default="5000")
     evaluate.add_argument("--seeds", default="0", help="comma-separated")
     evaluate.add_argument("--ratios", help="comma-separated; without it all that the model has")
@@ -94,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--real", help="real samples of your own: a folder of pictures, parquet files, a Hub data set, .npy")
     evaluate.add_argument("--extractor", default="auto", help="auto or inception, with --real")
     evaluate.add_argument("--out", required=True)
-    _add_device(evaluate)
+    add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
     add_fit_ratio(commands)
@@ -132,19 +122,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--eps", help="step size")
-    parser.add_argument("--n-steps", help="transitions, or proposals an image")
-    parser.add_argument("--temperature")
-    parser.add_argument("--beta", default="1")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further option of the method")
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 (exact) or bf16 (of inner convolutions)")
-
-
 def _models(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import list_models
 
@@ -154,49 +131,16 @@ def _models(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _refine(chosen: argparse.Namespace) -> int:
-    from ebm_refine.metrics.features import features_for
-    from ebm_refine.metrics.points import compare_points
-    from ebm_refine.metrics.report import compare
-    from ebm_refine.models.kinds import is_points
-    from ebm_refine.pipeline import stream
-    from ebm_refine.result import RefineResult
-    from ebm_refine.utils.atomic_io import writable_folder
-
-    checkpoint = model_named(chosen.model)
-    stages = stream(
-        checkpoint, chosen.method, num_images=_number(chosen.num_images), seed=_number(chosen.seed), ratio=chosen.ratio,
-        label=None if chosen.label is None else _number(chosen.label), device=chosen.device, precision=chosen.precision,
-        **_settings(chosen),
-    )  # fmt: skip
-    writable_folder(chosen.out)
-    result: Any = None
-    for stage in _with_bar(stages):
-        result = stage
-    assert isinstance(result, RefineResult)
-    dataset = checkpoint.config["data"]["dataset"]
-    try:
-        if is_points(checkpoint.config):
-            metrics = compare_points(result.before, result.after, dataset)
-        else:
-            metrics = compare(result.before, result.after, features_for(dataset))
-    except InputError as error:  # no extractor for this data: the run is still worth its files
-        metrics = {"note": str(error)}
-    result.save(chosen.out, metrics)
-    print(f"wrote {chosen.out}: before.png after.png samples.npz settings.json metrics.json")
-    return 0
-
-
 def _evaluate(chosen: argparse.Namespace) -> int:
     from ebm_refine.evaluation.jobs import controls, evaluate, plan
     from ebm_refine.evaluation.sharding import this_process
     from ebm_refine.evaluation.tables import table
 
     checkpoint = model_named(chosen.model)
-    num_images, seeds = _number(chosen.num_images), [_number(seed) for seed in chosen.seeds.split(",")]
+    num_images, seeds = number(chosen.num_images), [number(seed) for seed in chosen.seeds.split(",")]
     budget = None if chosen.budget is None else BUDGET.parse_text(chosen.budget)
     ratios = chosen.ratios.split(",") if chosen.ratios else None
-    sweep, given = _sweep(chosen.sweep), _settings(chosen)
+    sweep, given = sweep_of(chosen.sweep), settings_of(chosen)
     jobs: list[Any] = [*plan(checkpoint, chosen.methods.split(","), num_images, seeds, ratios, sweep, given, budget)]
     if chosen.controls:
         jobs += controls(checkpoint, num_images, seeds, budget)
@@ -229,9 +173,9 @@ def _train(chosen: argparse.Namespace) -> int:
     from ebm_refine.training.recipes.registry import train
 
     model = None if chosen.model is None else load(chosen.model)
-    steps = None if chosen.steps is None else _number(chosen.steps)
+    steps = None if chosen.steps is None else number(chosen.steps)
     folder = train(
-        chosen.recipe, data=chosen.data, model=model, steps=steps, seed=_number(chosen.seed),
+        chosen.recipe, data=chosen.data, model=model, steps=steps, seed=number(chosen.seed),
         device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
     )  # fmt: skip
     print(f"wrote {folder}")
@@ -245,11 +189,11 @@ def _search(chosen: argparse.Namespace) -> int:
 
     torch.set_num_threads(1)  # a worker is one thread: start more workers, not wider ones
     asked = search.Search(
-        chosen.data, Path(chosen.storage), chosen.study, search.TRIALS.parse(_number(chosen.trials)),
-        search.BATCHES.parse(_number(chosen.batches)), search.NUM_IMAGES.parse(_number(chosen.num_images)),
-        search.SEED.parse(_number(chosen.seed)),
+        chosen.data, Path(chosen.storage), chosen.study, search.TRIALS.parse(number(chosen.trials)),
+        search.BATCHES.parse(number(chosen.batches)), search.NUM_IMAGES.parse(number(chosen.num_images)),
+        search.SEED.parse(number(chosen.seed)),
     )  # fmt: skip
-    minutes = None if chosen.minutes is None else search.MINUTES.parse(_number(chosen.minutes))
+    minutes = None if chosen.minutes is None else search.MINUTES.parse(number(chosen.minutes))
     study = search.search(asked, minutes, partial(print, flush=True))
     print(f"{len(study.results())} of {len(study.settings)} trials of study {asked.study!r} are done")
     return 0
@@ -262,53 +206,7 @@ def _push(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The sampling settings among the flags, as arguments of `refine`; values are checked there, against their rows."""
-    settings: dict[str, Any] = {"beta": _number(chosen.beta)}
-    for name in ("eps", "n_steps", "temperature"):
-        if getattr(chosen, name) is not None:
-            settings[name] = _number(getattr(chosen, name))
-    options = {}
-    for item in chosen.set:
-        name, found, value = item.partition("=")
-        if not found:
-            raise InputError(f"--set takes name=value; got {item!r}")
-        options[name.replace("-", "_")] = _number(value)
-    return {**settings, "options": options}
-
-
-def _number(text: str) -> Any:
-    """A number where the text is one; else the text, which the row's check then refuses or, for a choice, takes."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _sweep(text: str | None) -> dict[str, Sequence[float]]:
-    sweep: dict[str, Sequence[float]] = {}
-    for item in text.split(",") if text else ():
-        name, found, values = item.partition("=")
-        if not found or not values:
-            raise InputError(f"--sweep takes name=value/value,name=value/value; got {text!r}")
-        sweep[name] = [_number(value) for value in values.split("/")]
-    return sweep
-
-
 def _device(name: str) -> str:
     from ebm_refine.utils.devices import check_device
 
     return check_device(name)
-
-
-def _with_bar(stages: Any) -> Any:
-    from tqdm import tqdm
-
-    with tqdm(unit="step", leave=False, disable=not sys.stderr.isatty()) as bar:
-        for stage in stages:
-            if hasattr(stage, "n_steps"):
-                bar.total, bar.n = stage.n_steps, stage.step
-                bar.refresh()
-            yield stage

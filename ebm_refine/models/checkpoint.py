@@ -89,6 +89,12 @@ class Checkpoint:
         """sha256 of each part's weights, by role."""
         return {role: part["sha256"] for role, part in self.config["parts"].items()}
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the weights and with whatever else of the config r and its prior are made of."""
+        made_of = [self.config.get(name) for name in ("calibration", "isotonic", "critic_slope", "prior", "labels")]
+        return _sha256(json.dumps([self.hashes, *made_of], sort_keys=True).encode())[:16]
+
 
 def save_checkpoint(
     folder: Path,
