@@ -17,7 +17,7 @@ class Evidence(NamedTuple):
 
     before: float
     after: float
-    error: float
+    error: float | None
     real: float | None
     num_images: int
     seeds: int
@@ -37,8 +37,8 @@ def as_html(evidence: Evidence | None) -> str:
         return ""
     change = evidence.after / evidence.before - 1
     percent = f"{abs(change):.0%}".replace("%", " %")
-    spread = f"{2 * evidence.error / evidence.before:.0%}".replace("%", " %")
-    words = f"{percent} ± {spread} {'closer to' if change < 0 else 'further from'} real images"
+    spread = "" if evidence.error is None else f" ± {2 * evidence.error / evidence.before:.0%}".replace("%", " %")
+    words = f"{percent}{spread} {'closer to' if change < 0 else 'further from'} real images"
     bars = [("generator alone", evidence.before, "base"), ("refined", evidence.after, "refined")]
     if evidence.real is not None:
         bars.append(("real images", evidence.real, "real"))

@@ -19,6 +19,7 @@ from ebm_refine.ui.tabs.refine import chain_panel, evidence, share_link
 from ebm_refine.ui.tabs.refine import memorisation_panel as copies
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
 from ebm_refine.ui.tabs.refine.job import WATCHED, Live, Record, model_named, told
+from ebm_refine.ui.tabs.refine.large_measurement import LargeMeasurement
 from ebm_refine.ui.tabs.refine.pictures import (  # fmt: skip
     ORDERS,
     Sheets,
@@ -75,6 +76,7 @@ class Results:
                 self.all = gr.Checkbox(label="Show all images", elem_id="all-images", min_width=180)
             with gr.Tabs(elem_classes="address-tabs") as self.tabs:
                 with gr.Tab("Numbers", id="numbers"):
+                    self.large = LargeMeasurement(self.record)
                     self.numbers = gr.HTML(elem_id="measured")
                     self.plot = gr.LinePlot(
                         x="step", y="energy", color="series", title="Energy along the chains: not quality",
@@ -115,7 +117,8 @@ class Results:
         """What a finished run fills."""
         return [self.query, self.verdict, self.stage, self.finished, self.order, self.captions, self.all, self.tabs,
                 self.numbers, self.plot, self.number, self.words, self.copied, self.tile_film, self.tile_energy,
-                self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation]  # fmt: skip
+                self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation,
+                *self.large.outputs]  # fmt: skip
 
     def live(self, moment: Live, seconds: float, before: Shown | None) -> tuple[dict[Any, Any], Shown]:
         """Updates for a moment of a running chain, and the picture of its beginning, which later moments are given."""
@@ -165,6 +168,7 @@ class Results:
             self.number: gr.update(value="0", label=f"Image number, 0 to {len(record.before) - 1}"),
             self.extremes: _extremes(record),
             **self._chain(record),
+            **self.large.offered(record),
             self.animation: gr.update(visible=False),
         }
 
