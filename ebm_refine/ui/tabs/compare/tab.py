@@ -14,7 +14,7 @@ from ebm_refine.settings import Settings, available_ratios, methods_of
 from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
 from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
-from ebm_refine.ui.tabs.refine.job import checked, model_named, refinable_models, told
+from ebm_refine.ui.tabs.refine.job import checked, first_model, model_named, refinable_models, told
 from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle, progress_line
 
 TITLE = "Compare"
@@ -59,11 +59,10 @@ def _tables() -> None:
     if not tables:
         gr.Markdown(ABSENT, elem_id="compare-absent")
         return
-    # The one that a visitor sees first has its floor beside it.
-    first = next(
-        (key for key, results in tables.items() if str(results.get("num_images")) in results.get("floors", {})),
-        next(iter(tables)),
-    )
+    # The one that a visitor sees first is of the Demo page's model, and has its floor beside it.
+    floored = [key for key, results in tables.items() if str(results.get("num_images")) in results.get("floors", {})]
+    floored.sort(key=lambda key: tables[key].get("model") != first_model())
+    first = next(iter(floored or tables))
     choice = gr.Dropdown(
         [(_title(results), key) for key, results in tables.items()], value=first, label="Table", elem_id="compare-choice",
         visible=len(tables) > 1,
@@ -89,7 +88,7 @@ def _title(results: dict[str, Any]) -> str:
 def _live() -> None:
     # Of a model that one method alone samples there is nothing to compare.
     models = {name: model for name, model in refinable_models().items() if len(model.methods) > 1}
-    start_model = next(iter(models))
+    start_model = first_model() if first_model() in models else next(iter(models))
     with gr.Row():
         with gr.Column(min_width=280):
             model = gr.Dropdown(
@@ -100,7 +99,8 @@ def _live() -> None:
             budget = _slider(BUDGET, "Gradient evaluations an image", "compare-budget")
     with gr.Row():
         with gr.Column(min_width=280):
-            images = _slider(IMAGES, "Samples", "compare-images")
+            # As many as may be: of few, only large differences can be told.
+            images = _slider(IMAGES, "Samples", "compare-images", IMAGES.high)
         with gr.Column(min_width=280):
             seed = gr.Number(SEED.default, label="Seed", info=SEED.help, precision=0, elem_id="compare-seed")
     with gr.Row():
@@ -238,8 +238,8 @@ def _written(eps: float | None) -> str:
     return "" if eps is None else f"{eps:g}"
 
 
-def _slider(row: Parameter, label: str, key: str) -> gr.Slider:
-    return gr.Slider(row.low, row.high, value=row.default, step=1, label=label, info=row.help, elem_id=key)
+def _slider(row: Parameter, label: str, key: str, value: float | None = None) -> gr.Slider:
+    return gr.Slider(row.low, row.high, value=value or row.default, step=1, label=label, info=row.help, elem_id=key)
 
 
 def _picture(label: str, key: str) -> gr.Image:

@@ -15,15 +15,13 @@ from ebm_refine.samplers import METHODS
 from ebm_refine.settings import available_ratios
 from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.tabs.refine.job import model_named, refinable_models, told
+from ebm_refine.ui.tabs.refine.job import first_model, model_named, refinable_models, told
 from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle
 from ebm_refine.ui.tabs.sweep import job as sweeping
 from ebm_refine.ui.tabs.sweep.job import IMAGES, LEAST_TOLD, SEED, Cell, Moment, Plan
 
 TITLE = "Sweep"
-START_EPS, START_STEPS = "0.1, 0.001, 1e-05, 1e-07", "5, 20"
-# Of the models that a sweep can show, the faces first.
-FIRST = "celeba-dcgan"
+START_EPS, START_STEPS, START_IMAGES = "1, 0.1, 0.01, 0.001", "5, 20", 32
 
 
 def sweepable(name: str) -> list[str]:
@@ -34,7 +32,7 @@ def sweepable(name: str) -> list[str]:
 def build() -> None:
     """Lay out the tab and wire it. At least one model must have a method with a step size."""
     models = {name: info for name, info in refinable_models().items() if sweepable(name)}
-    first = FIRST if FIRST in models else next(iter(models))
+    first = first_model() if first_model() in models else next(iter(models))
     gr.Markdown(
         "Every cell is a run of its own from the same samples. With few of them a distance cannot tell small steps from none: "
         f"a dot marks what chance does not explain, from {LEAST_TOLD} samples on. Images x steps of all cells together may be "
@@ -58,7 +56,13 @@ def build() -> None:
             )
             with gr.Row():
                 images = gr.Slider(
-                    IMAGES.low, IMAGES.high, value=8, step=1, label="Samples", info=IMAGES.help, elem_id="sweep-images"
+                    IMAGES.low,
+                    IMAGES.high,
+                    value=START_IMAGES,
+                    step=1,
+                    label="Samples",
+                    info=IMAGES.help,
+                    elem_id="sweep-images",
                 )
                 seed = gr.Number(SEED.default, label="Seed", precision=0, min_width=110, elem_id="sweep-seed")
     with gr.Row(equal_height=True):
