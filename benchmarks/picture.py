@@ -1,6 +1,6 @@
-"""The README's picture: the page after a run, in Chromium.
+"""The README's picture: the page after its first Run, in Chromium.
 
-python benchmarks/picture.py [--model cifar10-dcgan] [--out docs/page.png]
+python benchmarks/picture.py [--out docs/page.png]
 """
 
 import argparse
@@ -13,26 +13,23 @@ from playwright.sync_api import sync_playwright
 
 from ebm_refine.ui import build, launch
 
-QUERY = "?model={}&method=langevin&eps=0.1&n_steps=24&num_images=64&__theme=light"
 PATIENCE = 180_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="cifar10-dcgan")
     parser.add_argument("--out", type=Path, default=Path("docs/page.png"))
     chosen = parser.parse_args()
     demo = build()
     _, address, _ = launch(demo, server_name="127.0.0.1", quiet=True, prevent_thread_lock=True)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = chromium.new_page(viewport={"width": 1280, "height": 1240})
+        page = chromium.new_page(viewport={"width": 1280, "height": 980})
         page.set_default_timeout(PATIENCE)
-        page.goto(address + QUERY.format(chosen.model))
-        page.get_by_text("Settings taken from the link").wait_for()
+        page.goto(f"{address}?__theme=light")
         page.click("#run")
-        page.wait_for_selector("#results .verdict")
-        page.wait_for_selector("#energy-plot svg, #energy-plot canvas")
+        page.wait_for_selector("#results")
+        page.wait_for_selector("#numbers .verdict")
         page.mouse.move(5, 5)
         page.wait_for_timeout(2000)
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

@@ -12,6 +12,7 @@ from pathlib import Path
 from cost_tables import energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, other_eyes, seen_by_ratio, sense
+from page_tables import first_run, page
 from point_tables import toy_sweep, toy_weights, toys
 
 from ebm_refine.evaluation.tables import table
@@ -34,6 +35,8 @@ RENDERERS = {
     "celeba-dcgan-ratio": seen_by_ratio,
     "known-experiments": known,
     "cifar10-dcgan-other-eyes": other_eyes,
+    "page": page,
+    "first-run": first_run,
 }
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
@@ -59,13 +62,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
-    for page in pages():
-        text = page.read_text()
+    for place in pages():
+        text = place.read_text()
         made = rendered(text)
         if made != text and check:
-            stale.append(str(page.relative_to(ROOT)))
+            stale.append(str(place.relative_to(ROOT)))
         elif made != text:
-            page.write_text(made)
+            place.write_text(made)
     if stale:
         sys.exit(f"tables differ from benchmarks/results in {', '.join(stale)}; run benchmarks/render_tables.py")
 
