@@ -1,5 +1,6 @@
 """Which models there are and where they lie: embedded in the package, in the local Hub cache, or on the Hub."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from ebm_refine.settings import methods_of
 from ebm_refine.utils.installed_data import data_folder
 
 EMBEDDED = data_folder("checkpoints")
+# The environment variable that names a folder of further checkpoint folders (`python app.py --models FOLDER` sets it).
+OWN_MODELS = "EBM_REFINE_MODELS"
 
 
 class ModelInfo(NamedTuple):
@@ -27,9 +30,15 @@ class ModelInfo(NamedTuple):
 
 
 def list_models() -> list[ModelInfo]:
-    """The embedded models, by name. A folder that is no readable checkpoint is left out."""
-    found = []
-    for folder in sorted(EMBEDDED.glob("*/")):
+    """The embedded models by name, then those in the folder that EBM_REFINE_MODELS names; of one name the embedded one.
+
+    A folder that is no readable checkpoint is left out.
+    """
+    found: list[ModelInfo] = []
+    own = os.environ.get(OWN_MODELS)
+    for folder in [*sorted(EMBEDDED.glob("*/")), *(sorted(Path(own).glob("*/")) if own else [])]:
+        if any(model.name == folder.name for model in found):
+            continue
         try:
             config = read_config(folder)
         except CheckpointError:

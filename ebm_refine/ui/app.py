@@ -2,6 +2,7 @@
 
 import argparse
 import html
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from ebm_refine import catalogue
 from ebm_refine.tasks import digit_preprocessing as digits
 from ebm_refine.ui import theme as look
 from ebm_refine.ui.api import energy as energy_api
@@ -28,6 +30,7 @@ from ebm_refine.ui.tabs.compare import tab as compare
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import tab as energy
 from ebm_refine.ui.tabs.energy_gans import tab as energy_gans
+from ebm_refine.ui.tabs.own_gan import tab as own_gan
 from ebm_refine.ui.tabs.refine import tab as refine
 from ebm_refine.ui.tabs.refine.job import refinable_models
 from ebm_refine.ui.tabs.sweep import tab as sweep
@@ -104,6 +107,7 @@ def _places() -> list[Place]:
         Place("sweep", sweep.TITLE, lambda: any(map(sweep.sweepable, refinable_models())), lambda demo: sweep.build()),
         Place("energies", energy.TITLE, lambda: bool(asking.energy_models()), lambda demo: energy.build()),
         Place("energy-gans", energy_gans.TITLE, energy_gans.present, lambda demo: energy_gans.build()),
+        Place("own", own_gan.TITLE, lambda: True, lambda demo: own_gan.build()),
         Place("code", calls.TITLE, any_model, calls.build),
     ]
 
@@ -121,10 +125,15 @@ def options(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """What `python app.py …` may be told, as arguments of `build`. Bad input ends it with one line and status 2."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve the page.")
     parser.add_argument("--data", help="folder of CelebA's parquet files: shows the training face nearest to a generated one")
+    parser.add_argument("--models", help="folder of checkpoint folders of your own, shown beside the embedded ones")
     chosen = parser.parse_args(arguments)
+    if chosen.models is not None:
+        if not any(Path(chosen.models).glob("*/config.json")):
+            parser.error(f"--models must be a folder that holds checkpoint folders; got {chosen.models!r}")
+        os.environ[catalogue.OWN_MODELS] = str(Path(chosen.models).resolve())
     if chosen.data is not None and not any(Path(chosen.data).glob("train-*.parquet")):
         parser.error(f"--data must be a folder that holds train-*.parquet; got {chosen.data!r}")
-    return vars(chosen)
+    return {"data": chosen.data}
 
 
 def launch(demo: gr.Blocks, **options: Any) -> Any:

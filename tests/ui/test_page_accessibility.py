@@ -18,7 +18,7 @@ SMALL = """() => [...document.querySelectorAll('main button, main a, main input:
   .filter((one) => one.checkVisibility() && !one.closest('p, td, small'))
   .map((one) => [one.outerHTML.slice(0, 160), one.getBoundingClientRect()])
   .filter(([_, box]) => box.width > 1 && box.height > 1 && (box.width < 24 || box.height < 24)).map(([html]) => html)"""
-PLACES = ("", "play", "compare", "sweep", "energies", "energy-gans", "code")
+PLACES = ("", "play", "compare", "sweep", "energies", "energy-gans", "own", "code")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Bring a GAN of your own."""
