@@ -15,6 +15,7 @@ from distance_tables import known, other_eyes, seen_by_ratio, sense
 from page_tables import first_run, page
 from point_tables import toy_sweep, toy_weights, toys
 
+from ebm_refine.evaluation.evidence import panel_table
 from ebm_refine.evaluation.tables import table
 
 # By the name of a file of results; those that are not here are comparisons of methods.
@@ -37,6 +38,9 @@ RENDERERS = {
     "cifar10-dcgan-other-eyes": other_eyes,
     "page": page,
     "first-run": first_run,
+    "cifar10-dcgan-panel": panel_table,
+    "mnist-gan-panel": panel_table,
+    "celeba-dcgan-panel": panel_table,
 }
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)

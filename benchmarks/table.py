@@ -27,6 +27,7 @@ from ebm_refine import load
 from ebm_refine.energies.density_ratio import available_ratios
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.best_of import BestOf
 from ebm_refine.evaluation.jobs import Job, StoppedError, controls, evaluate, plan
 from ebm_refine.evaluation.sharding import Share, this_process
 from ebm_refine.evaluation.tables import RESULTS, main_distance, ranked, table
@@ -35,6 +36,7 @@ from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import evaluations
+from ebm_refine.samplers.method import FORWARD
 from ebm_refine.settings import Settings, methods_of, resolve
 from ebm_refine.utils.atomic_io import replacing, writable_folder
 
@@ -131,6 +133,8 @@ def cost(job: Job) -> float:
     """Gradient evaluations of a whole job, at most; a control without a chain has none."""
     if isinstance(job, Truncation):
         return 0.0
+    if isinstance(job, BestOf):
+        return job.num_images * job.tries * FORWARD
     return job.num_images * evaluations(job.method, job.values, job.n_steps)
 
 
@@ -151,7 +155,7 @@ def told_plan(checkpoint: Checkpoint, jobs: Sequence[Job]) -> str:
     speed = rate(checkpoint)
     lines = []
     for number, job in enumerate(jobs, 1):
-        values = job.values if isinstance(job, Settings) else {"threshold": job.threshold}
+        values = job.values if isinstance(job, Settings) else job.as_dict()["options"]
         given = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                           for name, value in values.items() if value is not None)  # fmt: skip
         lines.append(f"{number:3} {job.method:12} {job.ratio:10} seed {job.seed} {cost(job) / speed:6.0f} s  {given}")

@@ -16,6 +16,7 @@ install()
 _LATER = {
     "evaluate": "ebm_refine.evaluation.own_evaluation",
     "fit_ratio": "ebm_refine.training.pipelines.ratio_fitting",
+    "panel": "ebm_refine.metrics.panel",
 }
 
 
@@ -36,6 +37,7 @@ __all__ = [
     "list_models",
     "load",
     "pair",
+    "panel",
     "refine",
     "stream",
 ]

@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--controls", action="store_true", help="also mala at beta 0, and the prior truncated")
     evaluate.add_argument("--split", default="test", help="reference images: test, or holdout to choose settings")
     evaluate.add_argument("--fid", action="store_true", help="Inception-v3 FID too; downloads weights and reference images")
+    evaluate.add_argument("--panel", action="store_true", help="also a verdict by encoders of several kinds")
     evaluate.add_argument("--data", help="reference images for --fid: a folder or a Hub data set; else the model's own")
     evaluate.add_argument("--real", help="real samples of your own: a folder of pictures, parquet files, a Hub data set, .npy")
     evaluate.add_argument("--extractor", default="auto", help="auto or inception, with --real")
@@ -135,6 +136,7 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     from ebm_refine.evaluation.jobs import controls, evaluate, plan
     from ebm_refine.evaluation.sharding import this_process
     from ebm_refine.evaluation.tables import table
+    from ebm_refine.metrics.panel import report_text
 
     checkpoint = model_named(chosen.model)
     num_images, seeds = number(chosen.num_images), [number(seed) for seed in chosen.seeds.split(",")]
@@ -147,13 +149,13 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     share = this_process()
     device = _device(share.device or chosen.device)
     fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
-    progress = partial(print, flush=True)
     results = evaluate(
-        checkpoint, jobs, chosen.out, chosen.split, device, progress, fid, share,
-        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick_named(checkpoint, chosen),
+        checkpoint, jobs, chosen.out, chosen.split, device, partial(print, flush=True), fid, share,
+        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick_named(checkpoint, chosen), panel=chosen.panel,
     )  # fmt: skip
     if share.index == 0:
         print(table(results))
+        print(*(f"\n{row['method']}, {report_text(row)}" for row in results.get("panel", {}).get("rows", [])), sep="\n")
     return 0
 
 

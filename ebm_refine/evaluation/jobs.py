@@ -22,6 +22,8 @@ from ebm_refine.energies.density_ratio import available_ratios
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation import sweeps
+from ebm_refine.evaluation.best_of import BestOf, best_of, tries_within
+from ebm_refine.evaluation.evidence import Evidence, panel_table
 from ebm_refine.evaluation.sharding import Share
 from ebm_refine.evaluation.tables import main_distance, summarise, table
 from ebm_refine.evaluation.truncation import THRESHOLD, Truncation, truncated
@@ -37,12 +39,13 @@ from ebm_refine.utils.devices import check_device, dtype_for
 from ebm_refine.utils.timing import ess_per_second, timed
 
 SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
+CONTROL_BUDGET = 25.0
 THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
 TELL_EVERY, LOOK_EVERY = 20.0, 1.0
 # So many images of a job are kept as a picture, where pictures are asked for.
 PICTURED = 8
 
-Job = Settings | Truncation
+Job = Settings | Truncation | BestOf
 
 
 class StoppedError(Exception):
@@ -111,7 +114,7 @@ def controls(
     budget: float | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> list[Job]:
-    """Jobs that show what is owed to no ratio: `mala` at beta = 0, which must reproduce base, and the prior truncated.
+    """Baselines: `mala` at beta = 0, which must reproduce base; the prior truncated; the best of n draws by r at equal cost.
 
     Raises InputError for a model without a generator and a ratio.
     """
@@ -124,7 +127,9 @@ def controls(
             for threshold in thresholds
             for seed in seeds
         ]
-    return jobs
+    tries = tries_within(CONTROL_BUDGET if budget is None else budget)
+    ratio = checkpoint.config.get("defaults", {}).get("ratio") or available_ratios(checkpoint.config)[-1]
+    return [*jobs, *(BestOf(checkpoint.name, num_images, seed, tries, ratio) for seed in seeds)]
 
 
 def evaluate(
@@ -140,16 +145,18 @@ def evaluate(
     precision: str = "auto",
     pictures: bool = False,
     yardstick: Yardstick | None = None,
+    panel: bool = False,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
     `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
     their own law; `yardstick` is another one (`metrics.own_yardstick`). `fid` gives the Inception-v3 FID of uint8 images
     (`metrics.inception`), which is then taken beside the other distances. `pictures` keeps the first images of every job too,
-    and draws each sweep over eps and n_steps among the jobs (`sweeps.write`). `share` (None: everything) are the jobs that fall
-    to this process; it waits for those of the others, and the first process writes. Raises StoppedError where `stopping()` is
-    true before a job, and InputError where nothing can measure the model's data, where there are too few samples, where `out`
-    cannot be written, or for a `device` or `precision` (as of `refine`) that this machine lacks; what is done is kept.
+    and draws each sweep over eps and n_steps among the jobs (`sweeps.write`). `panel` adds what an evidence panel says of each
+    setting (`evaluation.evidence`). `share` (None: everything) are the jobs that fall to this process; it waits for those of
+    the others, and the first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where
+    nothing can measure the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or
+    `precision` (as of `refine`) that this machine lacks; what is done is kept.
     """
     share = share or Share()
     place = _Place(check_device(device), precision)
@@ -162,15 +169,19 @@ def evaluate(
             f"got {min(job.num_images for job in jobs)}: give --num-images {yardstick.least} (in Python num_images=)"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
+    evidence = Evidence(checkpoint, split) if panel else None
     keeping = pictures and not is_points(checkpoint.config)
     files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
     for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
         picture = file.with_suffix(".png")
-        if _finished(file, progress) is None or (keeping and not picture.exists()):
+        unseen = evidence is not None and not evidence.file(file).exists()
+        if _finished(file, progress) is None or unseen or (keeping and not picture.exists()):
             if stopping():
                 raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
             label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
             record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid)
+            if evidence is not None:
+                evidence.keep(sampled.before, sampled.after, file)
             if keeping:
                 render.save_png(_pictured(sampled), picture)
             with replacing(file) as temporary:
@@ -191,8 +202,11 @@ def evaluate(
         "manifold": finished[0].get("manifold"),
         "floors": yardstick.floors(jobs[0].num_images),
     }
+    if evidence is not None:
+        results["panel"] = evidence.rows(finished, files)
     if share.index == 0:
-        for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results))):
+        said = "\n" + panel_table(results["panel"]) if evidence is not None else ""
+        for name, text in (("results.json", json.dumps(results, indent=1) + "\n"), ("table.md", table(results) + said)):
             with replacing(Path(out) / name) as temporary:
                 temporary.write_text(text)
         if pictures:
@@ -231,6 +245,8 @@ def _run(
     started = time.monotonic()
     if isinstance(job, Truncation):
         sampled = _truncated(checkpoint, job, place)
+    elif isinstance(job, BestOf):
+        sampled = _best_of(checkpoint, job, place)
     else:
         sampled = _refined(checkpoint, job, place, label, progress)
     seconds = time.monotonic() - started
@@ -291,6 +307,14 @@ def _truncated(checkpoint: Checkpoint, job: Truncation, place: _Place) -> _Sampl
     target = target_of(checkpoint, available_ratios(checkpoint.config)[0], device=place.device, dtype=place.dtype)
     latents = target.init(job.seed, torch.arange(job.num_images, device=place.device))
     return _Sampled(target.decode(latents), target.decode(truncated(latents, job.threshold)), {})
+
+
+def _best_of(checkpoint: Checkpoint, job: BestOf, place: _Place) -> _Sampled:
+    target: Any = target_of(checkpoint, job.ratio, device=place.device, dtype=place.dtype)
+    start, best = best_of(target, job.seed, torch.arange(job.num_images, device=place.device), job.tries)
+    spent = {"forwards_per_image": job.tries, "gradients_per_image": 0}
+    ratios = {f"mean_ratio_{name}": float(target.log_ratio(one).mean()) for name, one in (("before", start), ("after", best))}
+    return _Sampled(target.decode(start), target.decode(best), {**ratios, **spent})
 
 
 def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:

@@ -25,6 +25,8 @@ HIGHER_IS_BETTER = (*SHARES, "high_quality")
 # Diagnostics of the rows; a model with an energy of its own has no log ratio, a control no chain.
 AVERAGED = ("mean_ratio_before", "mean_ratio_after", "forwards_per_image", "gradients_per_image", "accepted_share")
 # What a method did where its budget or its proposal was not enough.
+# What tells settings apart.
+IDENTITY = ("method", "ratio", "eps", "n_steps", "temperature", "beta", "options")
 FALLBACKS = ("budget_exhausted", "fallbacks")
 
 
@@ -41,10 +43,10 @@ class Table(NamedTuple):
 
 
 def summarise(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for base and one for each setting: means over seeds, paired gains, and whether they pass the spread.
+    """One row for base and one for each setting: means over seeds, and paired gains with their errors.
 
-    A gain is positive where the measure got better. "Beyond spread": every seed improves, and the mean gain exceeds three
-    standard errors of the paired differences; `worse_beyond_spread` is the same of its opposite.
+    A gain is positive where the measure got better. Of distances to real images its error contains their noise, which all seeds
+    share: s² = mean of the seeds' s²_generated / seeds + s²_reference. Of other measures it is the spread over seeds alone.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -92,9 +94,12 @@ def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=place)
 
 
-def beyond_spread(row: dict[str, Any]) -> bool:
-    """Whether a row improves on base beyond spread in every distance."""
-    return all(row[_gain_name(name)]["beyond_spread"] for name in DISTANCES if name in row)
+def verdict_of(results: dict[str, Any], row: dict[str, Any]) -> str:
+    """The panel's word on a row's setting, "confirmed", "open" or "contradicted"; "" where no panel was asked."""
+    for judged in results.get("panel", {}).get("rows", []):
+        if all(judged.get(name) == row.get(name) for name in IDENTITY):
+            return judged["verdict"]["word"]
+    return ""
 
 
 def evaluations_per_image(row: dict[str, Any]) -> float:
@@ -105,7 +110,7 @@ def evaluations_per_image(row: dict[str, Any]) -> float:
 def tabulated(results: dict[str, Any]) -> Table:
     """The results as text, row by row."""
     rows = results["rows"]
-    columns = _columns(rows[0], any("mean_ratio_after" in row for row in rows))
+    columns = _columns(results, rows[0], any("mean_ratio_after" in row for row in rows))
     cells = [[cell(row) for _, cell in columns] for row in rows]
     floor = results["floors"].get(str(results["num_images"]))
     if floor:
@@ -133,7 +138,7 @@ def committed() -> dict[str, dict[str, Any]]:
     return found
 
 
-def _columns(base: dict[str, Any], has_ratio: bool) -> list[tuple[str, Cell]]:
+def _columns(results: dict[str, Any], base: dict[str, Any], has_ratio: bool) -> list[tuple[str, Cell]]:
     """Titles, and what makes a row's cell; `base` tells which measures there are."""
     main = main_distance(base)
     columns: list[tuple[str, Cell]] = [
@@ -153,7 +158,8 @@ def _columns(base: dict[str, Any], has_ratio: bool) -> list[tuple[str, Cell]]:
         columns.append(("high quality", lambda row: f"{100 * row['high_quality']['mean']:.2f} %"))
     if "weights_p" in base:
         columns.append(("equal weights, p", lambda row: _p_value(row["weights_p"])))
-    columns.append(("beyond spread", lambda row: "–" if row["method"] == "base" else "yes" if beyond_spread(row) else "no"))
+    if "panel" in results:
+        columns.append(("panel", lambda row: verdict_of(results, row) or "–"))
     if has_ratio:
         columns.append(("mean r", lambda row: f"{row['mean_ratio_after']:+.2f}" if "mean_ratio_after" in row else "–"))
     return [
@@ -182,8 +188,11 @@ def _notes(results: dict[str, Any]) -> list[str]:
     if all("fid" in row for row in results["rows"]):
         fids = "; ".join(f"{row['method']} {row.get('ratio', '')} {_pm(row['fid'])}" for row in results["rows"])
         notes.append(f"FID (Inception-v3, no antialiasing), against the train split: {fids}.")
-    if any(row.get(f"{name}_gain", {}).get("worse_beyond_spread") for row in results["rows"] for name in SHARES):
-        notes.append("↓: lower than base beyond spread.")
+    if any(_clearly_lower(row, name) for row in results["rows"] for name in SHARES):
+        notes.append("↓: lower than base by more than three standard errors over seeds.")
+    gains = [row[_gain_name(main_distance(row))] for row in results["rows"] if _gain_name(main_distance(row)) in row]
+    if "extractor" in results and any("reference_error" not in gain for gain in gains):
+        notes.append("The errors of gains are spreads over seeds, measured before the real images' own noise was part of them.")
     said = (
         "An evaluation is a forward and a backward pass; a forward pass alone counts half. Pilots, of fixed size, are left out."
     )
@@ -211,19 +220,19 @@ def _gains(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if all(name in record for record in records):
             sign = 1 if name in HIGHER_IS_BETTER else -1
             changes = [sign * (_value(record[name]["after"]) - _value(record[name]["before"])) for record in records]
-            gains[_gain_name(name)] = _paired(changes)
+            gains[_gain_name(name)] = _paired(changes, [record[name].get("difference", {}) for record in records])
     return gains
 
 
-def _paired(changes: Sequence[float]) -> dict[str, Any]:
+def _paired(changes: Sequence[float], differences: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean change over seeds; its error from the differences' own where all have them, else from the spread over seeds."""
     mean = statistics.fmean(changes)
-    error = statistics.stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else math.nan
-    return {
-        "mean": mean,
-        "error": error,
-        "beyond_spread": min(changes) > 0 and mean > 3 * error,
-        "worse_beyond_spread": max(changes) < 0 and -mean > 3 * error,
-    }
+    if all("reference_error" in one for one in differences):
+        of_reference = statistics.fmean(one["reference_error"] ** 2 for one in differences)
+        of_images = statistics.fmean(one["error"] ** 2 - one["reference_error"] ** 2 for one in differences)
+        error = math.sqrt(of_images / len(changes) + of_reference)
+        return {"mean": mean, "error": error, "reference_error": math.sqrt(of_reference)}
+    return {"mean": mean, "error": statistics.stdev(changes) / math.sqrt(len(changes)) if len(changes) > 1 else math.nan}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -263,9 +272,14 @@ def _gain(row: dict[str, Any], base: dict[str, Any], name: str) -> str:
 
 
 def _measure(name: str, row: dict[str, Any]) -> str:
-    """Mean and spread, with a mark where a share is lower than base beyond spread."""
-    lower = name in SHARES and row.get(_gain_name(name), {}).get("worse_beyond_spread")
+    """Mean and spread, with a mark where a share is lower than base by more than three errors."""
+    lower = name in SHARES and _clearly_lower(row, name)
     return _pm(row[name], FACTORS.get(name, 1)) + (" ↓" if lower else "") if name in row else "–"
+
+
+def _clearly_lower(row: dict[str, Any], name: str) -> bool:
+    gain = row.get(_gain_name(name))
+    return gain is not None and math.isfinite(gain["error"]) and -gain["mean"] > 3 * gain["error"]
 
 
 def _floor(floor: dict[str, Any], name: str) -> str:

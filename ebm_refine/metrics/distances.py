@@ -11,10 +11,14 @@ from ebm_refine.metrics.features import Reference
 
 
 class Estimate(NamedTuple):
-    """A value and its standard error; `interval` is the central 95 % interval."""
+    """A value and its standard error; `interval` is the central 95 % interval.
+
+    `reference_error` is the part of the error that the real images make: it does not shrink with more generated ones.
+    """
 
     value: float
     error: float
+    reference_error: float = 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -36,6 +40,25 @@ def frechet_distance(features: Tensor, reference: Reference) -> float:
     return float(metric.compute())
 
 
+def frechet_estimate(features: Tensor, reference: Reference) -> Estimate:
+    """`frechet_distance` with its standard error, to first order in both samples: their noise, not the upward bias.
+
+    With T the linear map that carries one Gaussian to the other, the distance changes by (x - m)'(I - T)(x - m) + 2 (m - m')'x
+    an image x (derivative of the Bures distance: Bhatia, Jain and Lim 2019, arXiv 1712.01504). The reference counts as all its
+    images, also where the features of only a part of them are stored. Needs N > d on both sides.
+    """
+    value, on_features, on_reference = _frechet_projections(features, reference)
+    return _estimate(value, on_features, on_reference, reference.images)
+
+
+def paired_frechet_difference(before: Tensor, after: Tensor, reference: Reference) -> Estimate:
+    """frechet_estimate(after) - frechet_estimate(before), where row i of both comes from the same seed; negative is better."""
+    value_before, on_before, reference_before = _frechet_projections(before, reference)
+    value_after, on_after, reference_after = _frechet_projections(after, reference)
+    on_reference = reference_after - reference_before
+    return _estimate(value_after - value_before, on_after - on_before, on_reference, reference.images)
+
+
 def kernel_distance(features: Tensor, reference: Reference) -> Estimate:
     """Unbiased squared maximum mean discrepancy with the cubic kernel of KID (Bińkowski et al. 2018, arXiv 1801.01401).
 
@@ -43,7 +66,7 @@ def kernel_distance(features: Tensor, reference: Reference) -> Estimate:
     of both samples.
     """
     value, on_features, on_reference = _projections(features, reference)
-    return Estimate(value, _error(on_features, on_reference))
+    return _estimate(value, on_features, on_reference, len(on_reference))
 
 
 def paired_difference(before: Tensor, after: Tensor, reference: Reference) -> Estimate:
@@ -53,7 +76,8 @@ def paired_difference(before: Tensor, after: Tensor, reference: Reference) -> Es
     """
     value_before, on_before, reference_before = _projections(before, reference)
     value_after, on_after, reference_after = _projections(after, reference)
-    return Estimate(value_after - value_before, _error(on_after - on_before, reference_after - reference_before))
+    on_reference = reference_after - reference_before
+    return _estimate(value_after - value_before, on_after - on_before, on_reference, len(on_reference))
 
 
 def mean_kernel_of_others(features: Tensor) -> Tensor:
@@ -71,8 +95,32 @@ def _projections(features: Tensor, reference: Reference) -> tuple[float, Tensor,
     return float(value), 2 * (row - across.mean(1)), 2 * (reference.kernel_rows - across.mean(0))
 
 
-def _error(on_features: Tensor, on_reference: Tensor) -> float:
-    return float((on_features.var() / len(on_features) + on_reference.var() / len(on_reference)).sqrt())
+def _frechet_projections(features: Tensor, reference: Reference) -> tuple[float, Tensor, Tensor]:
+    """The Fréchet distance and its first-order change with each row of `features` (N,) and of the reference (M,)."""
+    rows, real = features.double(), reference.features.double()
+    centred, real_centred = rows - rows.mean(0), real - reference.mean
+    covariance = torch.cov(rows.T)
+    root, inverse = _roots(covariance)
+    middle, inverse_middle = _roots(root @ reference.covariance @ root)
+    there, back = inverse @ middle @ inverse, root @ inverse_middle @ root
+    apart = rows.mean(0) - reference.mean
+    value = apart.square().sum() + covariance.trace() + reference.covariance.trace() - 2 * middle.trace()
+    on_features = (centred.square() - (centred @ there) * centred).sum(1) + 2 * centred @ apart
+    on_reference = (real_centred.square() - (real_centred @ back) * real_centred).sum(1) - 2 * real_centred @ apart
+    return float(value), on_features, on_reference
+
+
+def _roots(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The square root of a symmetric matrix and that root's inverse; eigenvalues are at least 1e-10 of the largest."""
+    values, vectors = torch.linalg.eigh(matrix)
+    roots = values.clamp_min(1e-10 * values[-1]).sqrt()
+    return (vectors * roots) @ vectors.T, (vectors / roots) @ vectors.T
+
+
+def _estimate(value: float, on_features: Tensor, on_reference: Tensor, real_images: int) -> Estimate:
+    """s² = variance over generated images / their number + variance over real ones / theirs."""
+    of_reference = float(on_reference.var()) / real_images
+    return Estimate(value, (float(on_features.var()) / len(on_features) + of_reference) ** 0.5, of_reference**0.5)
 
 
 class _Given(nn.Module):

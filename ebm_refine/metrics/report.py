@@ -4,7 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ebm_refine.metrics.distances import Estimate, frechet_distance, kernel_distance, paired_difference
+from ebm_refine.metrics.distances import (
+    Estimate,
+    frechet_distance,
+    kernel_distance,
+    paired_difference,
+    paired_frechet_difference,
+)
 from ebm_refine.metrics.features import FeatureExtractor, Reference
 from ebm_refine.metrics.precision_recall import NEIGHBOURS, SHARES, overlap, squared_radii
 
@@ -17,8 +23,9 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
     """Measure uint8 images `before` and `after` (N, C, H, W), paired by row, against the embedded features of `split`.
 
     Gives `kernel_distance` of both and of `difference` (after - before; negative is better), each with error and 95 % interval;
-    `frechet_distance` of both only at ten times the feature dimension or more; `precision`, `recall`, `density`, `coverage` of
-    both, and the `modes` found, classes of the extractor, only from 1,000 images; what they were measured with; the floors.
+    `frechet_distance` of both, and of their difference with its error, only at ten times the feature dimension or more;
+    `precision`, `recall`, `density`, `coverage` of both, and the `modes` found, classes of the extractor, only from 1,000
+    images; what they were measured with; the floors.
     """
     reference = extractor.references[split]
     features_before, features_after = extractor(before), extractor(after)
@@ -37,6 +44,7 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         report["frechet_distance"] = {
             "before": frechet_distance(features_before, reference),
             "after": frechet_distance(features_after, reference),
+            "difference": _described(paired_frechet_difference(features_before, features_after, reference)),
         }
     else:
         report["frechet_note"] = (
@@ -79,4 +87,4 @@ def floors_at(extractor: FeatureExtractor, count: int) -> dict[str, Any]:
 
 
 def _described(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "error": estimate.error, "interval": list(estimate.interval)}
+    return {**estimate._asdict(), "interval": list(estimate.interval)}

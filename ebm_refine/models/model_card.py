@@ -18,6 +18,7 @@ KIND_TEXT = {
     "features": "a frozen classifier whose penultimate layer gives the features in which samples are compared",
 }
 ENCODER_TEXT = "a frozen encoder, trained without labels, that gives the features in which samples are compared"
+PANEL_TEXT = "an evidence panel: frozen encoders of several kinds, and by which damage each earned its vote on samples"
 # Where the data's terms bind what is trained on it.
 DATA_LICENSES = {"celeba": "other"}
 
@@ -34,6 +35,7 @@ def model_card(config: dict[str, Any]) -> str:
         _holdout(config.get("holdout_distance")),
         _accuracy(config.get("accuracy")),
         _floors(config.get("floors")),
+        _rights(config),
         _training(config.get("training")),
         _weights(config.get("parts")),
         _honesty(config),
@@ -88,6 +90,7 @@ def _what(config: dict[str, Any]) -> str:
     shape += " numbers a point" if kind == "points" else " (channels first)"
     # A classifier has an accuracy.
     what = ENCODER_TEXT if kind == "features" and not config.get("accuracy") else KIND_TEXT.get(kind, kind)
+    what = PANEL_TEXT if config.get("rights") else what
     text = f"This is {what}. Data: {_dataset(config)}, {shape}, range {data.get('range')}."
     prior = config.get("prior")
     if prior and prior.get("name") == "mixture":
@@ -99,6 +102,9 @@ def _what(config: dict[str, Any]) -> str:
 
 def _usage(config: dict[str, Any]) -> list[str]:
     name = config.get("repo") or config.get("name") or "FOLDER"
+    if config.get("rights"):
+        said = f'report = ebm_refine.panel(before, after, dataset="{_dataset(config)}")'
+        return ["## Use", "", "```python", "import ebm_refine", "", said, "```"]
     if config.get("kind") == "features":
         return ["## Use", "", "```python", "import ebm_refine", "", f'features = ebm_refine.load("{name}")', "```"]
     return [
@@ -224,6 +230,32 @@ def _floors(floors: dict[str, Any] | None) -> list[str]:
     columns = list(dict.fromkeys(key for row in floors.values() for key in row))
     rows = [[size, *(_number(row.get(column)) for column in columns)] for size, row in floors.items()]
     return ["## Real-versus-real floors", "", *_table(["N", *columns], rows)]
+
+
+def _rights(config: dict[str, Any]) -> list[str]:
+    """Which kinds of a panel may vote, and of each test how far apart the ends of its series lie."""
+    rights, tested = config.get("rights"), config.get("rights_tested", {})
+    if not rights:
+        return []
+    tests = list(dict.fromkeys(test for told in rights.values() for test in told["tests"]))
+    rows = [
+        [kind, "yes" if told["votes"] else "no", *(_outcome(told["tests"].get(test, {})) for test in tests)]
+        for kind, told in rights.items()
+    ]
+    return [
+        "## Who may vote",
+        "",
+        f"On {tested.get('images')} and {tested.get('images')} real images ({tested.get('split')}) and samples of "
+        f"`{tested.get('base')}`; dropped: {tested.get('classes')}. In standard errors: how far a series goes from end to end, "
+        "or how far a distance is from 0; * where the test was failed.",
+        "",
+        *_table(["kind", "votes", *tests], rows),
+    ]
+
+
+def _outcome(test: dict[str, Any]) -> str:
+    errors = test["ends"] if "ends" in test else test["value"] / test["error"] if test.get("error") else None
+    return "–" if errors is None else f"{errors:.1f}{'' if test['passed'] else ' *'}"
 
 
 def _training(training: dict[str, Any] | None) -> list[str]:

@@ -9,10 +9,12 @@ import pytest
 from ebm_refine import load
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation import tables
+from ebm_refine.evaluation.best_of import BestOf
 from ebm_refine.evaluation.truncation import Truncation
 from ebm_refine.models.checkpoint import load_checkpoint, save_checkpoint
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import evaluations
+from ebm_refine.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import table as benchmark
@@ -53,7 +55,7 @@ SCREEN = {
 
 def test_the_screen_runs_every_method_at_one_price(refitted):
     jobs = benchmark.screen_jobs(refitted)
-    runs = [job for job in jobs if not isinstance(job, Truncation)]
+    runs = [job for job in jobs if not isinstance(job, Truncation | BestOf)]
     assert {job.method for job in runs if job.ratio == "refitted" and job.beta == 1.0} == PAIR_METHODS
     for ratio in ("raw", "calibrated"):
         assert [job.method for job in runs if job.ratio == ratio and job.beta == 1.0] == list(benchmark.EVERY_RATIO)
@@ -85,7 +87,7 @@ def test_the_best_are_one_for_each_method_and_ratio_and_no_controls():
 def test_the_final_repeats_the_screens_settings_on_three_seeds(refitted):
     jobs = benchmark.final_jobs(refitted, SCREEN, 4)
     assert {(job.num_images, job.seed) for job in jobs} == {(5000, seed) for seed in range(3)}
-    found = {(job.method, job.ratio): job for job in jobs if job.method != "truncation" and job.beta == 1.0}
+    found = {(job.method, job.ratio): job for job in jobs if isinstance(job, Settings) and job.beta == 1.0}
     assert list(found) == [("mala", "refitted"), ("i-sir", "refitted"), ("langevin", "raw"), ("langevin", "refitted")]
     assert found["i-sir", "refitted"].values["particles"] == 50
     assert found["langevin", "refitted"].values["eps"] == 0.3
@@ -124,7 +126,7 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     stop = Path("runs/table/stop")
     stop.parent.mkdir(parents=True)
     stop.touch()
-    with pytest.raises(SystemExit, match="stopped before job 1 of 9; the same command goes on from there"):
+    with pytest.raises(SystemExit, match="stopped before job 1 of 10; the same command goes on from there"):
         called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     assert not small.exists()
     stop.unlink()
@@ -135,7 +137,7 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     assert screen["budget"] == 6.0
     distances = [one["frechet_distance"]["mean"] for one in screen["rows"][1:]]
     assert distances == sorted(distances)
-    assert len(jobs) == len(distances) == 9
+    assert len(jobs) == len(distances) == 10
     called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     assert {file: file.stat().st_mtime_ns for file in jobs} == jobs  # nothing was run again
 
@@ -143,7 +145,7 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     final = json.loads((small / "tiny-test.json").read_text())
     assert final["reference"]["split"] == "test"
     assert final["seeds"] == [0, 1, 2]
-    assert {one["method"] for one in final["rows"]} == {"base", "langevin", "rejection", "mala", "truncation"}
+    assert {one["method"] for one in final["rows"]} == {"base", "langevin", "rejection", "mala", "truncation", "best-of"}
     assert set(tables.committed()) == {"tiny-screen", "tiny-test"}
     assert "| base |" in capsys.readouterr().out
 
@@ -151,6 +153,6 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
 def test_the_plan_says_what_a_screen_would_cost(small, monkeypatch, capsys):
     called(monkeypatch, "plan", "tiny", "--budget", "6")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10
-    # Langevin at two steps, rejection with two ratios, mala at beta 0: 6 evaluations for each image.
-    assert f"at most {2048 * 6 * 5:,} gradient evaluations" in lines[-1]
+    assert len(lines) == 11
+    # Langevin at two steps, rejection with two ratios, mala at beta 0, best of 12: 6 evaluations for each image.
+    assert f"at most {2048 * 6 * 6:,} gradient evaluations" in lines[-1]

@@ -9,7 +9,15 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance, poly_kernel
 
-from ebm_refine.metrics.distances import Estimate, frechet_distance, kernel_distance, mean_kernel_of_others, paired_difference
+from ebm_refine.metrics.distances import (
+    Estimate,
+    frechet_distance,
+    frechet_estimate,
+    kernel_distance,
+    mean_kernel_of_others,
+    paired_difference,
+    paired_frechet_difference,
+)
 from ebm_refine.metrics.features import Reference, features_for
 from ebm_refine.metrics.report import compare, floors_at
 from ebm_refine.training.pipelines.evaluator_training import floors
@@ -162,3 +170,40 @@ def test_features_do_not_depend_on_how_many_are_asked_for(tiny_models):
 def test_the_kernel_is_the_published_one():
     x, y = normal(3, 0).double(), normal(4, 1).double()
     assert torch.allclose(poly_kernel(x, y), (x @ y.T / 6 + 1) ** 3)
+
+
+def _gaussian(count, seed, stretch=1.0, shift=0.0, dimension=6):
+    rows = torch.randn(count, dimension, generator=torch.Generator().manual_seed(seed))
+    return rows * torch.linspace(1, stretch, dimension) + shift
+
+
+def test_errors_of_frechet_distances_are_those_of_repeated_draws():
+    """200 draws: mean squared z-score 1 within 4 errors of its own, sqrt(2 / 200) each; a false alarm in 16,000."""
+    found = [
+        frechet_estimate(_gaussian(800, seed, 1.6, 0.4), reference_of(_gaussian(500, 10_000 + seed))) for seed in range(200)
+    ]
+    values = torch.tensor([one.value for one in found])
+    squares = ((values - values.mean()) / torch.tensor([one.error for one in found])).square()
+    assert abs(float(squares.mean()) - 1) < 4 * (2 / 200) ** 0.5
+    # The law's own distance: sum of (stretch - 1)^2 and of shift^2. The bias of an estimate is of order d^2 / count.
+    exact = float((torch.linspace(1, 1.6, 6) - 1).square().sum()) + 6 * 0.4**2
+    assert abs(float(values.mean()) - exact) < 0.08
+
+
+def test_errors_of_paired_frechet_differences_are_those_of_repeated_draws():
+    """As above; what the pairs share cancels, so the error is smaller than that of either distance."""
+    found, alone = [], []
+    for seed in range(200):
+        reference = reference_of(_gaussian(500, 10_000 + seed))
+        before = _gaussian(800, seed, 1.6, 0.4)
+        found.append(paired_frechet_difference(before, 0.9 * before, reference))
+        alone.append(frechet_estimate(before, reference).error)
+    values, errors = torch.tensor([one.value for one in found]), torch.tensor([one.error for one in found])
+    squares = ((values - values.mean()) / errors).square()
+    assert abs(float(squares.mean()) - 1) < 4 * (2 / 200) ** 0.5
+    assert errors.mean() < 0.6 * sum(alone) / len(alone)
+
+
+def test_a_frechet_estimate_has_the_value_of_the_distance():
+    features, reference = _gaussian(300, 1, 1.3), reference_of(_gaussian(200, 2))
+    assert frechet_estimate(features, reference).value == pytest.approx(frechet_distance(features, reference), rel=1e-6)

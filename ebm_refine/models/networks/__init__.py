@@ -12,6 +12,7 @@ from ebm_refine.models.networks.energy_cnn import EnergyCNN
 from ebm_refine.models.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.models.networks.mlp import MLPDiscriminator, MLPGenerator
 from ebm_refine.models.networks.own_ratio import SmallerRatio, VectorRatio
+from ebm_refine.models.networks.panel_encoders import PanelEncoders
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.models.networks.rbm import DBN, RBM
 from ebm_refine.models.networks.resnet import ResNetClassifier
@@ -29,6 +30,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "mixture-log-ratio": MixtureLogRatio,
     "mlp-generator": MLPGenerator,
     "mlp-discriminator": MLPDiscriminator,
+    "panel-encoders": PanelEncoders,
     "projection-resnet-discriminator": ProjectionResNetDiscriminator,
     "ratio-network": RatioNetwork,
     "ratio-head": RatioHead,

@@ -25,7 +25,10 @@ from ebm_refine.training.common.resumable import Run, place
 
 
 class ContrastiveRecipe(NamedTuple):
-    """AdamW with a warm-up over the first twentieth and a cosine fall. `crop` is the side of a crop in pixels, even."""
+    """AdamW with a warm-up over the first twentieth and a cosine fall.
+
+    `crop` is the side of a crop in pixels, even. `mirror`: half of the crops are mirrored, which digits should not be.
+    """
 
     steps: int
     batch_size: int = 128
@@ -35,6 +38,7 @@ class ContrastiveRecipe(NamedTuple):
     crop: int = 48
     projection: int = 128
     save_every: int = 50
+    mirror: bool = True
 
 
 def train_encoder(
@@ -63,8 +67,8 @@ def train_encoder(
     for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="encoder", mininterval=10):
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
-        views = torch.cat([random_crops(images, recipe.crop), random_crops(images, recipe.crop)])
-        spoiled = spoil(random_crops(images, recipe.crop))
+        views = torch.cat([random_crops(images, recipe.crop, recipe.mirror) for _ in range(2)])
+        spoiled = spoil(random_crops(images, recipe.crop, recipe.mirror))
         with narrow(device):
             projected = head(encoder(torch.cat([views, spoiled]))).float()
         loss, accuracy = nt_xent(projected[: 2 * len(images)], projected[2 * len(images) :], recipe.temperature)
@@ -101,13 +105,14 @@ def rise_and_fall(progress: float, warm_share: float = 0.05) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_share) / (1 - warm_share))
 
 
-def random_crops(images: Tensor, side: int) -> Tensor:
+def random_crops(images: Tensor, side: int, mirror: bool = True) -> Tensor:
     """(B, C, S, S) -> (B, C, side, side): a part of each at its own place, mirrored with probability one half."""
     count, _, height, width = images.shape
     top, left = (torch.randint(0, size - side + 1, (count, 1), device=images.device) for size in (height, width))
     rows = top + torch.arange(side, device=images.device)
     columns = left + torch.arange(side, device=images.device)
-    columns = torch.where(torch.rand(count, 1, device=images.device) < 0.5, columns, columns.flip(1))
+    if mirror:
+        columns = torch.where(torch.rand(count, 1, device=images.device) < 0.5, columns, columns.flip(1))
     which = torch.arange(count, device=images.device)[:, None, None]
     return images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 

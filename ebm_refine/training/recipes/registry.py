@@ -34,6 +34,7 @@ from ebm_refine.training.recipes.mnist import (
     mnist_jem,
 )
 from ebm_refine.training.recipes.mnist_energy_gans import mnist_began, mnist_ebgan, mnist_ebgan_pt, mnist_magan
+from ebm_refine.training.recipes.panels import celeba_panel, cifar10_panel, mnist_panel
 from ebm_refine.training.recipes.toys import toy
 
 STEPS = Parameter("steps", "int", None, 1, 100_000_000)
@@ -57,6 +58,9 @@ RECIPES: dict[str, Callable[[Job], None]] = {
     "mnist-ebgan-pt": mnist_ebgan_pt,
     "mnist-began": mnist_began,
     "mnist-magan": mnist_magan,
+    "cifar10-panel": cifar10_panel,
+    "mnist-panel": mnist_panel,
+    "celeba-panel": celeba_panel,
     **{f"toy-{dataset}-{family}": toy(dataset, family) for dataset in DATASETS for family in FAMILIES},
     **{f"toy-{dataset}-exact": closed_form(dataset, "exact") for dataset in DATASETS},
     **{f"toy-{dataset}-deficient": closed_form(dataset, "deficient") for dataset in DATASETS if law(dataset).num_modes > 1},

@@ -4,21 +4,25 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-from ebm_refine.evaluation.tables import beyond_spread, tabulated
+from ebm_refine.evaluation.tables import tabulated, verdict_of
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import spent
 from ebm_refine.ui.tabs.compare.job import Compared, Side
 
 
 def committed_html(results: dict[str, Any]) -> str:
-    """A table of `benchmarks/results`, rows that improve on base beyond spread marked."""
+    """A table of `benchmarks/results`, rows that the panel confirms marked."""
     table = tabulated(results)
     head = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in table.header)
     rows = []
     # The floor's row, where there is one, has no entry among the results.
     for number, cells in enumerate(table.rows):
         row = results["rows"][number] if number < len(results["rows"]) else None
-        kind = "floor" if row is None or row["method"] == "base" else "gained" if beyond_spread(row) else ""
+        kind = ""
+        if row is None or row["method"] == "base":
+            kind = "floor"
+        elif verdict_of(results, row) == "confirmed":
+            kind = "gained"
         first, *others = (html.escape(cell) for cell in cells)
         rows.append(
             f"<tr class='{kind}'><th scope='row'>{first}</th>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"

@@ -1,0 +1,160 @@
+"""The panel's verdict on a pair: base and refined images in the features of several kinds of encoders, against test images.
+
+    python benchmarks/panel.py cifar10-dcgan --data ../shared/data/cifar10 -> benchmarks/results/MODEL-panel.json
+
+Methods are `default` or a name, with settings after colons: `elliptical-slice:n_steps=150`. Two baselines need no sampler:
+`best-of-N` keeps of every N base images the one with the largest r, `truncation:T` draws latents of absolute values below T.
+Images are drawn in parts of --num-images a seed; each part is kept in --runs, so that a stopped run goes on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from speed import machine
+
+from ebm_refine import load, refine
+from ebm_refine.data.images import load_images
+from ebm_refine.energies.targets import target_of
+from ebm_refine.evaluation.best_of import best_of
+from ebm_refine.evaluation.tables import RESULTS
+from ebm_refine.evaluation.truncation import truncated
+from ebm_refine.metrics.panel import body_kind, measured
+from ebm_refine.metrics.panel_store import embedded_panel
+from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.samplers.cost import spent
+from ebm_refine.samplers.method import FORWARD
+from ebm_refine.utils.atomic_io import replacing
+from ebm_refine.utils.devices import dtype_for
+
+METHODS = "default,dg-flow,elliptical-slice:n_steps=50,elliptical-slice:n_steps=150,best-of-50,truncation:1.0"
+MOST_REAL = 5000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--methods", default=METHODS, help="comma-separated")
+    parser.add_argument("--num-images", type=int, default=1000, help="images a seed")
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--split", default="test", help="real images: test, or holdout to choose settings")
+    parser.add_argument("--runs", type=Path, default=Path("runs/panel"))
+    parser.add_argument("--sample-only", action="store_true", help="draw the images, measure nothing")
+    parser.add_argument("--out", type=Path, default=None)
+    chosen = parser.parse_args()
+    checkpoint = load(chosen.model)
+    dataset = checkpoint.config["data"]["dataset"]
+    seeds = [int(seed) for seed in chosen.seeds.split(",")]
+    drawn = {}
+    for method in chosen.methods.split(","):
+        parts = [part_of(checkpoint, method, seed, chosen.num_images, chosen.runs) for seed in seeds]
+        drawn[method] = parts
+        print(f"{method}: {len(parts)} parts, {sum(part['seconds'] for part in parts):.0f} s", flush=True)
+    if chosen.sample_only:
+        return
+    real = load_images(dataset, chosen.data, chosen.split).pixels[:MOST_REAL]
+    panel = embedded_panel(dataset)
+    rows = []
+    for method, parts in drawn.items():
+        before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
+        report = measured(panel, before, after, real, split=chosen.split, body=body_kind(checkpoint.config, parts[0]["ratio"]))
+        print(f"\n{method}\n{report}", flush=True)
+        told = {name: parts[0][name] for name in ("method", "settings", "ratio")}
+        told |= {
+            name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")
+        }
+        rows.append({**told, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()})
+    results = {
+        "model": checkpoint.name,
+        "weights": checkpoint.hashes,
+        "panel": panel.name,
+        "fingerprint": panel.fingerprint,
+        "members": [{"kind": one.kind.name, "title": one.kind.title, "sha256": one.kind.sha256} for one in panel.members],
+        "num_images": chosen.num_images * len(seeds),
+        "seeds": seeds,
+        "split": chosen.split,
+        "real_images": len(real),
+        "rows": rows,
+        **machine(),
+    }
+    file = chosen.out or RESULTS / f"{checkpoint.name}-panel.json"
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"wrote {file}")
+
+
+def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:
+    """The images of one method and seed, drawn or read: uint8 "before" and "after" with what the method spent."""
+    weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
+    file = runs / checkpoint.name / f"{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        part = drawn_part(checkpoint, spec, seed, count)
+        with replacing(file) as temporary:
+            torch.save({**part, "seconds": time.monotonic() - started}, temporary)
+    return torch.load(file, weights_only=True)
+
+
+def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict[str, Any]:
+    name, *given = spec.split(":")
+    if name.startswith("best-of-"):
+        return best_by_ratio(checkpoint, int(name.removeprefix("best-of-")), seed, count)
+    if name == "truncation":
+        return prior_truncated(checkpoint, float(given[0]), seed, count)
+    settings = {key: number(value) for key, _, value in (item.partition("=") for item in given)}
+    own = {key: settings.pop(key) for key in ("eps", "n_steps", "temperature", "ratio", "beta") if key in settings}
+    method = None if name == "default" else name
+    result = refine(checkpoint.name, method, num_images=count, seed=seed, options=settings or None, **own)
+    told, used = result.diagnostics, result.settings.as_dict()
+    forwards, gradients = told.get("forwards_per_image", 0.0), told.get("gradients_per_image", 0.0)
+    return {
+        "method": used["method"],
+        "settings": {key: used.get(key) for key in ("eps", "n_steps", "temperature", "beta", "options")},
+        "ratio": used["ratio"],
+        "before": result.before,
+        "after": result.after,
+        "evaluations": spent(forwards, gradients),
+        "mean_ratio_after": float(result.ratio_after.mean()),
+        "fallbacks": sum(told.get(key, 0) for key in ("budget_exhausted", "fallbacks")),
+    }
+
+
+def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> dict[str, Any]:
+    """Of every `tries` draws from the prior the one with the largest r; the first of them is the base's image."""
+    target = target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"))
+    start, best = best_of(target, seed, torch.arange(count), tries)
+    return {
+        "method": f"best of {tries}", "settings": {}, "ratio": "refitted", "before": target.decode(start),
+        "after": target.decode(best), "evaluations": tries * FORWARD, "mean_ratio_after": float(target.log_ratio(best).mean()),
+        "fallbacks": 0,
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: int) -> dict[str, Any]:
+    target = target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"))
+    latents = target.init(seed, torch.arange(count))
+    kept = truncated(latents, threshold)
+    return {
+        "method": f"truncation at {threshold:g}", "settings": {}, "ratio": "none", "before": target.decode(latents),
+        "after": target.decode(kept), "evaluations": 0.0, "mean_ratio_after": float(target.log_ratio(kept).mean()),
+        "fallbacks": 0,
+    }  # fmt: skip
+
+
+def number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+if __name__ == "__main__":
+    main()
