@@ -19,14 +19,14 @@ from torch import Tensor
 
 from ebm_refine import render
 from ebm_refine.energies.density_ratio import available_ratios
-from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation import sweeps
-from ebm_refine.evaluation.best_of import BestOf, best_of, tries_within
+from ebm_refine.evaluation.baselines import drawn
+from ebm_refine.evaluation.best_of import BestOf, tries_within
 from ebm_refine.evaluation.evidence import Evidence, panel_table
 from ebm_refine.evaluation.sharding import Share
 from ebm_refine.evaluation.tables import main_distance, summarise, table
-from ebm_refine.evaluation.truncation import THRESHOLD, Truncation, truncated
+from ebm_refine.evaluation.truncation import THRESHOLD, Truncation
 from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yardstick
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
@@ -243,10 +243,8 @@ def _run(
     fid: Callable[[Tensor], float] | None,
 ) -> tuple[dict[str, Any], _Sampled]:
     started = time.monotonic()
-    if isinstance(job, Truncation):
-        sampled = _truncated(checkpoint, job, place)
-    elif isinstance(job, BestOf):
-        sampled = _best_of(checkpoint, job, place)
+    if isinstance(job, Truncation | BestOf):
+        sampled = _Sampled(*drawn(checkpoint, job, place.device, place.dtype))
     else:
         sampled = _refined(checkpoint, job, place, label, progress)
     seconds = time.monotonic() - started
@@ -301,20 +299,6 @@ def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, p
             told = time.monotonic()
             progress(f"{label}: step {item.step}/{item.n_steps}, {told - started:.0f} s")
     return _Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
-
-
-def _truncated(checkpoint: Checkpoint, job: Truncation, place: _Place) -> _Sampled:
-    target = target_of(checkpoint, available_ratios(checkpoint.config)[0], device=place.device, dtype=place.dtype)
-    latents = target.init(job.seed, torch.arange(job.num_images, device=place.device))
-    return _Sampled(target.decode(latents), target.decode(truncated(latents, job.threshold)), {})
-
-
-def _best_of(checkpoint: Checkpoint, job: BestOf, place: _Place) -> _Sampled:
-    target: Any = target_of(checkpoint, job.ratio, device=place.device, dtype=place.dtype)
-    start, best = best_of(target, job.seed, torch.arange(job.num_images, device=place.device), job.tries)
-    spent = {"forwards_per_image": job.tries, "gradients_per_image": 0}
-    ratios = {f"mean_ratio_{name}": float(target.log_ratio(one).mean()) for name, one in (("before", start), ("after", best))}
-    return _Sampled(target.decode(start), target.decode(best), {**ratios, **spent})
 
 
 def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:
