@@ -26,6 +26,12 @@ def label_count(config: dict[str, Any]) -> int:
     return int(config["labels"]["count"]) if config.get("labels") else 0
 
 
+def label_parameter(config: dict[str, Any]) -> Parameter | None:
+    """The row of a model's class, from which controls and links come; None for a model without classes."""
+    count = label_count(config)
+    return Parameter("label", "int", None, 0, count - 1, help="the class; empty: one for each image") if count else None
+
+
 def check_label(model: str, config: dict[str, Any], label: Any) -> int | None:
     """`label` itself where the model has that class, None where none was asked for. Raises InputError."""
     if label is None:

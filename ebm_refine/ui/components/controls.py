@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ebm_refine.catalogue import ModelInfo
+from ebm_refine.energies.labels import label_parameter
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
@@ -58,13 +59,15 @@ class Controls:
         """The model and the arguments of `refine` from the raw values of `inputs`; only what the chosen method reads."""
         model, method, eps, n_steps, num_images, seed, ratio, more = values
         chosen = METHODS.get(method) if isinstance(method, str) else None
-        rows = {**_COMMON, **({row.name: row for row in chosen.parameters} if chosen else {})}
+        label = label_parameter(model_named(model).config)
+        own = [*([label] if label else []), *(chosen.parameters if chosen else ())]
+        rows = {**_COMMON, **{row.name: row for row in own}}
         # Of another method's rows, which a form may still hold for a moment, nothing is read.
         typed = {name: text for name, text in given(more).items() if name in rows}
         raw = {**typed, "num_images": num_images, "seed": seed, "ratio": ratio}
         raw |= {name: value for name, value in (("eps", eps), ("n_steps", n_steps)) if name in rows}
         parsed = {name: _parsed(rows[name], value) for name, value in raw.items() if not _empty(value)}
-        main = {name: parsed.pop(name) for name in ("eps", "n_steps", "temperature", *_COMMON) if name in parsed}
+        main = {name: parsed.pop(name) for name in ("eps", "n_steps", "temperature", "label", *_COMMON) if name in parsed}
         return model, {"method": method, **main, "options": parsed}
 
     def showing(self, settings: Settings, common: bool = True) -> dict[Any, Any]:
@@ -191,11 +194,13 @@ def _parsed(row: Parameter, value: Any) -> Any:
 
 def _form_rows(rows: Sequence[Parameter], info: ModelInfo) -> list[Parameter]:
     """What is neither among the common controls nor has one of its own."""
-    return [*([_COMMON["beta"]] if _has_ratio(info) else []), *(row for row in rows if row.name not in _OWN)]
+    label = label_parameter(info.config)
+    first = [*([label] if label else []), *([_COMMON["beta"]] if _has_ratio(info) else [])]
+    return [*first, *(row for row in rows if row.name not in _OWN)]
 
 
 def _form_values(settings: Settings) -> dict[str, Any]:
-    return {**settings.values, "beta": settings.beta}
+    return {**settings.values, "beta": settings.beta, "label": settings.label}
 
 
 def _method_choices(info: ModelInfo) -> list[tuple[str, str]]:

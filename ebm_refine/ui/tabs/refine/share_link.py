@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from ebm_refine.energies.labels import label_parameter
 from ebm_refine.settings import COMMON, MAIN, Settings, method_for
 from ebm_refine.ui.tabs.refine.job import checked, model_named
 
@@ -21,9 +22,11 @@ def settings_from(query: Mapping[str, str]) -> Settings | None:
         return None
     info = model_named(query["model"])
     method = method_for(info.name, info.config, query.get("method"))
-    rows = {row.name: row for row in (*COMMON, *method.parameters)}
+    label = label_parameter(info.config)
+    common = (*COMMON, *([label] if label else []))
+    rows = {row.name: row for row in (*common, *method.parameters)}
     values = {name: row.parse_text(query[name]) for name, row in rows.items() if name in query}
-    options = {name: values.pop(name) for name in list(values) if name not in MAIN and name not in {row.name for row in COMMON}}
+    options = {name: values.pop(name) for name in list(values) if name not in MAIN and name not in {row.name for row in common}}
     return checked(info.name, {**values, "method": method.name, "options": options})
 
 

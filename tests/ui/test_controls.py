@@ -1,0 +1,65 @@
+"""Controls and links of models that no checkpoint in the repository has yet: those with classes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebm_refine.catalogue import ModelInfo
+from ebm_refine.errors import InputError
+from ebm_refine.settings import methods_of
+from ebm_refine.ui.components import controls
+from ebm_refine.ui.components.parameter_form import given
+from ebm_refine.ui.tabs.refine import job, share_link
+
+CONFIG: dict[str, Any] = {
+    "kind": "pair",
+    "title": "a pair with classes",
+    "prior": {"name": "normal", "dim": 4},
+    "data": {"shape": [1, 8, 8], "range": [-1, 1], "dataset": "mnist"},
+    "parts": {"generator": {}, "discriminator": {}},
+    "discriminator_output": "logit",
+    "labels": {"count": 10},
+    "defaults": {"method": "langevin"},
+}
+
+
+@pytest.fixture
+def classes(monkeypatch: pytest.MonkeyPatch) -> str:
+    info = ModelInfo("classes", "pair", "mnist", (1, 8, 8), methods_of(CONFIG), Path("."), CONFIG)
+    for module in (job, controls):
+        monkeypatch.setattr(module, "refinable_models", lambda: {"classes": info})
+    return "classes"
+
+
+def test_a_class_is_a_row_of_the_form_and_travels_in_the_link(classes: str):
+    import gradio as gr
+
+    with gr.Blocks():
+        made = controls.build(job.checked(classes, {}))
+    form = json.loads(made.form.value)
+    assert [row["name"] for row in form["rows"]][:2] == ["label", "beta"]
+    assert "label" not in given(made.form.value)
+    next(row for row in form["rows"] if row["name"] == "label")["value"] = "7"
+    values = [classes, "langevin", "", 5, 4, "0", "auto", json.dumps(form)]
+    settings = job.checked(*made.arguments(values))
+    assert settings.label == 7
+    query = share_link.query_of(settings)
+    assert "label=7" in query
+    pairs = dict(pair.split("=") for pair in query[1:].split("&"))
+    assert share_link.settings_from(pairs) == settings
+    with pytest.raises(InputError, match="label must be a whole number from 0 to 9"):
+        share_link.settings_from({**pairs, "label": "10"})
+
+
+def test_what_is_empty_is_left_to_the_model(classes: str):
+    import gradio as gr
+
+    with gr.Blocks():
+        made = controls.build(job.checked(classes, {}))
+    empty = json.dumps({"rows": [{**row, "value": " "} for row in json.loads(made.form.value)["rows"]]})
+    settings = job.checked(*made.arguments([classes, "langevin", "  ", None, None, "", None, empty]))
+    assert settings == job.checked(classes, {"method": "langevin"})
+    with pytest.raises(InputError, match="form"):
+        made.arguments([classes, "langevin", "", 5, 4, "0", "auto", "[1"])
