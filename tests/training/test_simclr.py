@@ -9,6 +9,7 @@ from ebm_refine.metrics.features import FeatureExtractor
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.training.algorithms import simclr as contrastive
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, nt_xent, random_crops, spoil, train_encoder
+from ebm_refine.training.common import updates
 from ebm_refine.training.common.duplicates import near_duplicates
 from ebm_refine.training.common.resumable import Run
 
@@ -92,7 +93,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path):
             # The schedule is that of the whole run; the first sitting is cut after two steps.
             with pytest.MonkeyPatch.context() as patch:
                 if steps < TINY.steps:
-                    patch.setattr(contrastive, "tqdm", lambda numbers, steps=steps, **_: (k for k in numbers if k < steps))
+                    patch.setattr(updates, "tqdm", lambda numbers, steps=steps, **_: (k for k in numbers if k < steps))
                 train_encoder(encoder, TINY, faces(24), Run(tmp_path / folder, resume=True), 0, "cpu")
         return encoder.state_dict()
 

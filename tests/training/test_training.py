@@ -19,9 +19,9 @@ from ebm_refine.training.algorithms.gan import (
     mean_cross_entropy,
     train_discriminator_alone,
     train_gan,
-    update_average,
 )
 from ebm_refine.training.common.augment import Augmentation, augment
+from ebm_refine.training.common.averages import follow, update_average
 from ebm_refine.training.common.resumable import LINES, Run, epoch_order
 
 RECIPE = GANRecipe(steps=6, batch_size=8, measure_every=2, alone_steps=60, alone_every=20, rate_d=2e-3)
@@ -193,6 +193,12 @@ def test_average_follows_weights_and_statistics():
     update_average(a, b, 0.75)
     assert torch.allclose(a.weight, torch.tensor(1.5))
     assert torch.allclose(a.running_mean, torch.tensor(1.25))
+    b.num_batches_tracked.fill_(7)
+    follow(a, b, 0.999, 0)  # 1/10 of the old
+    assert torch.allclose(a.weight, torch.tensor(0.1 * 1.5 + 0.9 * 3.0))
+    assert int(a.num_batches_tracked) == 7
+    follow(a, b, 0.5, 1000)
+    assert torch.allclose(a.weight, torch.tensor((0.1 * 1.5 + 0.9 * 3.0 + 3.0) / 2))
 
 
 def test_augmentation_lets_the_gradient_through_and_only_moves_pixels():

@@ -1,16 +1,18 @@
 """Train the small residual classifiers whose penultimate layers are the embedded feature extractors."""
 
+import copy
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ebm_refine.data.images import Images, to_unit
 from ebm_refine.errors import InputError
 from ebm_refine.models.networks.resnet import ResNetClassifier
+from ebm_refine.training.common.averages import update_average
 from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.updates import Updates
 
 
 class ClassifierRecipe(NamedTuple):
@@ -34,26 +36,19 @@ def train_classifier(
     torch.manual_seed(seed)
     network.set_whitening(to_unit(train.pixels[:5000]))
     place(network, device)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    average = copy.deepcopy(network).requires_grad_(False)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=0.0, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
     steps_per_epoch = len(train.pixels) // recipe.batch_size
     total = recipe.epochs * steps_per_epoch
-    first_epoch = 0
-    if (state := run.load()) is not None:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average = {name: value.to(device) for name, value in state["average"].items()}
-        torch.set_rng_state(state["rng"])
-        first_epoch = state["epoch"]
-
-    for epoch in range(first_epoch, recipe.epochs):
+    updates = Updates(run, {"network": network, "optimizer": optimizer, "average": average}, recipe.epochs, "epochs")
+    for epoch in updates:
         network.train()
         order = epoch_order(len(train.pixels), seed, epoch)
         pixels = augment(train.pixels[order], recipe, odd=bool(epoch % 2), index=order)
         labels = labelled(train)[order]
         losses = []
-        for batch in tqdm(range(steps_per_epoch), desc=f"epoch {epoch + 1}/{recipe.epochs}", mininterval=10):
+        for batch in range(steps_per_epoch):
             step = epoch * steps_per_epoch + batch
             optimizer.param_groups[0]["lr"] = recipe.peak_rate * triangle(step / total, recipe.warm_share)
             part = slice(batch * recipe.batch_size, (batch + 1) * recipe.batch_size)
@@ -64,24 +59,14 @@ def train_classifier(
             optimizer.step()
             losses.append(loss.detach())
             if step % 5 == 0:
-                for name, value in network.state_dict().items():
-                    if value.is_floating_point():
-                        average[name].lerp_(value, 1 - recipe.average_decay**5)
+                update_average(average, network, recipe.average_decay**5)
         run.log(
             epoch=epoch + 1,
             loss=float(torch.stack(losses).mean()),
             holdout_accuracy=accuracy(network, holdout, device),
         )
-        run.save(
-            {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": average,
-                "rng": torch.get_rng_state(),
-                "epoch": epoch + 1,
-            }
-        )
-    network.load_state_dict(average)
+        updates.save(epoch + 1)
+    network.load_state_dict(average.state_dict())
     return {"holdout_accuracy": accuracy(network, holdout, device)}
 
 

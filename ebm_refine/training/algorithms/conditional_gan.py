@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from ebm_refine.data.images import Images, to_unit
 from ebm_refine.errors import InputError
@@ -26,6 +25,7 @@ from ebm_refine.training.algorithms.gan import bake_spectral_norm, falling_rate,
 from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
 from ebm_refine.training.common.resumable import Run, epoch_order, place
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 
 Distance = Callable[[nn.Module], float]
@@ -97,54 +97,49 @@ def train_conditional_gan(
     parts: dict[str, Any] = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
     parts |= averages
     identity = {"recipe": repr(recipe), "seed": seed, "data": _fingerprint(train)}
-    step, best = 0, None
+    # First, as the networks of another recipe would not even take its weights.
     if (state := run.load()) is not None:
         for what, expected in identity.items():
             if state["identity"][what] != expected:
                 raise InputError(f"{run.folder} holds a run of another {what}; go on with that one, or name another folder")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
-        step, best = state["step"], state["best"]
+    updates = Updates(run, parts, recipe.steps, "GAN", best=None, identity=identity)
 
-    started, first = time.monotonic(), step
-    with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
-        while step < recipe.steps:
-            rate = falling_rate(step, recipe.steps, 1.0)
-            adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * rate, recipe.rate_d * rate
-            told = _update(generator, discriminator, adam_g, adam_d, recipe, train, step, seed, device)
-            for average in averages.values():
-                average.update_parameters(generator)
-            step += 1
-            bar.update()
-            if step % recipe.measure_every == 0 or step == recipe.steps:
-                measured = {decay: distance(averages[f"average {decay}"].module) for decay in recipe.average_decays}
-                lowest = min(measured, key=lambda decay: measured[decay])
-                shown = averages[f"average {lowest}"].module
-                if best is None or not measured[lowest] >= best["distance"]:  # so that a NaN never stays best
-                    best = {
-                        "generator": copy.deepcopy(shown.state_dict()),
-                        "discriminator": copy.deepcopy(discriminator.state_dict()),
-                        "step": step,
-                        "decay": lowest,
-                        "distance": measured[lowest],
-                    }
-                run.log(
-                    phase="gan",
-                    step=step,
-                    real_images=step * recipe.d_steps * recipe.batch_size,
-                    **{name: float(value.detach()) for name, value in told.items()},
-                    **{f"holdout_distance_{decay}": value for decay, value in measured.items()},
-                    images_per_second=round(
-                        (step - first) * recipe.d_steps * recipe.batch_size / (time.monotonic() - started), 1
-                    ),
-                )
-                draw_classes(shown, run, f"samples-{step:06d}.png", device)
-            if step % recipe.save_every == 0 or step == recipe.steps:
-                states = {name: part.state_dict() for name, part in parts.items()}
-                run.save({**states, "rng": torch.get_rng_state(), "step": step, "best": best, "identity": identity})
-    assert best is not None
-    return best
+    started = time.monotonic()
+    for number in updates:
+        rate = falling_rate(number, recipe.steps, 1.0)
+        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * rate, recipe.rate_d * rate
+        told = _update(generator, discriminator, adam_g, adam_d, recipe, train, number, seed, device)
+        for average in averages.values():
+            average.update_parameters(generator)
+        step = number + 1
+        if updates.due(step, recipe.measure_every):
+            best = updates.kept["best"]
+            measured = {decay: distance(averages[f"average {decay}"].module) for decay in recipe.average_decays}
+            lowest = min(measured, key=lambda decay: measured[decay])
+            shown = averages[f"average {lowest}"].module
+            if best is None or not measured[lowest] >= best["distance"]:  # so that a NaN never stays best
+                updates.kept["best"] = {
+                    "generator": copy.deepcopy(shown.state_dict()),
+                    "discriminator": copy.deepcopy(discriminator.state_dict()),
+                    "step": step,
+                    "decay": lowest,
+                    "distance": measured[lowest],
+                }
+            run.log(
+                phase="gan",
+                step=step,
+                real_images=step * recipe.d_steps * recipe.batch_size,
+                **{name: float(value.detach()) for name, value in told.items()},
+                **{f"holdout_distance_{decay}": value for decay, value in measured.items()},
+                images_per_second=round(
+                    (step - updates.first) * recipe.d_steps * recipe.batch_size / (time.monotonic() - started), 1
+                ),
+            )
+            draw_classes(shown, run, f"samples-{step:06d}.png", device)
+        if updates.due(step, recipe.save_every):
+            updates.save(step)
+    assert updates.kept["best"] is not None
+    return updates.kept["best"]
 
 
 def _update(

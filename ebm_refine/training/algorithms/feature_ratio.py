@@ -22,9 +22,9 @@ from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe, train_classifier
-from ebm_refine.training.algorithms.gan import update_average
 from ebm_refine.training.algorithms.ratio_learning import Sides, finish, pair_of, sides_of
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
+from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run, place
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
@@ -121,7 +121,7 @@ def train_head(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        update_average(average, head, min(recipe.average_decay, (1 + step) / (10 + step)))
+        follow(average, head, recipe.average_decay, step)
 
     @torch.no_grad()
     def cross_entropy(a: Tensor, b: Tensor) -> float:

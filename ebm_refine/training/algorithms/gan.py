@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.training.common.augment import Augmentation, augment
+from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run, epoch_order, place
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 from ebm_refine.utils.devices import has_bfloat16
 
@@ -129,47 +130,31 @@ def train_to_best(
     generator = parts["generator"]
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     parts = {**parts, "average": average}
-    best: dict[str, Any] | None = None
-    step = 0
-    if (state := run.load()) is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
-        step, best = state["step"], state["best"]
-
-    started, first = time.monotonic(), step
-    with tqdm(total=recipe.steps, initial=step, desc="GAN", mininterval=10) as bar:
-        while step < recipe.steps:
-            told = update(step)
-            step += 1
-            bar.update()
-            update_average(average, generator, min(recipe.average_decay, (1 + step) / (10 + step)))
-
-            if step % recipe.measure_every == 0 or step == recipe.steps:
-                measured = distance(average)
-                if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
-                    best = {
-                        **{
-                            name: copy.deepcopy(part.state_dict())
-                            for name, part in parts.items()
-                            if isinstance(part, nn.Module)
-                        },
-                        "generator": copy.deepcopy(average.state_dict()),
-                        "step": step,
-                        "distance": measured,
-                    }
-                run.log(
-                    phase="gan",
-                    step=step,
-                    **{name: float(value.detach()) for name, value in told.items()},
-                    holdout_distance=measured,
-                    images_per_second=round((step - first) * recipe.batch_size / (time.monotonic() - started), 1),
-                )
-                draw_samples(average, run, f"samples-{step:06d}.png", device)
-                state = {name: part.state_dict() for name, part in parts.items()}
-                run.save({**state, "rng": torch.get_rng_state(), "step": step, "best": best})
-    assert best is not None
-    return best
+    updates = Updates(run, parts, recipe.steps, "GAN", best=None)
+    started = time.monotonic()
+    for number in updates:
+        told = update(number)
+        step = number + 1
+        follow(average, generator, recipe.average_decay, step)
+        if updates.due(step, recipe.measure_every):
+            measured, best = distance(average), updates.kept["best"]
+            if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
+                weights = {
+                    name: copy.deepcopy(part.state_dict()) for name, part in parts.items() if isinstance(part, nn.Module)
+                }
+                weights["generator"] = copy.deepcopy(average.state_dict())
+                updates.kept["best"] = {**weights, "step": step, "distance": measured}
+            run.log(
+                phase="gan",
+                step=step,
+                **{name: float(value.detach()) for name, value in told.items()},
+                holdout_distance=measured,
+                images_per_second=round((step - updates.first) * recipe.batch_size / (time.monotonic() - started), 1),
+            )
+            draw_samples(average, run, f"samples-{step:06d}.png", device)
+            updates.save(step)
+    assert updates.kept["best"] is not None
+    return updates.kept["best"]
 
 
 def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor:
@@ -272,15 +257,6 @@ def bake_spectral_norm(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * network, batch-norm statistics included."""
-    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - decay)
-        else:
-            old.copy_(new)
-
-
 def narrow(device: str) -> torch.autocast:
     """Autocast to bf16 on `device` where that is native, and no cast elsewhere: oneDNN's emulation is 30 times slower."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device))

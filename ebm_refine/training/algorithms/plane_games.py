@@ -24,8 +24,8 @@ from ebm_refine.training.algorithms.contrastive_divergence import (
     source_of,
     uniform,
 )
-from ebm_refine.training.algorithms.gan import update_average
 from ebm_refine.training.algorithms.wgan import gradient_penalty
+from ebm_refine.training.common.averages import follow
 from ebm_refine.utils import cancellation
 
 TOLD = 200
@@ -71,7 +71,7 @@ def train_gan(
             real = _batch(data, recipe.batch_size, source)
             loss_d = _update(adam_d, _discriminator_loss(discriminator, real, fake, recipe.penalty, source))
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
-        update_average(networks["average"], generator, min(recipe.average_decay, (1 + step) / (10 + step)))
+        follow(networks["average"], generator, recipe.average_decay, step)
         if stopped := _diverged(parts, good, step + 1, recipe.steps, loss_d=loss_d, loss_g=loss_g):
             yield stopped
             return
@@ -105,7 +105,7 @@ def train_energy(
         buffer.positions = run_chains(energy, jumped(energy, buffer.positions, chains.bounds, source), chains, source)
         loss, numbers = contrastive_loss(energy, _batch(data, recipe.batch_size, source), buffer.positions, chains.alpha)
         _update(adam, loss)
-        update_average(networks["average_energy"], energy, min(recipe.average_decay, (1 + step) / (10 + step)))
+        follow(networks["average_energy"], energy, recipe.average_decay, step)
         if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
             yield stopped
             return
@@ -154,9 +154,8 @@ def train_joint(
         taken = torch.cat([real[:half], revised[half:]])
         loss_d = _update(adam_d, _discriminator_loss(discriminator, taken, fake, 0.0, source))
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
-        share = min(recipe.average_decay, (1 + step) / (10 + step))
-        update_average(networks["average"], generator, share)
-        update_average(networks["average_energy"], energy, share)
+        follow(networks["average"], generator, recipe.average_decay, step)
+        follow(networks["average_energy"], energy, recipe.average_decay, step)
         numbers = {"loss_d": loss_d, "loss_g": loss_g, **numbers}
         if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
             yield stopped

@@ -26,8 +26,9 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
-from ebm_refine.training.algorithms.gan import narrow, update_average
+from ebm_refine.training.algorithms.gan import narrow
 from ebm_refine.training.common.augment import Augmentation, augment
+from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run, place
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
@@ -118,7 +119,7 @@ def train_ratio(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        update_average(average, network, min(recipe.average_decay, (1 + step) / (10 + step)))
+        follow(average, network, recipe.average_decay, step)
 
     def measure() -> dict[str, float]:
         seen = len(holdout)

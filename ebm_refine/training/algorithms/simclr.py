@@ -16,12 +16,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.training.algorithms.gan import epoch_batch, narrow
 from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.updates import Updates
 
 
 class ContrastiveRecipe(NamedTuple):
@@ -57,14 +57,8 @@ def train_encoder(
     place(networks, device)
     networks.train()
     adam = torch.optim.AdamW(networks.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    first, told = 0, torch.zeros(2)
-    if (state := run.load()) is not None:
-        for name, part in (("networks", networks), ("adam", adam)):
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
-        first, told = state["step"], state["told"]
-
-    for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="encoder", mininterval=10):
+    updates = Updates(run, {"networks": networks, "adam": adam}, recipe.steps, "encoder", told=torch.zeros(2))
+    for step in updates:
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         views = torch.cat([random_crops(images, recipe.crop, recipe.mirror) for _ in range(2)])
@@ -75,14 +69,15 @@ def train_encoder(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        told = told.lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+        told = updates.kept["told"].lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
+        updates.kept["told"] = told
+        if updates.due(step + 1, recipe.save_every):
             run.log(phase="encoder", step=step + 1, loss=float(told[0]), accuracy=float(told[1]))
-            states = {"networks": networks.state_dict(), "adam": adam.state_dict()}
-            run.save({**states, "rng": torch.get_rng_state(), "step": step + 1, "told": told})
+            updates.save(step + 1)
     place(networks, "cpu", torch.contiguous_format)
     settle_norms(encoder, train)
-    return {"loss": float(told[0]), "accuracy": float(told[1])}
+    loss, accuracy = updates.kept["told"].tolist()
+    return {"loss": loss, "accuracy": accuracy}
 
 
 def nt_xent(projected: Tensor, spoiled: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ebm_refine.models.networks.own_ratio import VectorRatio
-from ebm_refine.training.algorithms.gan import update_average
+from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
@@ -45,7 +45,7 @@ def train_vector_ratio(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        update_average(average, network, min(recipe.average_decay, (1 + step) / (10 + step)))
+        follow(average, network, recipe.average_decay, step)
 
     @torch.no_grad()
     def cross_entropy(real: Tensor, fake: Tensor) -> float:

@@ -5,11 +5,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from tqdm import tqdm
-
 from ebm_refine.errors import InputError
 from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.common.updates import Updates
 
 
 class Stopping(NamedTuple):
@@ -35,27 +33,22 @@ def train_to_lowest(
     {"weights": its state dict where that number was lowest, "step", "steps_run", "measured": the numbers there}. `run` goes on
     from its last measurement, to the same bits. Raises InputError where no measurement gave a finite number.
     """
-    best: dict[str, Any] = {"step": 0, "lowest": math.inf}
-    first = 0
-    if (state := run.load()) is not None:
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        torch.set_rng_state(state["rng"])
-        first, best = state["step"], state["best"]
-
-    for step in tqdm(range(first, stopping.steps + 1), initial=first, total=stopping.steps, desc=phase, mininterval=10):
-        if step > first and (step % stopping.every == 0 or step == stopping.steps):
-            measured = measure()
-            run.log(phase=phase, step=step, **measured)
-            lowest = next(iter(measured.values()))
-            if lowest < best["lowest"]:
-                weights = copy.deepcopy(parts[kept].state_dict())
-                best = {"step": step, "lowest": lowest, "measured": measured, "weights": weights}
-            states = {name: part.state_dict() for name, part in parts.items()}
-            run.save({**states, "rng": torch.get_rng_state(), "step": step, "best": best})
-        if step == stopping.steps or step - best["step"] >= stopping.patience * stopping.every:
+    updates = Updates(run, parts, stopping.steps, phase, best={"step": 0, "lowest": math.inf})
+    done = updates.first
+    for step in updates:
+        if step - updates.kept["best"]["step"] >= stopping.patience * stopping.every:
             break
         update(step)
+        done = step + 1
+        if updates.due(done, stopping.every):
+            measured = measure()
+            run.log(phase=phase, step=done, **measured)
+            lowest = next(iter(measured.values()))
+            if lowest < updates.kept["best"]["lowest"]:
+                weights = copy.deepcopy(parts[kept].state_dict())
+                updates.kept["best"] = {"step": done, "lowest": lowest, "measured": measured, "weights": weights}
+            updates.save(done)
+    best = updates.kept["best"]
     if "weights" not in best:
-        raise InputError(f"{phase} diverged: nothing that was measured in {step} steps is a finite number")
-    return {**best, "steps_run": step}
+        raise InputError(f"{phase} diverged: nothing that was measured in {done} steps is a finite number")
+    return {**best, "steps_run": done}
