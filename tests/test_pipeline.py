@@ -191,3 +191,10 @@ def test_output_folder_that_is_a_file_or_unwritable_is_refused(tiny_pair, tmp_pa
     assert (tmp_path / "file").read_text() == "mine"
     with pytest.raises(InputError, match="cannot be written"):
         result.save("/proc/nowhere/out")
+
+
+def test_the_accepted_share_is_of_transitions(tiny_pair):
+    """Langevin takes every finite step, so the share is 1 to the digit: the start is no transition."""
+    assert pipeline.refine(tiny_pair, "langevin", eps=1e-6, n_steps=3, num_images=4).diagnostics["accepted_share"] == 1.0
+    result = pipeline.refine(tiny_pair, "rejection", n_steps=1, num_images=4, options={"log_bound": -1000.0})
+    assert result.diagnostics["accepted_share"] == 1.0

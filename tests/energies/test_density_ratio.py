@@ -167,3 +167,9 @@ def test_raw_ratio_follows_what_the_discriminator_gives():
         config = {**parts, "discriminator_output": output, **({"critic_slope": slope} if slope else {})}
         found = [float(log_ratio(networks, config, which)(scores)) for which in ("raw", "calibrated", "isotonic")]
         assert found == pytest.approx(values), output
+
+
+def test_the_z_statistic_by_hand():
+    """Two real images at D = 0.8, three generated ones at D = 0.5: sum(y - D) = 0.4 - 1.5, sum D (1 - D) = 0.32 + 0.75."""
+    real, fake = torch.full((2,), math.log(4.0)), torch.zeros(3)
+    assert ratio_report(real, fake)["z_statistic"] == pytest.approx(-1.1 / math.sqrt(1.07), rel=1e-5)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from ebm_refine.evaluation.sharding import Share, this_process
 from ebm_refine.evaluation.truncation import truncated
 from ebm_refine.metrics import features
 from ebm_refine.metrics.report import compare
+from ebm_refine.settings import resolve
 
 
 def record(seed: int, before: float, after: float, method: str = "langevin") -> dict:
@@ -305,3 +307,31 @@ def test_evaluate_refuses_what_cannot_be_measured(tiny_models, tmp_path, capsys)
     assert "--sweep takes" in failing("--sweep", "eps")
     assert "budget must be a number from 1 to 100000" in failing("--budget", "0")
     assert "seed must be" in failing("--seeds", "0,x")
+
+
+def test_p_values_of_several_seeds_are_corrected_for_their_number():
+    """Bonferroni: the smallest of three, times three; never above 1."""
+    records = [{**record(seed, 10, 8), "weights_p": {"before": 0.9, "after": p}} for seed, p in enumerate((0.2, 0.01, 0.5))]
+    base, row = tables.summarise(records)
+    assert row["weights_p"] == pytest.approx(0.03)
+    assert base["weights_p"] == 1.0
+
+
+@pytest.mark.parametrize("changed", ["weights", "calibration", "isotonic", "critic_slope", "tables", "settings", "yardstick"])
+def test_a_job_is_computed_anew_when_what_it_depends_on_has_changed(tiny_models, changed):
+    """Its file's name changes with the hashes of the weights, with whatever makes a ratio of them, settings and yardstick."""
+    checkpoint = load("tiny")
+    place, yardstick = evaluation._Place("cpu", "fp32"), SimpleNamespace(fingerprint="a")
+    job = resolve("tiny", checkpoint.config, method="langevin", n_steps=2)
+    before = evaluation._key(job, checkpoint, yardstick, place)
+    assert before == evaluation._key(job, load("tiny"), SimpleNamespace(fingerprint="a"), place)
+    if changed == "weights":
+        part = next(iter(checkpoint.config["parts"].values()))
+        part["sha256"] = "0" * 64
+    elif changed == "settings":
+        job = resolve("tiny", checkpoint.config, method="langevin", n_steps=3)
+    elif changed == "yardstick":
+        yardstick.fingerprint = "b"
+    else:
+        checkpoint.config[changed] = {"slope": 1.25, "intercept": 0.5}
+    assert evaluation._key(job, checkpoint, yardstick, place) != before

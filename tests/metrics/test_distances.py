@@ -207,3 +207,8 @@ def test_errors_of_paired_frechet_differences_are_those_of_repeated_draws():
 def test_a_frechet_estimate_has_the_value_of_the_distance():
     features, reference = _gaussian(300, 1, 1.3), reference_of(_gaussian(200, 2))
     assert frechet_estimate(features, reference).value == pytest.approx(frechet_distance(features, reference), rel=1e-6)
+
+
+def test_the_interval_is_the_central_one_of_95_percent():
+    low, high = Estimate(2.0, 0.5).interval
+    assert (low, high) == pytest.approx((1.02, 2.98), abs=1e-3)
