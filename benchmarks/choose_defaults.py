@@ -4,7 +4,7 @@ RESULTS are `results.json` files of `python -m ebm_refine evaluate --split holdo
 and the same seeds. Of each method the row with the lowest mean Fréchet distance gives its settings; the lowest row of all gives
 the default method and ratio; every row is recorded in the config, and the card is written anew. The weights are not touched.
 `--method M` makes M the default method, with the ratio and settings that were its nearest: for where the nearest one is refused
-by other eyes (`benchmarks/other_eyes.py`), or gives images that depend on how many are asked for.
+by the panel (`benchmarks/panel.py`), or gives images that depend on how many are asked for.
 """
 
 import argparse

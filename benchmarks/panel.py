@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from speed import machine
+from torch import Tensor
 
 from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
@@ -22,8 +23,9 @@ from ebm_refine.energies.targets import target_of
 from ebm_refine.evaluation.best_of import best_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.evaluation.truncation import truncated
-from ebm_refine.metrics.panel import body_kind, measured
-from ebm_refine.metrics.panel_store import embedded_panel
+from ebm_refine.metrics.faces_found import shares
+from ebm_refine.metrics.panel import body_kind, judged, projected
+from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.cost import spent
 from ebm_refine.samplers.method import FORWARD
@@ -58,10 +60,14 @@ def main() -> None:
         return
     real = load_images(dataset, chosen.data, chosen.split).pixels[:MOST_REAL]
     panel = embedded_panel(dataset)
+    seen = Seen(panel)
     rows = []
     for method, parts in drawn.items():
         before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
-        report = measured(panel, before, after, real, split=chosen.split, body=body_kind(checkpoint.config, parts[0]["ratio"]))
+        body = body_kind(checkpoint.config, parts[0]["ratio"])
+        report = judged(panel, seen.of(before), projected(panel, after), seen.of(real), split=chosen.split, body=body)
+        if dataset == "celeba":
+            report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
         print(f"\n{method}\n{report}", flush=True)
         told = {name: parts[0][name] for name in ("method", "settings", "ratio")}
         told |= {
@@ -85,6 +91,20 @@ def main() -> None:
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {file}")
+
+
+class Seen:
+    """What the panel sees of sets of images, each looked at once: base and real ones are those of every method."""
+
+    def __init__(self, panel: Panel):
+        self.panel, self.known = panel, []
+
+    def of(self, images: Tensor) -> dict[str, Tensor]:
+        for known, features in self.known:
+            if torch.equal(known, images):
+                return features
+        self.known.append((images, projected(self.panel, images)))
+        return self.known[-1][1]
 
 
 def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Write an evaluation's numbers into a model's config and card: python benchmarks/record.py RESULTS.json --command "…".
 
-The weights are not touched. `--default langevin:eps=0.1,n_steps=10` also sets the defaults of a method, chosen on holdout.
+The weights are not touched. A file of `benchmarks/panel.py` gives the panel's verdicts, and needs no command.
+`--default langevin:eps=0.1,n_steps=10` also sets the defaults of a method, chosen on holdout.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ebm_refine.catalogue import EMBEDDED
+from ebm_refine.evaluation.evidence import setting_of
 from ebm_refine.models.checkpoint import load_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.utils.atomic_io import replacing
@@ -38,16 +40,38 @@ def metrics_of(results: dict[str, Any], command: str) -> list[dict[str, Any]]:
     return entries
 
 
+def evidence_of(results: dict[str, Any]) -> dict[str, Any]:
+    """The verdicts of a file of `benchmarks/panel.py`, as the card lists them."""
+    names = ("panel", "fingerprint", "num_images", "real_images", "split")
+    rows = [
+        {
+            "method": row["method"],
+            "setting": setting_of(row),
+            "word": row["verdict"]["word"],
+            "reason": row["verdict"]["reason"],
+        }
+        for row in results["rows"]
+    ]
+    return {**{name: results[name] for name in names}, "rows": rows}
+
+
 def write_metrics(
     name: str, hashes: dict[str, str], metrics: list[dict[str, Any]], defaults: dict[str, dict[str, Any]] | None = None
 ) -> None:
     """Put `metrics`, and `defaults` by method, into config and card of an embedded model whose weights hash to `hashes`."""
+    write_entries(name, hashes, {"metrics": metrics}, defaults)
+
+
+def write_entries(
+    name: str, hashes: dict[str, str], entries: dict[str, Any], defaults: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Put `entries`, and `defaults` by method, into config and card of an embedded model whose weights hash to `hashes`."""
     folder = EMBEDDED / name
     checkpoint = load_checkpoint(folder)
     if checkpoint.hashes != hashes:
         raise SystemExit(f"{folder} holds other weights than were measured")
     config = checkpoint.config
-    config["metrics"] = metrics
+    config.update(entries)
     config["defaults"].update(defaults or {})
     card = model_card({**config, "name": name})
     for file, content in (("config.json", json.dumps(config, indent=1) + "\n"), ("README.md", card)):
@@ -59,10 +83,13 @@ def write_metrics(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("results", type=Path)
-    parser.add_argument("--command", required=True, help="the command that printed these results")
+    parser.add_argument("--command", default="", help="the command that printed these results")
     parser.add_argument("--default", action="append", default=[], metavar="METHOD:NAME=VALUE,…")
     chosen = parser.parse_args()
     results = json.loads(chosen.results.read_text())
+    if "fingerprint" in results:
+        write_entries(results["model"], results["weights"], {"evidence": evidence_of(results)})
+        return
     defaults = {}
     for text in chosen.default:
         method, _, values = text.partition(":")

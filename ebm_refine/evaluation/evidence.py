@@ -84,7 +84,7 @@ def panel_table(results: dict[str, Any]) -> str:
         gain = report["verdict"]["median_gain"]
         said = "–" if gain is None else f"{-gain:+.0%}"
         lines.append(
-            [report["method"], _setting(report), _evaluations(report), *map(_change, report["rows"]), said,
+            [report["method"], setting_of(report), _evaluations(report), *map(_change, report["rows"]), said,
              f"**{report['verdict']['word']}**"]
         )  # fmt: skip
     made = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -100,7 +100,8 @@ def _change(row: dict[str, Any]) -> str:
     return told if row["votes"] else f"[{told}]"
 
 
-def _setting(report: dict[str, Any]) -> str:
+def setting_of(report: dict[str, Any]) -> str:
+    """A report's numbers in words."""
     given = report.get("settings", report)
     numbers = [(name, given[name]) for name in ("eps", "n_steps", "temperature") if given.get(name) is not None]
     return ", ".join(f"{name} {value:g}" for name, value in numbers) or "–"

@@ -1,7 +1,8 @@
 """The model card: Hub front matter and readable text, from `config.json` alone, so that it cannot say anything else."""
 
-from collections.abc import Iterable
 from typing import Any
+
+from ebm_refine.models.card_evidence import evidence, rights, table
 
 HUB_DATASETS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "celeba": "nielsr/CelebA-faces"}
 RAW_NOTE = (
@@ -31,11 +32,12 @@ def model_card(config: dict[str, Any]) -> str:
         _ratios(config.get("ratio_report"), config.get("discriminator_output", "logit")),
         _scores(config.get("discriminator_scores")),
         _choice(config.get("choice")),
+        evidence(config.get("evidence")),
         _metrics(config.get("metrics")),
         _holdout(config.get("holdout_distance")),
         _accuracy(config.get("accuracy")),
         _floors(config.get("floors")),
-        _rights(config),
+        rights(config),
         _training(config.get("training")),
         _weights(config.get("parts")),
         _honesty(config),
@@ -136,7 +138,7 @@ def _ratios(report: dict[str, Any] | None, output: str) -> list[str]:
         "cross-entropy of 0.693; a calibrated ratio has a Z statistic like a standard normal number, a mean weight of 1, and "
         "the larger the effective share of samples, the less the weights have collapsed.",
         "",
-        *_table(["ratio", "cross-entropy", "Z", "mean weight", "effective share"], rows),
+        *table(["ratio", "cross-entropy", "Z", "mean weight", "effective share"], rows),
         *([] if output == "logit" else ["", RAW_NOTE]),
         "",
         "Reliability: where the ratio says that a share of images is real (mean over a tenth of the scale), the share that is.",
@@ -153,7 +155,7 @@ def _reliability(report: dict[str, Any]) -> list[str]:
         for count, predicted, observed in values.get("reliability", []):
             cells[min(int(predicted * 10), 9)] = f"{predicted:.2f} → {observed:.2f} ({count})"
         rows.append([name, *cells])
-    return _table(["ratio", *(f"{k / 10:.1f}–{(k + 1) / 10:.1f}" for k in range(10))], rows)
+    return table(["ratio", *(f"{k / 10:.1f}–{(k + 1) / 10:.1f}" for k in range(10))], rows)
 
 
 def _scores(scores: dict[str, Any] | None) -> list[str]:
@@ -166,7 +168,7 @@ def _scores(scores: dict[str, Any] | None) -> list[str]:
         "",
         "Its raw score. A log ratio gives training images no more than held-out ones of the same law.",
         "",
-        *_table(["images", "mean", "sd", "N"], rows),
+        *table(["images", "mean", "sd", "N"], rows),
     ]
 
 
@@ -182,7 +184,7 @@ def _choice(choice: dict[str, Any] | None) -> list[str]:
         f"{choice.get('split')} images, N = {choice.get('num_images')}, seeds {_listed(choice.get('seeds'))}. A method has the "
         "settings of its lowest row; the default method and ratio are those of the lowest of all.",
         "",
-        *_table(["method", "ratio", "setting", "distance", "precision", "recall"],
+        *table(["method", "ratio", "setting", "distance", "precision", "recall"],
                 [[_number(row.get(column)) for column in columns] for row in choice["rows"]]),
     ]  # fmt: skip
 
@@ -202,7 +204,7 @@ def _metrics(metrics: list[dict[str, Any]] | None) -> list[str]:
         ]
         for metric in metrics
     ]
-    lines = ["## Metrics", "", *_table(["metric", "value", "N", "seeds", "extractor", "reference", "real-versus-real"], rows)]
+    lines = ["## Metrics", "", *table(["metric", "value", "N", "seeds", "extractor", "reference", "real-versus-real"], rows)]
     commands = sorted({str(metric["command"]) for metric in metrics if metric.get("command")})
     return lines + (["", "Measured by:", "", "```sh", *commands, "```"] if commands else [])
 
@@ -220,7 +222,7 @@ def _holdout(distance: dict[str, Any] | None) -> list[str]:
 def _accuracy(accuracy: dict[str, Any] | None) -> list[str]:
     if not accuracy:
         return []
-    return ["## Accuracy", "", *_table(["measured on", "value"], [[key, _number(value)] for key, value in accuracy.items()])]
+    return ["## Accuracy", "", *table(["measured on", "value"], [[key, _number(value)] for key, value in accuracy.items()])]
 
 
 def _floors(floors: dict[str, Any] | None) -> list[str]:
@@ -229,47 +231,21 @@ def _floors(floors: dict[str, Any] | None) -> list[str]:
         return []
     columns = list(dict.fromkeys(key for row in floors.values() for key in row))
     rows = [[size, *(_number(row.get(column)) for column in columns)] for size, row in floors.items()]
-    return ["## Real-versus-real floors", "", *_table(["N", *columns], rows)]
-
-
-def _rights(config: dict[str, Any]) -> list[str]:
-    """Which kinds of a panel may vote, and of each test how far apart the ends of its series lie."""
-    rights, tested = config.get("rights"), config.get("rights_tested", {})
-    if not rights:
-        return []
-    tests = list(dict.fromkeys(test for told in rights.values() for test in told["tests"]))
-    rows = [
-        [kind, "yes" if told["votes"] else "no", *(_outcome(told["tests"].get(test, {})) for test in tests)]
-        for kind, told in rights.items()
-    ]
-    return [
-        "## Who may vote",
-        "",
-        f"On {tested.get('images')} and {tested.get('images')} real images ({tested.get('split')}) and samples of "
-        f"`{tested.get('base')}`; dropped: {tested.get('classes')}. In standard errors: how far a series goes from end to end, "
-        "or how far a distance is from 0; * where the test was failed.",
-        "",
-        *_table(["kind", "votes", *tests], rows),
-    ]
-
-
-def _outcome(test: dict[str, Any]) -> str:
-    errors = test["ends"] if "ends" in test else test["value"] / test["error"] if test.get("error") else None
-    return "–" if errors is None else f"{errors:.1f}{'' if test['passed'] else ' *'}"
+    return ["## Real-versus-real floors", "", *table(["N", *columns], rows)]
 
 
 def _training(training: dict[str, Any] | None) -> list[str]:
     if not training:
         return []
     rows = [[key, _listed(value) if isinstance(value, dict | list) else _number(value)] for key, value in training.items()]
-    return ["## Training record", "", *_table(["", ""], rows)]
+    return ["## Training record", "", *table(["", ""], rows)]
 
 
 def _weights(parts: dict[str, Any] | None) -> list[str]:
     if not parts:
         return []
     rows = [[role, part.get("architecture", "–"), f"`{part.get('sha256', '')}`"] for role, part in parts.items()]
-    return ["## Weights", "", *_table(["role", "architecture", "sha256"], rows)]
+    return ["## Weights", "", *table(["role", "architecture", "sha256"], rows)]
 
 
 def _honesty(config: dict[str, Any]) -> list[str]:
@@ -292,13 +268,6 @@ def _honesty(config: dict[str, Any]) -> list[str]:
 
 def _dataset(config: dict[str, Any]) -> str:
     return str(config.get("data", {}).get("dataset", "unknown"))
-
-
-def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
-
-    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
 
 
 def _listed(value: Any) -> str:

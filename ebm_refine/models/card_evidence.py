@@ -1,0 +1,54 @@
+"""What a model card says of an evidence panel: of a pair its verdicts, of a panel itself who may vote."""
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def evidence(told: dict[str, Any] | None) -> list[str]:
+    """The verdicts on a model's methods: confirmed, open or contradicted, one row each."""
+    if not told:
+        return []
+    rows = [[row["method"], row["setting"], f"**{row['word']}**", row["reason"]] for row in told["rows"]]
+    return [
+        "## Is it better?",
+        "",
+        f"What encoders of several kinds say (`{told['panel']}`, {str(told['fingerprint'])[:12]}; docs/evidence.md) of "
+        f"{told['num_images']} images against {told['real_images']} {told['split']} images:",
+        "",
+        *table(["method", "setting", "verdict", "because"], rows),
+    ]
+
+
+def rights(config: dict[str, Any]) -> list[str]:
+    """Which kinds of a panel may vote, and of each test how far apart the ends of its series lie."""
+    found, tested = config.get("rights"), config.get("rights_tested", {})
+    if not found:
+        return []
+    tests = list(dict.fromkeys(test for told in found.values() for test in told["tests"]))
+    rows = [
+        [kind, "yes" if told["votes"] else "no", *(_outcome(told["tests"].get(test, {})) for test in tests)]
+        for kind, told in found.items()
+    ]
+    return [
+        "## Who may vote",
+        "",
+        f"On {tested.get('images')} and {tested.get('images')} real images ({tested.get('split')}) and samples of "
+        f"`{tested.get('base')}`; dropped: {tested.get('classes')}. In standard errors: how far a series goes from end to end, "
+        "or how far a distance is from 0; * where the test was failed.",
+        "",
+        *table(["kind", "votes", *tests], rows),
+    ]
+
+
+def _outcome(test: dict[str, Any]) -> str:
+    errors = test["ends"] if "ends" in test else test["value"] / test["error"] if test.get("error") else None
+    return "–" if errors is None else f"{errors:.1f}{'' if test['passed'] else ' *'}"
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """The lines of a Markdown table; cells may hold anything, bars and line breaks too."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *map(line, rows)]
