@@ -16,7 +16,7 @@ from ebm_refine.samplers.rng import Draws, Stream
 
 PILOT_SIZE = 2048
 PAIRS = 100
-CHAINS, STEPS, FIRST_EPS = 16, 40, 0.1
+CHAINS, STEPS, LEAST_STEPS, FIRST_EPS = 16, 40, 20, 0.1
 # Pilot chains are numbered from here: no run asks for so many samples, so the two never share a random number.
 FIRST_CHAIN = 2**31
 
@@ -57,7 +57,7 @@ class Pilot:
         tutorial on adaptive MCMC"); the answer is the mean of log eps over the second half. A kernel of many
         `gradients` a transition gets fewer of them, 20 at least.
         """
-        steps = max(STEPS // gradients, 20)
+        steps = max(STEPS // gradients, LEAST_STEPS)
         index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + CHAINS, device=self.device)
         log_eps, history = math.log(FIRST_EPS), []
         state = kernel_of(FIRST_EPS).init(self.positions(CHAINS))

@@ -17,13 +17,20 @@ from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import COMMON
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.tabs.refine.job import Finished, Live, device, refinable_models, run, told
+from ebm_refine.ui.runtime.waiting import priced
+from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, device, refinable_models, run, told
 
 LANE = "gpu"
 _ROWS = {row.name: row for row in COMMON}
 NULL = {"type": "null"}
 
 
+def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) -> float:
+    arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}
+    return limits.work_of(checked(model, arguments | split_options(options)))
+
+
+@priced(_evaluations)
 def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ratio="auto", options=None) -> Iterator[tuple]:
     """Refine a model's samples. Yields progress in the metrics' place, then before PNG, after PNG, metrics and bundle."""
     progress: dict[str, Any] = {"step": 0}
@@ -107,9 +114,9 @@ def add(demo: gr.Blocks) -> None:
         # The queue has no public way to say this; Gradio is pinned, and the test of /status would notice.
         return status(lambda: demo._queue.get_status().queue_size)
 
-    # Not queued: they answer at once, also while the queue is full.
-    gr.api(models, api_name="models", api_description=models.__doc__, queue=False)
-    gr.api(how_it_is, api_name="status", api_description=status.__doc__, queue=False)
+    # Not queued: they answer at once, also while the queue is full; the Python client joins it even so, as a look.
+    gr.api(models, api_name="models", api_description=models.__doc__, queue=False, concurrency_limit=None)
+    gr.api(how_it_is, api_name="status", api_description=status.__doc__, queue=False, concurrency_limit=None)
 
 
 def input_of(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:

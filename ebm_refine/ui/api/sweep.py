@@ -9,11 +9,18 @@ from PIL import Image
 
 from ebm_refine import render
 from ebm_refine.ui.api.refine import LANE, NULL, input_of, split_options
+from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine.job import told
 from ebm_refine.ui.tabs.sweep import job as sweeping
 from ebm_refine.ui.tabs.sweep.job import Cell, Moment, Plan
 
 
+def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) -> float:
+    further = split_options(options)
+    return sweeping.work_of(sweeping.checked_sweep(model, method, eps, n_steps, num_images, seed, ratio, further))
+
+
+@priced(_evaluations)
 def sweep(
     model, method="langevin", eps=None, n_steps=None, num_images=16, seed=0, ratio="auto", options=None
 ) -> Iterator[tuple[Image.Image | None, Image.Image | None, dict[str, Any]]]:

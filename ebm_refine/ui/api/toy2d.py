@@ -13,14 +13,23 @@ from ebm_refine.toy2d.landscape import landscape
 from ebm_refine.ui.api.refine import split_options
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine.job import told
 from ebm_refine.ui.tabs.toy2d import tab as laboratory
-from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, ground_as_json, run, toy_named
+from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, ground_as_json, run, toy_named
 
 RESOLUTION = Parameter("resolution", "int", 96, 8, 256, unit="squares a side")
+# Points that are moved in the time of an image, as far as waiting goes.
+POINTS_AN_IMAGE = 250
 _NULL = {"type": "null"}
 
 
+def _evaluations(model, method, eps, n_steps, num_points, seed, ratio, options) -> float:
+    given = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_points, "seed": seed, "ratio": ratio}
+    return limits.work_of(checked(model, given | split_options(options))) / POINTS_AN_IMAGE
+
+
+@priced(_evaluations)
 def toy_sample(
     model, method=None, eps=None, n_steps=None, num_points=1000, seed=0, ratio="auto", options=None
 ) -> Iterator[dict]:
@@ -87,7 +96,13 @@ def add(demo: gr.Blocks) -> None:
         answer,
         api_name="toy_landscape", api_description=toy_landscape.__doc__, **how,
     )  # fmt: skip
-    gr.api(toy_experiments, api_name="toy_experiments", api_description=toy_experiments.__doc__, queue=False)
+    gr.api(
+        toy_experiments,
+        api_name="toy_experiments",
+        api_description=toy_experiments.__doc__,
+        queue=False,
+        concurrency_limit=None,
+    )
 
 
 def _input(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:

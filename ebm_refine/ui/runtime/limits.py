@@ -1,10 +1,11 @@
 """What one visitor may ask of the page and the API at once, so that the worst case stays bounded."""
 
 from ebm_refine.errors import InputError
-from ebm_refine.samplers import METHODS
+from ebm_refine.samplers import METHODS, pilot
 from ebm_refine.settings import Settings
 
 MAX_IMAGES = 256
+# Images x transitions x gradient evaluations of a transition, where it takes several.
 MAX_WORK = 40_000
 # A point costs next to nothing: what bounds such a run is its time, which is the same as for images.
 MAX_POINTS = 1000
@@ -30,14 +31,42 @@ def check_points(settings: Settings) -> Settings:
     return _bounded(settings, MAX_POINTS, MAX_POINT_WORK)
 
 
+def step_price(settings: Settings) -> float:
+    """Gradient evaluations of an image at every transition, at least 1; a step of bits counts as one."""
+    cost = METHODS[settings.method].cost
+    return 1.0 if cost is None else max(1.0, cost(settings.values).step.evaluations)
+
+
+def pilot_work(settings: Settings) -> float:
+    """Gradient evaluations of the pilot that tunes a step size, or the most that it may need; 0 where the size is given."""
+    cost = METHODS[settings.method].cost
+    if cost is None or settings.values.get("eps", 0) is not None:
+        return 0.0
+    gradients = max(1, round(cost(settings.values).step.gradients))
+    return pilot.CHAINS * max(pilot.STEPS, pilot.LEAST_STEPS * gradients)
+
+
+def work_of(settings: Settings) -> float:
+    """Gradient evaluations of a whole run, pilot and all images."""
+    return settings.num_images * settings.n_steps * step_price(settings) + pilot_work(settings)
+
+
 def _bounded(settings: Settings, most: int, work: int) -> Settings:
-    images, steps = settings.num_images, settings.n_steps
+    images, steps, price = settings.num_images, settings.n_steps, step_price(settings)
     if images > most:
         raise InputError(f"num_images must be a whole number from 1 to {most} here; got {images}")
-    if images * steps > work:
+    if images * steps * price > work:
+        factor, why = ("", "") if price == 1 else (f" x {price:g}", f" (a step of {settings.method!r} costs {price:g})")
+        allowed = int(work // (images * price))
+        so = f"with {images} images n_steps may be at most {allowed}" if allowed else "a step must cost less"
         raise InputError(
-            f"num_images x n_steps must be at most {work} here; got {images} x {steps} = {images * steps}, "
-            f"so with {images} images n_steps may be at most {work // images}"
+            f"num_images x n_steps{factor} must be at most {work} here{why}; "
+            f"got {images} x {steps}{factor} = {images * steps * price:.0f}, so {so}"
+        )
+    if pilot_work(settings) > work:
+        raise InputError(
+            f"tuning eps for steps that cost {price:g} gradient evaluations takes {pilot_work(settings):.0f} of them, and "
+            f"at most {work} are allowed here: give eps, or make a step cost less"
         )
     return settings
 

@@ -49,9 +49,9 @@ class Route(NamedTuple):
 
 
 class RequestGuard:
-    """Wraps Gradio's application. `blocks` is the page that it serves."""
+    """Wraps Gradio's application. `blocks` is the page that it serves, a `gradio_patches.Page`."""
 
-    def __init__(self, app: Any, blocks: gr.Blocks):
+    def __init__(self, app: Any, blocks: Any):
         self.app, self.blocks = app, blocks
         self.open, self.uploads = OpenRequests(), uploads.Uploads()
         self.held = 0
@@ -143,17 +143,20 @@ class RequestGuard:
             raise Refused(404, "fn_index must be the number of an event that the page's /config lists")
 
     def _listening(self, scope: dict[str, Any]) -> AbstractContextManager[None]:
-        """Tells the queue who listens to which events. Raises Refused where there are none: Gradio would log a traceback."""
-        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")).removeprefix(PREFIX)
-        if scope["method"] != "GET" or not hasattr(self.blocks._queue, "listened"):
+        """Tells the page's queue who listens to which events, and its sessions which pages are open.
+
+        Raises Refused where there is no such event, of which Gradio would log a traceback.
+        """
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")).removeprefix(PREFIX).rstrip("/")
+        if scope["method"] != "GET":
             return nullcontext()
-        if path.rstrip("/") == "/queue/data":
-            name = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-        elif found := _EVENTS.fullmatch(path):
-            name = found[1]
-        else:
-            return nullcontext()
-        return self.blocks._queue.listened(name)
+        if path == "/queue/data":
+            return self.blocks._queue.listened(parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0])
+        if found := _EVENTS.fullmatch(path):
+            return self.blocks._queue.listened(found[1])
+        if path.startswith("/heartbeat/"):
+            return self.blocks.state_holder.page_open(path.removeprefix("/heartbeat/"))
+        return nullcontext()
 
 
 class _Body:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ebm_refine.settings import Settings
+from ebm_refine.ui.runtime import limits
 
 # Fork, weights to the device, pilot, pictures and metrics; then a generous second for a thousand image-steps. Short requests
 # wait less in ZeroGPU's queue and cost less of a visitor's quota, so the cap is for the largest run that the page allows.
@@ -16,7 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def seconds_for(settings: Settings) -> int:
     """How long a run with these settings may take on a borrowed GPU: whole seconds from 15 to 120."""
-    return min(MAX_SECONDS, START_SECONDS + round(settings.num_images * settings.n_steps * SECONDS_PER_IMAGE_STEP))
+    asked = limits.work_of(settings) if isinstance(settings, Settings) else settings.num_images * settings.n_steps
+    return min(MAX_SECONDS, START_SECONDS + round(asked * SECONDS_PER_IMAGE_STEP))
 
 
 def borrows_gpu(work: F) -> F:

@@ -96,8 +96,9 @@ def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tup
         settled.append(within(one_step.changed(n_steps=steps_within(one_step.method, one_step.values, budget))))
     pair = Pair(*settled)
     most = limits.MAX_POINT_WORK if points else limits.MAX_WORK
-    if pair.num_images * pair.n_steps > most:
-        raise InputError(f"images x steps of both must be at most {most} here; got {pair.num_images} x {pair.n_steps}")
+    asked = limits.work_of(pair.first) + limits.work_of(pair.second)
+    if asked > most:
+        raise InputError(f"both together may take at most {most} gradient evaluations here; these take {asked:.0f}")
     return pair
 
 

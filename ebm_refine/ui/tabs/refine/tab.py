@@ -13,6 +13,8 @@ from ebm_refine.models.kinds import is_points
 from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.components import controls as controls_room
 from ebm_refine.ui.components.controls import Controls, Scope
+from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine import share_link as links
 from ebm_refine.ui.tabs.refine import showcase
 from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, first_model, model_named, refinable_models, run, told
@@ -55,6 +57,11 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
     if showcase.cards():  # behind Run for the keyboard, above it for the eye
         cards = gr.HTML(showcase.as_html(), js_on_load=showcase.SCRIPT, apply_default_css=False, elem_id="cards")
 
+    def evaluations(*values: Any) -> float:
+        model, arguments = controls.arguments(values)
+        return limits.work_of(checked(model, arguments))
+
+    @priced(evaluations)
     def refine(*values: Any) -> Iterator[dict[Any, Any]]:
         began, moment, before = time.monotonic(), None, None
         with told():

@@ -105,20 +105,26 @@ def _values(name: str, given: Any) -> list[Any]:
     return given
 
 
+def work_of(plan: Plan) -> float:
+    """Gradient evaluations of all cells together."""
+    return plan.num_images * plan.n_steps * limits.step_price(plan.cells[0][0])
+
+
 def _within_budget(plan: Plan, most: int) -> None:
-    work = plan.num_images * plan.n_steps
+    work, price = work_of(plan), limits.step_price(plan.cells[0][0])
     if work <= most:
         return
-    images = most // plan.n_steps
+    images = int(most // (plan.n_steps * price))
     allowed = (
         f"with these eps and n_steps num_images may be at most {images}"
         if images >= IMAGES.low
         else f"with {plan.num_images} images and {len(plan.eps)} values of eps the n_steps may sum to at most "
-        f"{most // (plan.num_images * len(plan.eps))}"
+        f"{int(most // (plan.num_images * len(plan.eps) * price))}"
     )
+    factor = "" if price == 1 else f" x {price:g}"
     raise InputError(
-        f"images x steps of all cells together must be at most {most} here; got {plan.num_images} x {len(plan.eps)} x "
-        f"{sum(plan.steps)} = {work}, and {allowed}"
+        f"images x steps of all cells together{' x the cost of a step' if factor else ''} must be at most {most} here; "
+        f"got {plan.num_images} x {len(plan.eps)} x {sum(plan.steps)}{factor} = {work:.0f}, and {allowed}"
     )
 
 

@@ -1,22 +1,37 @@
-"""What this page needs otherwise than Gradio does it, all in one place: overrides of its classes, each with its reason.
-
-Written for Gradio 6.31.0, which `pyproject.toml` pins; whoever raises the pin reads this file against the new source.
-"""
+"""The page as Gradio's Blocks: guarded, with a queue and sessions of our own, and answers where Gradio has none."""
 
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ebm_refine.ui.runtime.gradio_patches.fair_queue import FairQueue
+from ebm_refine.ui.runtime.gradio_patches.sessions import PageConfig, Sessions
 from ebm_refine.ui.runtime.request_guard import RequestGuard
 
 
 class Page(gr.Blocks):
     """Blocks whose application is guarded, whose callers are told what was wrong, and whose runs lose no update."""
 
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.default_config.__class__ = PageConfig
+
+    @property  # type: ignore[override]
+    def state_holder(self) -> Sessions:
+        """The sessions of the application that serves this page: made by Gradio's `App`, which offers no other way to them."""
+        return self._sessions
+
+    @state_holder.setter
+    def state_holder(self, holder: Any) -> None:
+        holder.__class__ = Sessions
+        self._sessions = holder
+        holder.begin()
+
     def queue(self, *args: Any, **options: Any) -> "Page":
-        """As `gr.Blocks.queue`; the application that it makes, which is served where nobody calls `launch`, is guarded too."""
+        """As `gr.Blocks.queue`, but fair; the application made here, which serves where nobody calls `launch`, is guarded."""
         super().queue(*args, **options)
+        self._queue = FairQueue(self, self._queue)
         self.app.add_middleware(RequestGuard, blocks=self)
         return self
 
