@@ -19,13 +19,25 @@ from torch import Tensor, nn
 
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models import networks
-from ebm_refine.models.config import FORMAT, LFS_POINTER, MAX_ARGUMENT, MAX_ARGUMENT_ITEMS, is_whole, read_config
+from ebm_refine.models.config import (
+    FORMAT,
+    LFS_POINTER,
+    MAX_ARGUMENT,
+    MAX_ARGUMENT_ITEMS,
+    is_whole,
+    read_config,
+    see_that_inside,
+)
 from ebm_refine.models.fuse import prepare
 from ebm_refine.models.kinds import is_binary, law_of
 from ebm_refine.models.networks.rbm import pixels_fit
 from ebm_refine.parameters import shorten
 from ebm_refine.utils.atomic_io import replacing_folder
+from ebm_refine.utils.bounded_reading import read_regular
 from ebm_refine.utils.devices import dtype_for
+
+# The weights of the largest network that is worth a chain on one device.
+MAX_WEIGHTS_BYTES = 4_000_000_000
 
 
 class Part(NamedTuple):
@@ -221,9 +233,11 @@ def _passed(problem: str, network: nn.Module, given: Tensor) -> Tensor:
 def _read_tensors(folder: Path, entry: dict[str, Any]) -> dict[str, Tensor]:
     file = folder / entry["file"]
     try:
-        content = file.read_bytes()
-    except OSError:
+        content = read_regular(see_that_inside(file, folder), MAX_WEIGHTS_BYTES)
+    except FileNotFoundError:
         raise CheckpointError(f"{file} is missing or unreadable") from None
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{file} is missing or unreadable: {getattr(error, 'strerror', None) or error}") from None
     if content.startswith(LFS_POINTER):
         raise CheckpointError(f"{file} is a Git-LFS pointer, not the weights; fetch them with `git lfs pull`")
     if _is_pickle(content):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models.kinds import KINDS, are_labels, law_of, needed_roles
 from ebm_refine.parameters import shorten
+from ebm_refine.utils.bounded_reading import read_regular
 
 FORMAT = 1
 OUTPUTS = ("logit", "critic", "energy", "inverted")
 PRIORS = ("normal", "uniform")
 ROLES = ("generator", "discriminator", "energy", "ratio", "features")
 # No honest config comes near these; they keep a hostile one from costing minutes or memory before it is refused.
-MAX_CONFIG_BYTES = 4 * 2**20
+MAX_CONFIG_BYTES = 4_000_000
+# Numbers of one sample: an image of 2048 x 2048 has fewer.
+MAX_SAMPLE = 2**24
 MAX_ARGUMENT = 2**16
 MAX_ARGUMENT_ITEMS = 64
 MAX_KNOTS = 1000
@@ -28,14 +32,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The folder's checked `config.json`, without reading any weights."""
     file = folder / "config.json"
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_CONFIG_BYTES + 1)
+        content = read_regular(see_that_inside(file, folder), MAX_CONFIG_BYTES)
     except FileNotFoundError:
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{file} is larger than {MAX_CONFIG_BYTES // 2**20} MB, which no checkpoint's config is")
+    except RuntimeError:  # a ring of links
+        raise CheckpointError(f"{file} cannot be read: its link leads nowhere") from None
     if content.startswith(LFS_POINTER):
         raise CheckpointError(f"{file} is a Git-LFS pointer, not the config; fetch it with `git lfs pull`")
     try:
@@ -83,6 +86,8 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
     shape = data["shape"]
     if not isinstance(shape, list) or not shape or not all(is_whole(size) and 0 < size <= MAX_ARGUMENT for size in shape):
         raise CheckpointError(f"{file}: data.shape must be a list of sizes from 1 to {MAX_ARGUMENT}; got {shorten(shape)}")
+    if math.prod(shape) > MAX_SAMPLE:
+        raise CheckpointError(f"{file}: a sample of data.shape {shape} has more than {MAX_SAMPLE} numbers")
     ends = data["range"]
     if not isinstance(ends, list) or len(ends) != 2 or not all(_is_number(end) for end in ends) or not ends[0] < ends[1]:
         raise CheckpointError(f"{file}: data.range must be [low, high], low < high; got {shorten(ends)}")
@@ -112,8 +117,28 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
             f"got {shorten(config['labels'])}"
         )
     defaults = config.get("defaults", {})
-    if not isinstance(defaults, dict) or not all(isinstance(entry, dict | str) for entry in defaults.values()):
+    if not isinstance(defaults, dict):
         raise CheckpointError(f"{file}: defaults must be an object of a method, a ratio, and settings by method")
+    for name, entry in defaults.items():
+        if not isinstance(entry, str if name in ("method", "ratio") else dict):
+            raise CheckpointError(
+                f"{file}: defaults must be an object of a method, a ratio, and settings by method; "
+                f"of {shorten(name)} it says {shorten(entry)}"
+            )
+    if not isinstance(data["dataset"], str) or not isinstance(config.get("title", ""), str):
+        raise CheckpointError(f"{file}: data.dataset and title must be texts")
+    if not isinstance(config.get("training", {}), dict):
+        raise CheckpointError(f"{file}: training must be an object; got {shorten(config['training'])}")
+
+
+def see_that_inside(file: Path, folder: Path) -> Path:
+    """The file, which may be a link, but not to a place outside the folder; in the Hub's cache, where every file is a link,
+    not outside the model's part of the cache. Raises CheckpointError.
+    """
+    home = next((parent for parent in folder.resolve().parents if parent.name.startswith("models--")), folder.resolve())
+    if not file.resolve().is_relative_to(home):
+        raise CheckpointError(f"{file} is a link to a file outside the checkpoint's folder")
+    return file
 
 
 def is_whole(value: Any) -> bool:

@@ -2,10 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
 
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint
@@ -13,8 +17,11 @@ from ebm_refine.models.config import read_config, weights_files
 from ebm_refine.models.model_card import model_card
 from ebm_refine.parameters import listed, shorten
 
+T = TypeVar("T")
 TIMEOUT = 5.0  # seconds without an answer to the first request; also for each later one
 MAX_RESTARTS = 3
+# A small file, and ten megabytes of a large one, which huggingface_hub takes at a time, come in this time or not at all.
+SLOW_SECONDS, SLOW_CHUNK_SECONDS = 60.0, 180.0
 _NAME = re.compile(r"\w([\w.-]{0,94}\w)?", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
@@ -104,14 +111,21 @@ def _download(wanted: HubName, local_only: bool) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     place: dict[str, Any] = {"repo_id": wanted.repo, "subfolder": wanted.folder or None, "endpoint": _endpoint()}
-    options = {**place, "local_files_only": local_only, "etag_timeout": TIMEOUT, "tqdm_class": _bounded_bar()}
+    options = {**place, "local_files_only": local_only, "etag_timeout": TIMEOUT}
     if not local_only:
         # hf_hub_download asks a dead server for half a minute; this asks once, and says what is wrong.
         url = hf_hub_url(filename="config.json", revision=wanted.revision, **place)
-        found = get_hf_file_metadata(url, timeout=TIMEOUT)
+        found = _in_time(lambda _: get_hf_file_metadata(url, timeout=TIMEOUT), SLOW_SECONDS)
         if not (found.commit_hash and found.etag):
             raise InputError(f"{url} is not served as a Hub serves files; check HF_ENDPOINT")
-    file = Path(hf_hub_download(filename="config.json", revision=wanted.revision, **options))
+
+    def got(name: str, revision: str, seconds: float) -> str:
+        def download(bar: Any) -> str:
+            return hf_hub_download(filename=name, revision=revision, tqdm_class=bar, **options)
+
+        return download(None) if local_only else _in_time(download, seconds)
+
+    file = Path(got("config.json", wanted.revision, SLOW_SECONDS))
     folder = file.parent
     commit = folder.parents[wanted.folder.count("/")].name if wanted.folder else folder.name
     try:
@@ -119,7 +133,7 @@ def _download(wanted: HubName, local_only: bool) -> Path:
     except CheckpointError as error:
         raise _mended(error, wanted, folder) from None
     for name in names:
-        hf_hub_download(filename=name, revision=commit, **options)
+        got(name, commit, SLOW_CHUNK_SECONDS)
     return folder
 
 
@@ -141,8 +155,38 @@ def _title(wanted: HubName) -> str:
     return name if wanted.revision == "main" else f"{name}@{wanted.revision}"
 
 
-def _bounded_bar() -> Any:
-    """A progress bar that ends a download which begins anew again and again.
+def _in_time(work: Callable[[Any], T], seconds: float) -> T:
+    """What `work(progress bar)` gives. Raises TimeoutError once it has neither ended nor got on for so many seconds.
+
+    A server that sends a byte a second keeps to every time limit of a connection; so the work is done by a thread that can be
+    left behind.
+    """
+    got_on = [time.monotonic()]
+    outcome: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+    bar = _bounded_bar(lambda: got_on.append(time.monotonic()))
+
+    def run() -> None:
+        try:
+            outcome.put((work(bar), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    Thread(target=copy_context().run, args=(run,), name="hub", daemon=True).start()
+    while True:
+        left = got_on[-1] + seconds - time.monotonic()
+        try:
+            value, error = outcome.get(timeout=max(0.0, left))
+        except Empty:
+            if time.monotonic() - got_on[-1] < seconds:
+                continue
+            raise TimeoutError(f"nothing whole came for {seconds:g} s") from None
+        if error is not None:
+            raise error
+        return value
+
+
+def _bounded_bar(got_on: Callable[[], Any]) -> Any:
+    """A progress bar that ends a download which begins anew again and again, and tells of every chunk.
 
     huggingface_hub goes on for ever with a server that breaks off each time and cannot resume; the bar is where it shows.
     """
@@ -155,6 +199,7 @@ def _bounded_bar() -> Any:
             self.restarts += n is not None and n < 0
             if self.restarts > MAX_RESTARTS:
                 raise ConnectionError("the server breaks off and cannot resume")
+            got_on()
             return super().update(n)
 
     return Bar
@@ -201,6 +246,8 @@ def _other_fault(error: Exception, title: str, endpoint: str, instead: str) -> s
     reason = " ".join(str(error).split())[:160] or type(error).__name__
     if "Consistency check failed" in reason or "peer closed" in reason or "breaks off" in reason:
         return f"the transfer of model {title!r} from {endpoint} broke off ({reason}); try again{instead}"
+    if isinstance(error, TimeoutError) and "nothing whole" in reason:
+        return f"the Hub at {endpoint} is too slow ({reason}); try again later{instead}"
     if isinstance(error, OSError) and error.errno and error.filename:
         return f"model {title!r} cannot be stored in the Hub cache: {error.strerror} ({error.filename}); set HF_HOME elsewhere"
     return f"the Hub at {endpoint} cannot be reached ({reason}); check the network or HF_ENDPOINT{instead}"

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
+from ebm_refine.models.checkpoint import MAX_WEIGHTS_BYTES
 from ebm_refine.models.config import LFS_POINTER
+from ebm_refine.utils.bounded_reading import see_that_regular
 
 ROLE_NAMES = {
     "generator": ("g", "gen", "generator"),
@@ -28,6 +30,7 @@ PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def read_weights(file: Path) -> Any:
     """What a PyTorch or safetensors file holds; pickles with `weights_only`. Raises CheckpointError where that fails."""
     try:
+        see_that_regular(file, MAX_WEIGHTS_BYTES)
         with file.open("rb") as stream:
             start = stream.read(len(LFS_POINTER))
     except OSError as error:
@@ -119,15 +122,25 @@ def _of_role(tensors: dict[str, Tensor], role: str, file: Path, notes: list[str]
 def _checked(tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     found = {}
     for key, value in tensors.items():
+        key, name = _named(key), key
         if value.layout != torch.strided or value.is_quantized:
             raise CheckpointError(f"{file}: {key} is a sparse or quantised tensor; save it dense")
+        if value.is_meta:
+            raise CheckpointError(f"{file}: {key} has a shape but no numbers; save the weights themselves")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise CheckpointError(f"{file}: {key} is larger than what is stored of it; save a contiguous tensor")
         if value.is_floating_point() and value.dtype not in PLAIN:
             kind = str(value.dtype).removeprefix("torch.")
             raise CheckpointError(f"{file}: {key} is of type {kind}; save the weights as float32, float16 or bfloat16")
         if not value.numel() or not value.isfinite().all():
             raise CheckpointError(f"{file}: {key} is empty or holds numbers that are not finite")
-        found[key] = value.float() if value.is_floating_point() else value
+        found[name] = value.float() if value.is_floating_point() else value
     return found
+
+
+def _named(key: str) -> str:
+    """A key as a message shows it."""
+    return key if len(key) <= 80 else f"{key[:79]}…"
 
 
 def _by_number(key: str) -> list[tuple[int, int, str]]:

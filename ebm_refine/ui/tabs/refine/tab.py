@@ -122,8 +122,9 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
         return {go: False, results.finished: gr.update(visible=False), results.query: card.query, **shows}
 
     outputs = [*controls.shown, preset, go, results.status, results.verdict, results.stage, results.finished, results.query]
-    loaded = demo.load(opened, None, outputs, **LOOK)
-    following = loaded.then(linked, [go, *controls.inputs], results.streamed, **how)
+    demo.load(opened, None, outputs, **LOOK)
+    # Only where there is something to run: a page that is merely opened must not stand in the line of runs.
+    following = go.change(linked, [go, *controls.inputs], results.streamed, **how)
     _shows(following, results)
     stop.click(None, None, None, cancels=[running, following]).then(stopped, None, results.status, queue=False, **PRIVATE)
     if cards is not None:
