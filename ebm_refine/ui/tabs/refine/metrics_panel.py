@@ -24,6 +24,14 @@ _UNDERSTOOD = {
     "mean_energy_after": "mean energy after",
     "mean_ratio_before": "mean log ratio before",
     "mean_ratio_after": "mean log ratio after",
+    "energy_split_rhat": "split R-hat of the energy (1 where the chains agree)",
+    "energy_ess_bulk": "effective number of draws, bulk",
+    "energy_ess_tail": "effective number of draws, tails",
+    "energy_draws": "recorded draws of the energy",
+    "energy_from_step": "step from which they are taken",
+    "acceptance_rate": "acceptance rate of the moves",
+    "budget_exhausted": "images whose budget ended without an acceptance",
+    "exceedances": "log ratios above the bound, which were clipped",
 }
 # Sentences, and the numbers that they warn of, are shown in words of their own.
 _SENTENCES = ("ratio_warning", "energy_warning", "ignored")
