@@ -1,6 +1,7 @@
 """What was measured once, on thousands of images, with these settings: the recorded figure beside a live verdict."""
 
 import html
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def _matching(results: dict[str, Any], settings: Settings) -> list[Evidence]:
         Evidence(
             before=results["rows"][0]["frechet_distance"]["mean"],
             after=row["frechet_distance"]["mean"],
-            error=row["frechet_gain"]["error"],
+            error=row["frechet_gain"]["error"] if math.isfinite(row["frechet_gain"]["error"]) else None,  # of one seed none
             real=floor.get("frechet_mean"),
             num_images=results["num_images"],
             seeds=row["seeds"],

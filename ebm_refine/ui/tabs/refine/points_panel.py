@@ -13,9 +13,9 @@ def verdict(metrics: dict[str, Any]) -> tuple[str, str]:
     change = distance["after"] - distance["before"]
     noise = 3 * floor["sd"]
     if change < -noise:
-        return "better", "Better: the points came closer to the data than chance explains."
+        return "better", "Better: the points came closer to the data, by more than chance explains."
     if change > noise or math.isnan(change):
-        return "worse", "Worse: the points went further from the data than chance explains."
+        return "worse", "Worse: the points went further from the data, by more than chance explains."
     return "same", f"{distance['num_points']} points are too few to tell whether they came closer to the data."
 
 

@@ -42,10 +42,10 @@ class Card(NamedTuple):
     @property
     def status(self) -> str:
         settings = self.settings
-        noun = "points" if self.points else "images"
+        noun, shown = ("points", "All are shown") if self.points else ("images", "The first of them are shown")
         return (
             f"A finished run: {settings.num_images} {noun} of {settings.model}, {settings.method}, N = {settings.n_steps}, "
-            f"seed {settings.seed}. The first of them are shown; nothing was picked by hand."
+            f"seed {settings.seed}. {shown}; nothing was picked by hand."
         )
 
     @property
