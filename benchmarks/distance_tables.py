@@ -1,4 +1,4 @@
-"""Tables about distances themselves: what features see, what ratios go by, published settings, other eyes."""
+"""Tables about distances themselves: what features see, what ratios go by, published settings."""
 
 from typing import Any
 
@@ -70,24 +70,4 @@ def known(results: dict[str, Any]) -> str:
         f"{listed(results['seeds'])}. "
         f"Real against real at {small}: {'; '.join(floors)}. {results['machine']}."
     )
-    return page(words, grid(head, rows))
-
-
-def other_eyes(results: dict[str, Any]) -> str:
-    """Methods at the best settings of a screen, in the features of an encoder that knows no labels."""
-    encoder, floor = results["encoder"], next(iter(results["floors"].values()))
-    words = (
-        f"`{results['model']}`, a contrastive encoder's {encoder['dimension']} features ({encoder['steps']} batches of "
-        f"{encoder['batch_size']} training images, no labels), N = {results['num_images']}, seeds {listed(results['seeds'])}, "
-        f"reference: {results['test_images']} test images. Held-out real images: Fréchet {floor['frechet_mean']:.2f}, kernel "
-        f"× 1000 {1000 * floor['kernel_mean']:.2f}. {results['machine']}."
-    )
-    head = ["method", "ratio", "Fréchet, before", "after", "fall", "kernel × 1000, before", "after", "difference ± s.e."]
-    rows = []
-    for row in results["rows"]:
-        before, after = (row[f"frechet_{side}"]["mean"] for side in ("before", "after"))
-        kernel = [1000 * row[f"kernel_{side}"]["mean"] for side in ("before", "after")]
-        difference, error = (1000 * row[f"kernel_difference{end}"]["mean"] for end in ("", "_error"))
-        rows.append([row["method"], row["ratio"], f"{before:.2f}", f"{after:.2f}", f"{100 * (1 - after / before):.0f} %",
-                     *(f"{value:.1f}" for value in kernel), f"{difference:+.1f} ± {error:.1f}"])  # fmt: skip
     return page(words, grid(head, rows))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cost_tables import energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
-from distance_tables import known, other_eyes, seen_by_ratio, sense
+from distance_tables import known, seen_by_ratio, sense
 from page_tables import first_run, page
 from point_tables import toy_sweep, toy_weights, toys
 
@@ -35,7 +35,6 @@ RENDERERS = {
     "celeba-features-sense": sense,
     "celeba-dcgan-ratio": seen_by_ratio,
     "known-experiments": known,
-    "cifar10-dcgan-other-eyes": other_eyes,
     "page": page,
     "first-run": first_run,
     "cifar10-dcgan-panel": panel_table,
