@@ -122,7 +122,7 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(tmp_path):
 
     def keep_each(self, state):
         original(self, state)
-        torch.save(state, self.folder / f"epoch{state['epoch']}.pt")
+        torch.save(state, self.folder / f"epoch{state['step']}.pt")
 
     Run.save = keep_each
     try:
