@@ -1,16 +1,22 @@
 """What was measured once, on thousands of images, with these settings: the recorded figure beside a live verdict."""
 
 import html
+import json
 import math
 from functools import cache
 from typing import Any, NamedTuple
 
-from ebm_refine.evaluation.tables import committed
+from ebm_refine.evaluation.tables import RESULTS, committed
 from ebm_refine.settings import Settings
 
 # Values of a row that must agree with those of a run.
 _SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
 _DIGITS = 2
+_PANEL_WORDS = {
+    "confirmed": "Confirmed by encoders of other kinds than the ratio's:",
+    "open": "Open, by encoders of other kinds than the ratio's:",
+    "contradicted": "Contradicted by encoders of other kinds than the ratio's:",
+}
 
 
 class Evidence(NamedTuple):
@@ -60,6 +66,24 @@ def as_html(evidence: Evidence | None) -> str:
         f"<strong>{words}</strong></p><table class='bars'><tbody>{rows}</tbody></table>"
         f"<p class='small'>{html.escape(small)}</p></section>"
     )
+
+
+def panel_html(settings: Settings) -> str:
+    """What encoders of several kinds made of exactly these settings; nothing where they were not asked."""
+    mine = settings.as_dict()
+    for results in _panels():
+        for row in results["rows"] if results["model"] == settings.model else []:
+            theirs = {"method": row["method"], "ratio": row["ratio"], **row["settings"]}
+            if all(theirs.get(name) == mine.get(name) for name in (*_SETTINGS, "options")):
+                word, reason = row["verdict"]["word"], row["verdict"]["reason"]
+                text = f"{_PANEL_WORDS.get(word, word)} {reason}. {row['images']:,} images."
+                return f"<p class='small panel-word {html.escape(word)}'>{html.escape(text)}</p>"
+    return ""
+
+
+@cache
+def _panels() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*-panel.json"))]
 
 
 @cache

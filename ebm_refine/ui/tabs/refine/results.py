@@ -243,7 +243,7 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
     words = f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
-    return f"<div class='panel result'><div>{words}{more}</div>{evidence.as_html(found)}</div>"
+    return f"<div class='panel result'><div>{words}{evidence.panel_html(settings)}{more}</div>{evidence.as_html(found)}</div>"
 
 
 def stage_of(
