@@ -315,7 +315,7 @@ def test_a_full_queue_says_so_and_status_still_answers(client, address, visitor)
 def test_a_mistake_of_ours_is_one_sentence_without_details(address, monkeypatch):
     from ebm_refine.ui.tabs.refine import job as running
 
-    monkeypatch.setattr(running, "_film", lambda *_: 1 / 0)
+    monkeypatch.setattr(running, "_recorded", lambda *_: 1 / 0)
     sentence = call(address, {"data": ["tiny", None, None, 1, 2, 0, "auto", None]})["error"]
     assert sentence == "the run failed by a mistake of this program; its log says where"
 
