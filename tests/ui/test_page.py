@@ -431,8 +431,7 @@ def test_phone(opened):
     pictures = "[...document.querySelectorAll('img, canvas')].filter(one => one.offsetParent && !one.alt && !one.ariaLabel)"
     for _ in in_both_themes(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.locator(".overflow-menu > button:visible").last.click()  # that of the result's own row, which is too long for a phone
-    page.locator(".overflow-dropdown button:visible", has_text="One image").click()
+    open_tab(page, "One image")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate(f"{pictures}.map(one => one.outerHTML.slice(0, 200))") == []
 
