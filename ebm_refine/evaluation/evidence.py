@@ -79,7 +79,7 @@ def panel_table(results: dict[str, Any]) -> str:
     first = results["rows"][0]
     kinds = [row["kind"] for row in first["rows"]]
     base = ["base", "–", "–", *(_distance(row["before"]) for row in first["rows"]), "–", "–"]
-    lines = [["method", "setting", "evaluations", *kinds, "median gain", "verdict"], ["---"] * (len(kinds) + 5), base]
+    lines = [["method", "setting", "evaluations", *kinds, "median change", "verdict"], ["---"] * (len(kinds) + 5), base]
     for report in results["rows"]:
         gain = report["verdict"]["median_gain"]
         said = "–" if gain is None else f"{-gain:+.0%}"

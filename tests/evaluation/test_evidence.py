@@ -45,7 +45,7 @@ def test_the_table_names_kinds_votes_and_the_verdict(told):
     text = panel_table(told)
     head, _, base, method = text.splitlines()[:4]
     kinds = "classifier | contrastive | autoencoder | filter bank | pixels"
-    assert head == f"| method | setting | evaluations | {kinds} | median gain | verdict |"
+    assert head == f"| method | setting | evaluations | {kinds} | median change | verdict |"
     assert base.startswith("| base | – |")
     assert re.search(r"\| \[[+-]\d+% \([+-][\d.]+\)\] \|", method)  # the classifier has no vote
     assert "**" in method
