@@ -88,7 +88,18 @@ def panel_table(results: dict[str, Any]) -> str:
              f"**{report['verdict']['word']}**"]
         )  # fmt: skip
     made = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{made}\n\n{_caption(results, first)}\n"
+    return "\n\n".join([made, _caption(results, first), *_faces(results["rows"])]) + "\n"
+
+
+def _faces(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """In how many images a face is found, where somebody looked: base, each method, real images."""
+    told = [report for report in reports if report.get("faces") and "note" not in report["faces"]]
+    if not told:
+        return []
+    first = told[0]["faces"]
+    sides = [("base", first["before"]), *((report["method"], report["faces"]["after"]) for report in told)]
+    sides += [("real images", first["real"])] if "real" in first else []
+    return [f"Share of images in which a face is found: {', '.join(f'{name} {share:.1%}' for name, share in sides)}."]
 
 
 def _distance(estimate: dict[str, float]) -> str:

@@ -59,3 +59,11 @@ def test_too_few_images_and_data_without_a_panel_are_told(tmp_path):
         evidence.rows([{"settings": {**SETTINGS, "seed": 0}}], [tmp_path / "0.json"])
     with pytest.raises(InputError, match="there is a panel for cifar10, mnist, celeba; 'toy-moons-gan' is of 'moons'"):
         Evidence(load("toy-moons-gan"), "test")
+
+
+def test_shares_of_faces_stand_below_the_table(told):
+    (row,) = told["rows"]
+    found = {"before": 0.5, "after": 0.75, "real": 0.9}
+    text = panel_table({**told, "rows": [{**row, "faces": found}]})
+    assert text.endswith("Share of images in which a face is found: base 50.0%, langevin 75.0%, real images 90.0%.\n")
+    assert "face" not in panel_table({**told, "rows": [{**row, "faces": {"note": "no OpenCV"}}]})
