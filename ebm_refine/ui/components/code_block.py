@@ -16,9 +16,9 @@ element.addEventListener('click', (event) => {
 """
 
 
-def code_block(**options: object) -> gr.HTML:
+def code_block(value: str = "", **options: object) -> gr.HTML:
     """A component that shows what `shown` makes."""
-    return gr.HTML("", js_on_load=_COPY, apply_default_css=False, elem_classes="code-block", **options)  # type: ignore[arg-type]
+    return gr.HTML(value, js_on_load=_COPY, apply_default_css=False, elem_classes="code-block", **options)  # type: ignore[arg-type]
 
 
 def shown(title: str, text: str) -> str:

@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from ebm_refine.ui.components.code_block import code_block, shown
+
 TITLE = "Your own GAN"
 
 INTRODUCTION = """Any generator will do, whatever its architecture: a callable that turns latents into images or vectors. A
@@ -37,12 +39,12 @@ WORDS = """- `latent` is a dimension or a shape, such as `(128, 1, 1)`; `prior` 
 def build() -> None:
     """Lay out the tab."""
     gr.Markdown(INTRODUCTION)
-    gr.Code(PYTHON, label="Python", language="python", interactive=False, elem_id="own-python")
+    code_block(shown("Python", PYTHON), elem_id="own-python")
     gr.Markdown(WORDS)
     gr.Markdown("`my_gan:make_pair` is a function in `my_gan.py` that returns `ebm_refine.pair(…)`:")
-    gr.Code(SHELL, label="Command line", language="shell", interactive=False, elem_id="own-shell")
+    code_block(shown("Command line", SHELL), elem_id="own-shell")
     gr.Markdown(
         "Files of weights in the layouts of the DCGAN family and of perceptrons become a checkpoint folder, which holds no "
         "code; a page of your own shows it beside the others:"
     )
-    gr.Code(IMPORT, label="Files of weights", language="shell", interactive=False, elem_id="own-import")
+    code_block(shown("Files of weights", IMPORT), elem_id="own-import")
