@@ -38,3 +38,12 @@ def test_set_up_is_two_commands():
 
 def test_the_readme_is_short():
     assert len(README.split("---\n", 2)[2].splitlines()) <= 150
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith(("http://", "https://")) or (page.parent / target).exists(), target
