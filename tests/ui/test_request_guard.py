@@ -144,7 +144,7 @@ def test_malformed_bodies_get_one_sentence(address, body, said):
 
 
 def test_events_and_endpoints_that_are_none(address):
-    for which in (10_000, -1, True, "0", 1.5, [1]):
+    for which in (10_000, -1, True, "0", 1.5, [1], None):
         body = json.dumps({"data": [], "fn_index": which, "session_hash": "guard"})
         assert "fn_index" in sentence(sent(address, "queue/join", body), 404, 422)
     for path in ("call/nothing", "call/v2/nothing", "run/nothing", "api/nothing"):

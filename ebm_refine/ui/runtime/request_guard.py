@@ -105,7 +105,7 @@ class RequestGuard:
         named = route.kind == "named"
         value = json_bodies.parsed(body, _itself) if named else json_bodies.parsed(body, _data, self._files)
         if isinstance(value, dict) and not named:
-            self._check_names(value)
+            self._check_names(value, route.kind == "join")
         # The page calls events that have no name by their number alone, under any name.
         numbered = not named and isinstance(value, dict) and value.get("fn_index") is not None
         if route.name is not None and not numbered and all(fn.api_name != route.name for fn in self.blocks.fns.values()):
@@ -131,13 +131,13 @@ class RequestGuard:
         if not uploaded or not own or not isinstance(record.get("meta"), dict):
             raise Refused(400, "a file must be one that was uploaded to this server before")
 
-    def _check_names(self, value: dict[str, Any]) -> None:
+    def _check_names(self, value: dict[str, Any], joins: bool) -> None:
         for name in ("session_hash", "event_id"):
             text = value.get(name)
             if isinstance(text, str) and not 0 < len(text) <= MAX_NAME:
                 raise Refused(422, f"{name} must have 1 to {MAX_NAME} characters; got {len(text)}")
         which = value.get("fn_index")
-        if which is None:
+        if which is None and not joins:
             return
         if not isinstance(which, int) or isinstance(which, bool) or which not in self.blocks.fns:
             raise Refused(404, "fn_index must be the number of an event that the page's /config lists")
@@ -270,8 +270,10 @@ def _route(path: str) -> Route:
     inner = path.removeprefix(PREFIX) if path.startswith(PREFIX + "/") else ""
     if inner == "/upload":
         return Route("upload")
-    if inner.rstrip("/") in ("/queue/join", "/cancel", "/reset"):
+    if inner.rstrip("/") in ("/cancel", "/reset"):
         return Route("values")
+    if inner.rstrip("/") == "/queue/join":
+        return Route("join")
     if found := _CALL.fullmatch(inner):
         return Route("named" if inner.startswith("/call/v2/") else "values", found[1])
     raise Refused(405, f"this address takes no body; calls go to {PREFIX}/call/ and the name of an endpoint")

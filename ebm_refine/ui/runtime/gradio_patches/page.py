@@ -1,5 +1,6 @@
 """The page as Gradio's Blocks: guarded, with a queue and sessions of our own, and answers where Gradio has none."""
 
+import html
 from typing import Any
 
 import gradio as gr
@@ -52,8 +53,9 @@ class Page(gr.Blocks):
         """A value that does not fit its component is the caller's mistake; Gradio says nothing of it and logs a traceback."""
         try:
             return await super().preprocess_data(*args, **options)
-        except gr.Error:
-            raise
+        except gr.Error as error:
+            said = html.escape(" ".join(str(error.message).split())[:200], quote=False)
+            raise gr.Error(said, print_exception=False) from None
         except Exception:
             raise gr.Error("one of the values is none that its control of the page can have", print_exception=False) from None
 
