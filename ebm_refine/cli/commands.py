@@ -22,8 +22,9 @@ BUDGET = Parameter("budget", "float", None, 1.0, 100_000.0, unit="gradient evalu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for bad input, 1 where the disk fails, 130 or 143 where it was stopped."""
+    before = None
     with suppress(ValueError):  # only the main thread may
-        signal.signal(signal.SIGTERM, _stop)
+        before = signal.signal(signal.SIGTERM, _stop)
     try:
         chosen = _parser().parse_args(arguments)
         return chosen.run(chosen)
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         print(f"ebm_refine: {error.strerror}{where}; nothing is half-written, run the command again to go on", file=sys.stderr)
         return 1
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class _Terminated(BaseException):
