@@ -395,6 +395,8 @@ def test_the_old_checkpoint_returns_where_the_last_rename_fails(folder, monkeypa
             raise OSError(5, "Input/output error")
         replace(source, target)
 
+    # As on a file system where two folders cannot change names in one step.
+    monkeypatch.setattr("ebm_refine.utils.atomic_io._exchange", lambda one, other: False)
     monkeypatch.setattr("ebm_refine.utils.atomic_io.os.replace", refuse_the_new)
     with pytest.raises(OSError, match="Input/output"):
         save_checkpoint(folder, CONFIG, small_parts(seed=1), "")
