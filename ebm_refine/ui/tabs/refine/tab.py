@@ -172,7 +172,7 @@ def _follow(controls: Controls, preset: gr.Dropdown) -> None:
             return {preset: gr.skip()}
         with told():
             known = presets(model_named(model))
-            if title not in known:
+            if not isinstance(title, str) or title not in known:
                 raise InputError(f"preset must be one of {', '.join(known)}")
             return controls.showing(checked(model, known[title]), common=False)
 

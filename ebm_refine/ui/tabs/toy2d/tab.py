@@ -98,7 +98,7 @@ def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None
             known = experiments()
             if title is None:  # the field was touched and left as it was
                 return {shows: gr.skip()}
-            if title not in known:
+            if not isinstance(title, str) or title not in known:
                 raise InputError(f"experiment must be one of {', '.join(known)}")
             one = known[title]
             return {**controls.showing(checked(one.model, one.arguments), common=False), shows: one.shows}
