@@ -56,7 +56,7 @@ def fresh_pair() -> tuple[ConditionalResNetGenerator, ProjectionResNetDiscrimina
 
 
 def trained(folder, recipe: ConditionalGANRecipe = RECIPE, seed: int = 0) -> dict:
-    run = Run(folder, resume=True)
+    run = Run(folder, resume=True, identity={"recipe": repr(recipe), "seed": seed})
     train_conditional_gan(*fresh_pair(), recipe, greys(40), run, seed, "cpu", lambda network: 1.0)
     return run.load()
 
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("what", "other"), [("recipe", {"recipe": RECIPE._replace(rate_d=1e-3)}), ("seed", {"seed": 1})])
 def test_the_state_of_another_run_is_refused(tmp_path, what, other):
     trained(tmp_path)
-    with pytest.raises(InputError, match=f"a run of another {what}"):
+    with pytest.raises(InputError, match=f"a run with {what}"):
         trained(tmp_path, **other)
 
 

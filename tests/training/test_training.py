@@ -12,14 +12,8 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
 from ebm_refine.models.networks.resnet import ResNetClassifier
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe, train_classifier
-from ebm_refine.training.algorithms.gan import (
-    GANRecipe,
-    add_spectral_norm,
-    bake_spectral_norm,
-    mean_cross_entropy,
-    train_discriminator_alone,
-    train_gan,
-)
+from ebm_refine.training.algorithms.discriminator_alone import mean_cross_entropy, train_discriminator_alone
+from ebm_refine.training.algorithms.gan import GANRecipe, add_spectral_norm, bake_spectral_norm, train_gan
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.averages import follow, update_average
 from ebm_refine.training.common.resumable import LINES, Run, epoch_order
@@ -141,7 +135,7 @@ def test_discriminator_alone_falls_below_chance_and_keeps_its_best_state(tmp_pat
     run = Run(tmp_path / "r", resume=False)
     measured = train_discriminator_alone(generator, discriminator, RECIPE, bright[:100], bright[100:], run, 0, "cpu")
     assert measured["holdout_cross_entropy"] < 0.5
-    assert mean_cross_entropy(generator, discriminator, bright[100:], 0, "cpu") == pytest.approx(
+    assert mean_cross_entropy(generator, discriminator, Images(bright[100:], None), 0, "cpu") == pytest.approx(
         measured["holdout_cross_entropy"], abs=1e-5
     )
     assert all(torch.equal(a, b) for a, b in zip(before, generator.parameters(), strict=True))

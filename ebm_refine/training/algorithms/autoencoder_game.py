@@ -30,8 +30,8 @@ from ebm_refine.training.algorithms.autoencoder_losses import (
     next_margin,
     pulling_away,
 )
-from ebm_refine.training.algorithms.gan import epoch_batch, falling_rate, narrow, train_to_best
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.algorithms.gan import begin, epoch_batch, falling_rate, narrow, set_rates, train_to_best
+from ebm_refine.training.common.resumable import Run
 
 SETTLING_BATCHES = 200
 
@@ -121,10 +121,7 @@ def train_autoencoder_gan(
     Returns the best state by `distance`, as `training.gan.train_to_best` does, with D as it stood then, and the curves: (P,)
     float32 by name of CURVE, `control` being the margin or k. A resumed run equals an uninterrupted one to the bit.
     """
-    torch.manual_seed(seed)
-    for network in (generator, discriminator):
-        place(network, device)
-        network.train()
+    begin((generator, discriminator), seed, device)
     adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999), fused=True)
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999), fused=True)
     control = Control(recipe, max(len(train) // recipe.batch_size, 1))
@@ -134,8 +131,7 @@ def train_autoencoder_gan(
 
     def update(step: int) -> dict[str, Tensor]:
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
-        falling = falling_rate(step, recipe.steps, recipe.falling_share)
-        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
+        set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
         with narrow(device):
             fake = generator(latents)

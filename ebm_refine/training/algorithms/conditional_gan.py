@@ -2,11 +2,10 @@
 
 The game is that of Miyato and Koyama 2018 (arXiv 1802.05637) with differentiable augmentation (Zhao et al. 2020,
 arXiv 2006.10738). A logit of the hinge loss is no log ratio, so in the second phase D is trained on with cross-entropy against
-the frozen generator that ships: see `training.algorithms.gan`.
+the frozen generator that ships (`training.algorithms.discriminator_alone`).
 """
 
 import copy
-import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,10 +20,10 @@ from torchvision.utils import save_image
 from ebm_refine.data.images import Images, to_unit
 from ebm_refine.errors import InputError
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator
-from ebm_refine.training.algorithms.gan import bake_spectral_norm, falling_rate, narrow
+from ebm_refine.training.algorithms.discriminator_alone import AloneRecipe, Batch, Measured, fake_batch, joined, train_alone
+from ebm_refine.training.algorithms.gan import falling_rate, narrow
 from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
 from ebm_refine.training.common.resumable import Run, epoch_order, place
-from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 
@@ -49,24 +48,6 @@ class ConditionalGANRecipe(NamedTuple):
     save_every: int = 50
 
 
-class AloneRecipe(NamedTuple):
-    """D alone: at most `steps` batches, measured every `every`, over once `patience` measurements found nothing lower."""
-
-    steps: int = 4000
-    batch_size: int = 64
-    rate: float = 2e-4
-    augmentation: Augmentation = Augmentation(mirror=True, shift=0.125)
-    every: int = 250
-    patience: int = 6
-
-
-class Batch(NamedTuple):
-    """Images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64."""
-
-    images: Tensor
-    labels: Tensor
-
-
 def train_conditional_gan(
     generator: ConditionalResNetGenerator,
     discriminator: nn.Module,
@@ -80,8 +61,7 @@ def train_conditional_gan(
     """First phase. `distance(generator)` is the holdout distance of its samples.
 
     Returns {"generator", "discriminator"} state dicts at the lowest `distance` of any average, with {"step", "decay",
-    "distance"}. A killed run goes on from its last saved state, to the same bits. Raises InputError where the saved state is
-    of another recipe, seed or data.
+    "distance"}. A killed run goes on from its last saved state, to the same bits.
     """
     torch.manual_seed(seed)
     for network in (generator, discriminator):
@@ -96,13 +76,7 @@ def train_conditional_gan(
     }
     parts: dict[str, Any] = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
     parts |= averages
-    identity = {"recipe": repr(recipe), "seed": seed, "data": _fingerprint(train)}
-    # First, as the networks of another recipe would not even take its weights.
-    if (state := run.load()) is not None:
-        for what, expected in identity.items():
-            if state["identity"][what] != expected:
-                raise InputError(f"{run.folder} holds a run of another {what}; go on with that one, or name another folder")
-    updates = Updates(run, parts, recipe.steps, "GAN", best=None, identity=identity)
+    updates = Updates(run, parts, recipe.steps, "GAN", best=None)
 
     started = time.monotonic()
     for number in updates:
@@ -160,7 +134,7 @@ def _update(
             fake = fake_batch(generator, recipe.batch_size, device)
         with narrow(device):
             both = torch.cat([augment(part, recipe.augmentation) for part in (real.images, fake.images.detach())])
-            on_real, on_fake = discriminator(both, torch.cat([real.labels, fake.labels])).float().chunk(2)
+            on_real, on_fake = discriminator(both, *joined(real.labels, fake.labels)).float().chunk(2)
             loss_d = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
         adam_d.zero_grad(set_to_none=True)
         loss_d.backward()
@@ -186,55 +160,13 @@ def train_conditional_discriminator_alone(
     seed: int,
     device: str,
 ) -> dict[str, float]:
-    """Second phase: D by cross-entropy against the frozen `generator`, until that on the holdout stops falling.
+    """Second phase: `train_alone`; fakes have uniform labels, as the data do, so that r is log p_data(x, y) / p_gen(x, y)."""
 
-    Labels of fakes are uniform, as those of the data are, so that the logit is log p_data(x, y) / p_gen(x, y). D's spectral
-    norms are baked first, and its rate falls linearly to zero. D is changed in place to its best state. Returns
-    {"alone_step", "alone_steps", "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own.
-    """
-    torch.manual_seed(seed + 1)
-    generator.eval().requires_grad_(False)
-    bake_spectral_norm(discriminator)
-    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate, betas=(0.5, 0.999))
+    def draw(step: int) -> tuple[Batch, Batch]:
+        return real_batch(train, recipe.batch_size, seed + 1, step, device), fake_batch(generator, recipe.batch_size, device)
 
-    def update(step: int) -> None:
-        discriminator.train()
-        adam.param_groups[0]["lr"] = recipe.rate * (1 - step / recipe.steps)
-        real = real_batch(train, recipe.batch_size, seed + 1, step, device)
-        with narrow(device):
-            with torch.no_grad():
-                fake = fake_batch(generator, recipe.batch_size, device)
-            both = augment(torch.cat([real.images, fake.images]), recipe.augmentation)
-            on_real, on_fake = discriminator(both, torch.cat([real.labels, fake.labels])).float().chunk(2)
-        loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-
-    def measure() -> dict[str, float]:
-        sides = (holdout, first_of(train, len(holdout.pixels)))
-        on_holdout, on_train = (conditional_cross_entropy(generator, discriminator, side, seed, device) for side in sides)
-        return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
-
-    stopping = Stopping(recipe.steps, recipe.every, recipe.patience)
-    parts = {"discriminator": discriminator, "adam": adam}
-    best = train_to_lowest(parts, "discriminator", update, measure, stopping, run, "D alone")
-    discriminator.load_state_dict(best["weights"])
-    discriminator.eval()
-    return {"alone_step": best["step"], "alone_steps": best["steps_run"], **best["measured"]}
-
-
-@torch.no_grad()
-def conditional_cross_entropy(generator: Any, discriminator: nn.Module, real: Images, seed: int, device: str) -> float:
-    """Mean of -log D over `real` and -log(1 - D) over as many fakes of uniform labels; chance is log 2 = 0.693."""
-    discriminator.eval()
-    source = torch.Generator().manual_seed(seed)
-    total = 0.0
-    for pixels, labels in zip(real.pixels.split(500), labels_of(real).split(500), strict=True):
-        fake = fake_batch(generator, len(pixels), device, source)
-        total += float(F.softplus(-discriminator(to_unit(pixels).to(device), labels.to(device))).sum())
-        total += float(F.softplus(discriminator(fake.images.float(), fake.labels)).sum())
-    return total / (2 * len(real.pixels))
+    measured = Measured(holdout, first_of(train, len(holdout.pixels)))
+    return train_alone(generator, discriminator, recipe, draw, measured, run, seed, device)
 
 
 def real_batch(train: Images, batch_size: int, seed: int, batch: int, device: str) -> Batch:
@@ -243,13 +175,6 @@ def real_batch(train: Images, batch_size: int, seed: int, batch: int, device: st
     chosen = epoch_order(len(train.pixels), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
     images = to_unit(train.pixels[chosen]).contiguous(memory_format=torch.channels_last)
     return Batch(images.to(device), labels_of(train)[chosen].to(device))
-
-
-def fake_batch(generator: Any, count: int, device: str, source: torch.Generator | None = None) -> Batch:
-    """Samples of uniform labels, from the global random state or from `source`."""
-    latents = torch.randn(count, generator.latent, generator=source).to(device)
-    labels = torch.randint(generator.classes, (count,), generator=source).to(device)
-    return Batch(generator(latents, labels), labels)
 
 
 def first_of(images: Images, count: int) -> Images:
@@ -294,8 +219,3 @@ def draw_classes(generator: Any, run: Run, name: str, device: str) -> None:
         images = generator(latents, labels).float().cpu()
     with replacing(run.folder / name) as temporary:
         save_image(images, temporary, format="png", normalize=True, value_range=(-1, 1))
-
-
-def _fingerprint(train: Images) -> str:
-    contents = (train.pixels.contiguous().numpy().tobytes(), labels_of(train).numpy().tobytes())
-    return hashlib.sha256(b"".join(contents)).hexdigest()

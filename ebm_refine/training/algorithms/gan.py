@@ -1,13 +1,11 @@
-"""Train a GAN pair: non-saturating loss, spectrally normalised discriminator, averaged generator; then D alone.
+"""Train a GAN pair: non-saturating loss, spectrally normalised discriminator, averaged generator.
 
-The second phase matters as much as the first: the averaged generator that ships is not the one D was trained against, so it
-is frozen and D is trained on against it until the holdout cross-entropy stops falling. Only then is its logit a log ratio
-for the generator beside it (docs/design.md, "Words and mathematics").
+Then comes D alone (`training.algorithms.discriminator_alone`).
 """
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -21,7 +19,6 @@ from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run, epoch_order, place
-from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 from ebm_refine.utils.devices import has_bfloat16
@@ -77,18 +74,14 @@ def train_gan(
     Returns {"generator", "discriminator"} state dicts of the best state by `distance`, with {"step", "distance"}. State is
     saved at every measurement; a killed run goes on from the last one.
     """
-    torch.manual_seed(seed)
-    for network in (generator, discriminator):
-        place(network, device)
-        network.train()
+    begin((generator, discriminator), seed, device)
     add_spectral_norm(discriminator)
     adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(recipe.beta1, 0.999))
     adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
 
     def update(step: int) -> dict[str, Tensor]:
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
-        falling = falling_rate(step, recipe.steps, recipe.falling_share)
-        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
+        set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
         with narrow(device):
             fake = generator(latents)
@@ -111,6 +104,20 @@ def train_gan(
 
     parts = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d}
     return train_to_best(parts, update, recipe, run, device, distance)
+
+
+def begin(networks: Iterable[nn.Module], seed: int, device: str) -> None:
+    """What every game begins with: the seed of its random numbers, and its networks on the device and in train mode."""
+    torch.manual_seed(seed)
+    for network in networks:
+        place(network, device)
+        network.train()
+
+
+def set_rates(rates: dict[torch.optim.Optimizer, float], share: float) -> None:
+    """Let each optimiser's rate be `share` of the one it began at."""
+    for optimizer, rate in rates.items():
+        optimizer.param_groups[0]["lr"] = rate * share
 
 
 def train_to_best(
@@ -167,67 +174,6 @@ def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor
 def falling_rate(step: int, steps: int, share: float) -> float:
     """1, and over the last `share` of the steps linearly down to 0."""
     return min(1.0, (steps - step) / (share * steps))
-
-
-def train_discriminator_alone(
-    generator: DCGANGenerator,
-    discriminator: nn.Module,
-    recipe: GANRecipe,
-    train: Tensor,
-    holdout: Tensor,
-    run: Run,
-    seed: int,
-    device: str,
-) -> dict[str, float]:
-    """Second phase: D against the frozen `generator` until the holdout cross-entropy stops falling, or `alone_steps` are done.
-
-    Its spectral norms are baked first: a bound on its slope steadies the game, but a ratio has the slope that it has. Its rate
-    falls linearly to zero, as what it follows no longer moves. D is changed in place to its best state. Returns
-    {"alone_step", "alone_steps", "holdout_cross_entropy", "train_cross_entropy"}. `run` is this phase's own.
-    """
-    torch.manual_seed(seed + 1)
-    generator.eval().requires_grad_(False)
-    bake_spectral_norm(discriminator)
-    adam = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(recipe.beta1, 0.999))
-
-    def update(step: int) -> None:
-        discriminator.train()
-        adam.param_groups[0]["lr"] = recipe.rate_d * (1 - step / recipe.alone_steps)
-        chosen = torch.randint(len(train), (recipe.batch_size,))
-        with narrow(device):
-            with torch.no_grad():
-                fake = generator(torch.randn(recipe.batch_size, generator.latent).to(device))
-            both = augment(torch.cat([to_unit(train[chosen]).to(device), fake]), recipe.augmentation)
-            on_real, on_fake = discriminator(both).float().chunk(2)
-        loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        adam.step()
-
-    def measure() -> dict[str, float]:
-        on_holdout = mean_cross_entropy(generator, discriminator, holdout, seed, device)
-        on_train = mean_cross_entropy(generator, discriminator, train[: len(holdout)], seed, device)
-        return {"holdout_cross_entropy": on_holdout, "train_cross_entropy": on_train}
-
-    stopping = Stopping(recipe.alone_steps, recipe.alone_every, recipe.alone_patience)
-    parts = {"discriminator": discriminator, "adam": adam}
-    best = train_to_lowest(parts, "discriminator", update, measure, stopping, run, "D alone")
-    discriminator.load_state_dict(best["weights"])
-    discriminator.eval()
-    return {"alone_step": best["step"], "alone_steps": best["steps_run"], **best["measured"]}
-
-
-@torch.no_grad()
-def mean_cross_entropy(generator: DCGANGenerator, discriminator: nn.Module, real: Tensor, seed: int, device: str) -> float:
-    """Mean of -log D over `real` (uint8) and -log(1 - D) over as many fakes; chance is log 2 = 0.693."""
-    discriminator.eval()
-    source = torch.Generator().manual_seed(seed)
-    total = 0.0
-    for pixels in real.split(500):
-        fake = generator(torch.randn(len(pixels), generator.latent, generator=source).to(device))
-        total += float(F.softplus(-discriminator(to_unit(pixels).to(device))).sum())
-        total += float(F.softplus(discriminator(fake)).sum())
-    return total / (2 * len(real))
 
 
 def add_spectral_norm(network: nn.Module) -> None:

@@ -21,7 +21,15 @@ from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
 from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, contrastive_loss, run_chains, source_of
-from ebm_refine.training.algorithms.gan import GANRecipe, add_spectral_norm, epoch_batch, falling_rate, train_to_best
+from ebm_refine.training.algorithms.gan import (
+    GANRecipe,
+    add_spectral_norm,
+    begin,
+    epoch_batch,
+    falling_rate,
+    set_rates,
+    train_to_best,
+)
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run, place
 from ebm_refine.training.common.scores import generated
@@ -50,23 +58,19 @@ def train_joint(
 
     `distance(generator)` is the holdout distance of its samples. Returns what `train_to_best` does, "energy" among it.
     """
-    torch.manual_seed(seed)
-    for network in nets:
-        place(network, device)
-        network.train()
+    begin(nets, seed, device)
     add_spectral_norm(nets.discriminator)
     betas = (recipe.beta1, 0.999)
     adam_g = torch.optim.Adam(nets.generator.parameters(), lr=recipe.rate_g, betas=betas)
     adam_d = torch.optim.Adam(nets.discriminator.parameters(), lr=recipe.rate_d, betas=betas)
     adam_e = torch.optim.Adam(nets.energy.parameters(), lr=chains.rate, betas=(chains.beta1, 0.999))
-    rates = {adam_g: recipe.rate_g, adam_d: recipe.rate_d, adam_e: chains.rate}
+    rates: dict[torch.optim.Optimizer, float] = {adam_g: recipe.rate_g, adam_d: recipe.rate_d, adam_e: chains.rate}
     half = recipe.batch_size // 2
 
     def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, device)
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
-        for adam, rate in rates.items():
-            adam.param_groups[0]["lr"] = rate * falling_rate(step, recipe.steps, recipe.falling_share)
+        set_rates(rates, falling_rate(step, recipe.steps, recipe.falling_share))
         fake = nets.generator(torch.randn(recipe.batch_size, nets.generator.latent).to(device))
         plain = fake.detach()
         revised = run_chains(nets.energy, plain, chains, source)

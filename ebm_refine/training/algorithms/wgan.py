@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
-from ebm_refine.training.algorithms.gan import epoch_batch, falling_rate, narrow, train_to_best
+from ebm_refine.training.algorithms.gan import begin, epoch_batch, falling_rate, narrow, set_rates, train_to_best
 from ebm_refine.training.common.augment import Augmentation, augment
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 BATCH = 500
@@ -53,16 +53,12 @@ def train_wgan(
     distance: Callable[[DCGANGenerator], float],
 ) -> dict[str, Any]:
     """First phase, with the arguments and the result of `training.gan.train_gan`; "discriminator" is the critic."""
-    torch.manual_seed(seed)
-    for network in (generator, critic):
-        place(network, device)
-        network.train()
+    begin((generator, critic), seed, device)
     adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=recipe.betas)
     adam_d = torch.optim.Adam(critic.parameters(), lr=recipe.rate_d, betas=recipe.betas)
 
     def update(step: int) -> dict[str, Tensor]:
-        falling = falling_rate(step, recipe.steps, recipe.falling_share)
-        adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * falling, recipe.rate_d * falling
+        set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
         for turn in range(recipe.critic_steps):
             pixels = epoch_batch(train, recipe.batch_size, seed, step * recipe.critic_steps + turn)
             loss_d, penalty = _critic_step(generator, critic, adam_d, pixels, recipe.penalty, device)

@@ -109,5 +109,6 @@ def conditional_samples(generator: Any, count: int, seed: int, device: str = "cp
         with narrow(device):
             batch = fake_batch(generator, min(500, count - start), device, source)
         pixels.append(batch.images.float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+        assert batch.labels is not None
         labels.append(batch.labels.cpu())
     return Images(torch.cat(pixels), torch.cat(labels))

@@ -15,7 +15,8 @@ from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
 from ebm_refine.parameters import shorten
-from ebm_refine.training.algorithms.gan import GANRecipe, train_discriminator_alone, train_gan
+from ebm_refine.training.algorithms.discriminator_alone import train_discriminator_alone
+from ebm_refine.training.algorithms.gan import GANRecipe, train_gan
 from ebm_refine.training.algorithms.wgan import WGANRecipe, train_critic_alone, train_wgan
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import place
