@@ -8,7 +8,10 @@ from torch import Tensor, nn
 import ebm_refine
 from ebm_refine.data.images import Images
 from ebm_refine.errors import InputError
+from ebm_refine.models.networks import dcgan
+from ebm_refine.models.networks.conditional_dcgan import ConditionalDCGANGenerator, ProjectionDCGANDiscriminator
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator, ProjectionResNetDiscriminator
+from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.training.algorithms import conditional_gan
 from ebm_refine.training.algorithms.conditional_gan import (
     AloneRecipe,
@@ -95,6 +98,37 @@ def test_rates_fall_to_zero_over_the_whole_run_and_averages_differ(tmp_path):
     assert 0 < (fast - slow).abs().max() < (now - slow).abs().max()
 
 
+@pytest.mark.parametrize(
+    ("loss", "real", "fake", "d", "g"),
+    [("hinge", [0.0, 2.0], [-3.0, 1.0], 1.5, 1.0), ("cross-entropy", [0.0, 0.0], [0.0, 0.0], 2 * 0.6931472, 0.6931472)],
+)
+def test_losses_by_hand(loss, real, fake, d, g):
+    losses = conditional_gan.LOSSES[loss]
+    assert float(losses.d(torch.tensor(real), torch.tensor(fake))) == pytest.approx(d)
+    assert float(losses.g(torch.tensor(fake))) == pytest.approx(g)
+
+
+def test_a_pair_without_residual_blocks_begins_as_an_unconditional_one_and_learns_classes(tmp_path, monkeypatch):
+    """Greys of 8x8 that differ by class: the generator begins alike for all, and each class finds its own grey."""
+    torch.manual_seed(0)
+    plain = DCGANGenerator(4, (8,), 1), DCGANDiscriminator((8,), 1)
+    g, d = ConditionalDCGANGenerator(4, (8,), 1, 3), ProjectionDCGANDiscriminator((8,), 1, 3)
+    for conditional, unconditional in zip((g, d), plain, strict=True):
+        dcgan.initialise(unconditional, 0.1)
+        initialise(conditional)
+        conditional.begin_as(unconditional)
+    recipe = ConditionalGANRecipe(
+        steps=300, batch_size=48, d_steps=1, rate_g=5e-3, rate_d=5e-3, loss="cross-entropy", betas=(0.5, 0.999),
+        average_decays=(0.9,), augmentation=Augmentation(), measure_every=300,
+    )  # fmt: skip
+    best = train_conditional_gan(g, d, recipe, greys(480), Run(tmp_path, resume=True), 0, "cpu", lambda network: 1.0)
+    g.load_state_dict(best["generator"])
+    with torch.no_grad():
+        drawn = g.eval()(torch.randn(300, 4), torch.arange(3).repeat_interleave(100)).add(1).mul(127.5)
+    greys_of_classes = drawn.view(3, -1).mean(1)
+    torch.testing.assert_close(greys_of_classes, torch.tensor(GREYS, dtype=torch.float32), rtol=0, atol=25.0)
+
+
 def test_d_alone_tells_wrong_labels_although_the_images_are_right(tmp_path):
     """The images are those of the data, with another class's label each: only p(x, y), not p(x), tells them apart."""
     recipe = AloneRecipe(steps=120, batch_size=64, rate=2e-3, augmentation=Augmentation(), every=40)
@@ -133,8 +167,8 @@ def test_a_recipe_makes_a_checkpoint_whose_chains_keep_their_labels(tmp_path, mo
         dataset="mnist",
         shape=[1, 8, 8],
         label_names=["dark", "middle", "light"],
-        generator={"latent": 4, "widths": [8, 8], "channels": 1, "classes": 3},
-        discriminator={"widths": [8, 16], "channels": 1, "classes": 3},
+        generator=("conditional-resnet-generator", {"latent": 4, "widths": [8, 8], "channels": 1, "classes": 3}),
+        discriminator=("projection-resnet-discriminator", {"widths": [8, 16], "channels": 1, "classes": 3}),
         recipe=RECIPE,
         alone=AloneRecipe(steps=4, batch_size=8, every=2),
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 2}},

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
+from ebm_refine.models.networks.conditional_dcgan import ConditionalDCGANGenerator, ProjectionDCGANDiscriminator
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator, ProjectionResNetDiscriminator
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
@@ -19,6 +20,7 @@ from ebm_refine.models.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "autoencoder-discriminator": AutoencoderDiscriminator,
+    "conditional-dcgan-generator": ConditionalDCGANGenerator,
     "conditional-resnet-generator": ConditionalResNetGenerator,
     "contrastive-encoder": ContrastiveEncoder,
     "dbn": DBN,
@@ -31,6 +33,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "mlp-generator": MLPGenerator,
     "mlp-discriminator": MLPDiscriminator,
     "panel-encoders": PanelEncoders,
+    "projection-dcgan-discriminator": ProjectionDCGANDiscriminator,
     "projection-resnet-discriminator": ProjectionResNetDiscriminator,
     "ratio-network": RatioNetwork,
     "ratio-head": RatioHead,

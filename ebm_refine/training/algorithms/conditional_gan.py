@@ -1,8 +1,8 @@
-"""Train a class-conditional GAN pair: hinge loss, several D steps a G step, two averages of G; then D alone.
+"""Train a class-conditional GAN pair: one or several D steps a G step, two averages of G; then D alone.
 
 The game is that of Miyato and Koyama 2018 (arXiv 1802.05637) with differentiable augmentation (Zhao et al. 2020,
-arXiv 2006.10738). A logit of the hinge loss is no log ratio, so in the second phase D is trained on with cross-entropy against
-the frozen generator that ships (`training.algorithms.discriminator_alone`).
+arXiv 2006.10738). In the second phase D is trained on with cross-entropy against the frozen generator that ships: a logit of
+the hinge loss is no log ratio, and D was trained against another generator (`training.algorithms.discriminator_alone`).
 """
 
 import copy
@@ -19,7 +19,9 @@ from torchvision.utils import save_image
 
 from ebm_refine.data.images import Images, to_unit
 from ebm_refine.errors import InputError
+from ebm_refine.models.networks.conditional_dcgan import ConditionalDCGANGenerator
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator
+from ebm_refine.training.algorithms import gan
 from ebm_refine.training.algorithms.discriminator_alone import AloneRecipe, Batch, Measured, fake_batch, joined, train_alone
 from ebm_refine.training.algorithms.gan import falling_rate, narrow
 from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
@@ -28,13 +30,31 @@ from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 
 Distance = Callable[[nn.Module], float]
+ConditionalGenerator = ConditionalResNetGenerator | ConditionalDCGANGenerator
+
+
+class Losses(NamedTuple):
+    """Of D, from its logits (B,) on real and on fake images; of G, from D's logits on its images."""
+
+    d: Callable[[Tensor, Tensor], Tensor]
+    g: Callable[[Tensor], Tensor]
+
+
+LOSSES = {
+    "hinge": Losses(lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(), lambda fake: -fake.mean()),
+    "cross-entropy": Losses(
+        lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(), lambda fake: F.softplus(-fake).mean()
+    ),
+}
 
 
 class ConditionalGANRecipe(NamedTuple):
-    """Adam for both networks, betas (0, 0.9); both rates fall linearly to zero over the whole run.
+    """Adam for both networks; both rates fall linearly to zero over the whole run.
 
-    `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. Every `measure_every` steps
-    the distances of all averages of G (`average_decays`) are taken; the state is saved every `save_every` steps.
+    `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. `loss` is "hinge" (with
+    spectral norms as published) or "cross-entropy" (non-saturating for G, with the spectral norms of `gan.add_spectral_norm`,
+    which a discriminator without residual blocks needs). Every `measure_every` steps the distances of all averages of G
+    (`average_decays`) are taken; the state is saved every `save_every` steps.
     """
 
     steps: int
@@ -42,6 +62,8 @@ class ConditionalGANRecipe(NamedTuple):
     d_steps: int = 2
     rate_g: float = 2e-4
     rate_d: float = 2e-4
+    loss: str = "hinge"
+    betas: tuple[float, float] = (0.0, 0.9)
     average_decays: tuple[float, ...] = (0.999, 0.9999)
     augmentation: Augmentation = ALL_POLICIES
     measure_every: int = 500
@@ -49,7 +71,7 @@ class ConditionalGANRecipe(NamedTuple):
 
 
 def train_conditional_gan(
-    generator: ConditionalResNetGenerator,
+    generator: ConditionalGenerator,
     discriminator: nn.Module,
     recipe: ConditionalGANRecipe,
     train: Images,
@@ -67,9 +89,12 @@ def train_conditional_gan(
     for network in (generator, discriminator):
         place(network, device)
         network.train()
-    add_spectral_norm(discriminator)
-    adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=(0.0, 0.9))
-    adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=(0.0, 0.9))
+    if recipe.loss == "hinge":
+        add_spectral_norm(discriminator)
+    else:
+        gan.add_spectral_norm(discriminator)
+    adam_g = torch.optim.Adam(generator.parameters(), lr=recipe.rate_g, betas=recipe.betas)
+    adam_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.rate_d, betas=recipe.betas)
     averages = {
         f"average {decay}": AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True).eval()
         for decay in recipe.average_decays
@@ -117,7 +142,7 @@ def train_conditional_gan(
 
 
 def _update(
-    generator: ConditionalResNetGenerator,
+    generator: ConditionalGenerator,
     discriminator: nn.Module,
     adam_g: torch.optim.Optimizer,
     adam_d: torch.optim.Optimizer,
@@ -128,6 +153,7 @@ def _update(
     device: str,
 ) -> dict[str, Tensor]:
     """`d_steps` updates of D and one of G, whose fakes are those of the last one of D; scalars to log."""
+    losses = LOSSES[recipe.loss]
     for turn in range(recipe.d_steps):
         real = real_batch(train, recipe.batch_size, seed, step * recipe.d_steps + turn, device)
         with narrow(device), torch.set_grad_enabled(turn == recipe.d_steps - 1):
@@ -135,14 +161,14 @@ def _update(
         with narrow(device):
             both = torch.cat([augment(part, recipe.augmentation) for part in (real.images, fake.images.detach())])
             on_real, on_fake = discriminator(both, *joined(real.labels, fake.labels)).float().chunk(2)
-            loss_d = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+            loss_d = losses.d(on_real, on_fake)
         adam_d.zero_grad(set_to_none=True)
         loss_d.backward()
         adam_d.step()
 
     discriminator.requires_grad_(False)
     with narrow(device):
-        loss_g = -discriminator(augment(fake.images, recipe.augmentation), fake.labels).float().mean()
+        loss_g = losses.g(discriminator(augment(fake.images, recipe.augmentation), fake.labels).float())
     adam_g.zero_grad(set_to_none=True)
     loss_g.backward()
     adam_g.step()
@@ -151,7 +177,7 @@ def _update(
 
 
 def train_conditional_discriminator_alone(
-    generator: ConditionalResNetGenerator,
+    generator: ConditionalGenerator,
     discriminator: nn.Module,
     recipe: AloneRecipe,
     train: Images,
@@ -192,7 +218,7 @@ def labels_of(images: Images) -> Tensor:
 def add_spectral_norm(network: nn.Module) -> None:
     """Spectral normalisation (Miyato et al. 2018, arXiv 1802.05957) of every convolution and linear layer, as published.
 
-    No gain as in `gan.add_spectral_norm`: the ways around the blocks keep the signal's size.
+    No gain as in `gan.add_spectral_norm`: the skip connections keep the signal's size.
     """
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):

@@ -9,9 +9,9 @@ from ebm_refine.data.images import Images, load_images
 from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import features_for
-from ebm_refine.models.checkpoint import Part, save_checkpoint
+from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
-from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator, ProjectionResNetDiscriminator
+from ebm_refine.models.networks import build
 from ebm_refine.training.algorithms.conditional_gan import (
     AloneRecipe,
     ConditionalGANRecipe,
@@ -22,7 +22,7 @@ from ebm_refine.training.algorithms.conditional_gan import (
     train_conditional_gan,
 )
 from ebm_refine.training.algorithms.gan import narrow
-from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.job import Job, origin, record
 from ebm_refine.training.common.resumable import place
 from ebm_refine.training.common.scores import Labels, ratio_entries, score_summary
 
@@ -37,23 +37,28 @@ def conditional_pair(
     dataset: str,
     shape: list[int],
     label_names: list[str],
-    generator: dict[str, Any],
-    discriminator: dict[str, Any],
+    generator: tuple[str, dict[str, Any]],
+    discriminator: tuple[str, dict[str, Any]],
     recipe: ConditionalGANRecipe,
     alone: AloneRecipe,
     defaults: dict[str, Any],
+    begins_at: Checkpoint | None = None,
 ) -> None:
     """Train a pair by `recipe`, its D by `alone`, and write its checkpoint to `job.folder`.
 
-    `generator` and `discriminator` are the arguments of the networks; `defaults` go into the config. The generator that ships
-    is the average at its lowest holdout distance; D is trained on alone against it.
+    `generator` and `discriminator` are architectures and their arguments; `defaults` go into the config. The pair begins with
+    the weights of `begins_at`, an unconditional pair, or with random ones. The generator that ships is the average at its lowest
+    holdout distance; D is trained on alone against it.
     """
     extractor = features_for(dataset)
     train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
     torch.manual_seed(job.seed)
-    g, d = ConditionalResNetGenerator(**generator), ProjectionResNetDiscriminator(**discriminator)
-    initialise(g)
-    initialise(d)
+    g: Any = build(*generator)
+    d: Any = build(*discriminator)
+    for role, network in (("generator", g), ("discriminator", d)):
+        initialise(network)
+        if begins_at is not None:
+            network.begin_as(begins_at.networks[role])
 
     def distance(network: Any) -> float:
         samples = conditional_samples(network, MEASURED_IMAGES, job.seed, job.device)
@@ -77,8 +82,8 @@ def conditional_pair(
     config = {
         "kind": "pair",
         "title": title,
-        "prior": {"name": "normal", "dim": generator["latent"]},
-        "labels": {"count": generator["classes"], "names": label_names},
+        "prior": {"name": "normal", "dim": generator[1]["latent"]},
+        "labels": {"count": generator[1]["classes"], "names": label_names},
         "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
         **output,
         "defaults": defaults,
@@ -90,11 +95,12 @@ def conditional_pair(
             "steps_run": recipe.steps,
             "average_decay": best["decay"],
             "alone": told,
+            **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
     }
     parts = {
-        "generator": Part("conditional-resnet-generator", generator, g),
-        "discriminator": Part("projection-resnet-discriminator", discriminator, d),
+        "generator": Part(*generator, g),
+        "discriminator": Part(*discriminator, d),
     }
     save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), {REAL_RATIOS: real_ratios})
 

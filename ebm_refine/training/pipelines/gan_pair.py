@@ -18,7 +18,7 @@ from ebm_refine.parameters import shorten
 from ebm_refine.training.algorithms.discriminator_alone import train_discriminator_alone
 from ebm_refine.training.algorithms.gan import GANRecipe, train_gan
 from ebm_refine.training.algorithms.wgan import WGANRecipe, train_critic_alone, train_wgan
-from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.job import Job, origin, record
 from ebm_refine.training.common.resumable import place
 from ebm_refine.training.common.scores import generated, ratio_entries, score_summary
 
@@ -94,7 +94,7 @@ def gan_pair(
             **record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
             "steps_run": recipe.steps,
             "alone": alone,
-            **({"begins_at": _origin(begins_at)} if begins_at else {}),
+            **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
     }
     parts = {"generator": Part(*generator, g), "discriminator": Part(*discriminator, d)}
@@ -109,11 +109,3 @@ def _begin(checkpoint: Checkpoint, networks: dict[str, tuple[str, dict[str, Any]
             raise InputError(f"the {role} is to begin as that of {checkpoint.name}, which is another network: {shorten(part)}")
         network.load_state_dict(checkpoint.networks[role].state_dict())
         network.requires_grad_(True)
-
-
-def _origin(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the card tells of the pair that training began at: its name, its weights, and how it was trained."""
-    hashes = {role: checkpoint.hashes[role] for role in ("generator", "discriminator")}
-    kept = ("recipe", "steps", "unit", "seed", "device", "date", "begins_at")
-    training = checkpoint.config.get("training", {})
-    return {"name": checkpoint.name, "sha256": hashes, **{name: training[name] for name in kept if name in training}}

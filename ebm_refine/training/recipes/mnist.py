@@ -96,8 +96,11 @@ def mnist_cgan(job: Job) -> None:
         title="Class-conditional residual GAN on MNIST",
         **DATA,
         label_names=[str(digit) for digit in range(10)],
-        generator={"latent": LATENT, "widths": [64, 32, 16], "channels": 1, "classes": 10, "stem_side": 7},
-        discriminator={"widths": [32, 64], "channels": 1, "classes": 10},
+        generator=(
+            "conditional-resnet-generator",
+            {"latent": LATENT, "widths": [64, 32, 16], "channels": 1, "classes": 10, "stem_side": 7},
+        ),
+        discriminator=("projection-resnet-discriminator", {"widths": [32, 64], "channels": 1, "classes": 10}),
         recipe=ConditionalGANRecipe(
             steps=job.steps or 5000, d_steps=1, average_decays=(0.99, 0.999), augmentation=none, save_every=100
         ),
