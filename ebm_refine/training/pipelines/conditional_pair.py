@@ -46,9 +46,9 @@ def conditional_pair(
 ) -> None:
     """Train a pair by `recipe`, its D by `alone`, and write its checkpoint to `job.folder`.
 
-    `generator` and `discriminator` are architectures and their arguments; `defaults` go into the config. The pair begins with
-    the weights of `begins_at`, an unconditional pair, or with random ones. The generator that ships is the average at its lowest
-    holdout distance; D is trained on alone against it.
+    `generator` and `discriminator` are architectures and their arguments; `defaults` go into the config. The pair
+    begins with the weights of `begins_at`, an unconditional pair, or with random ones. The generator that ships is the average
+    of the lowest holdout distance; D is trained on alone against it.
     """
     extractor = features_for(dataset)
     train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
