@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
+from ebm_refine.ui.runtime import freed_memory
 from ebm_refine.utils.cancellation import Cancelled, cancellable, check
 
 HEARTBEAT = 0.2
@@ -36,12 +37,14 @@ def in_background(work: Callable[[], Generator[T, None, None]]) -> Generator[T |
                 with closing(work()) as items:
                     for item in items:
                         news.put(item)
+                        del item  # the reader has it alone
                         check()
             except Cancelled:
                 pass
             except BaseException as error:
                 end = _End(error)
         news.put(end)
+        freed_memory.give_back()
 
     # Gradio knows a generator from its first item on; one whose call is cancelled before lies around unclosed until the garbage
     # collector finds it. So the first item comes before the thread, and such a generator has nothing running.

@@ -16,6 +16,7 @@ from gradio.blocks import BlocksConfig
 from gradio.state_holder import SessionState, StateHolder
 from torch import Tensor
 
+from ebm_refine.ui.runtime import freed_memory
 from ebm_refine.ui.runtime.json_bodies import Refused
 
 # A visitor's results, images and film, take 23 MB at most; they stay for `results.KEEP_SECONDS` while the page is open.
@@ -93,10 +94,14 @@ class Sessions(StateHolder):
         super().delete_all_expired_state()
         now = time.monotonic()
         with self.lock:
+            held = sum(self.bytes.values())
             self.bytes = {name: size for name in self.session_data if (size := bytes_of(self.session_data[name].state_data))}
             for name in list(self.session_data):
                 if not self.open[name] and not self._has_result(name) and now - self.used.get(name, now) > GONE_SECONDS:
                     self.drop(name)
+            forgot = sum(self.bytes.values()) < held
+        if forgot:
+            freed_memory.give_back()
 
     def make_room(self, session_id: str) -> None:
         """Room for one more result, at the cost of pages that are closed. Raises Refused where there is none, with the wait."""
