@@ -9,7 +9,7 @@ from typing import Any
 from ebm_refine.catalogue import load
 from ebm_refine.toy2d.datasets import BOX, DATASETS, law
 from ebm_refine.toy2d.landscape import landscape
-from ebm_refine.training.recipes.closed_form import BROAD
+from ebm_refine.training.pipelines.closed_form import BROAD
 from ebm_refine.ui.components.play2d import FILE
 from ebm_refine.ui.runtime.pictures import ASSETS
 

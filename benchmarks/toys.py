@@ -23,7 +23,8 @@ from ebm_refine.metrics.points import compare_points, distance_to_data, floor, m
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.toy2d.datasets import TITLES, law
 from ebm_refine.toy2d.experiments import EXPERIMENTS
-from ebm_refine.training.recipes.toys import SETTINGS, Toy
+from ebm_refine.training.pipelines.toy_model import Toy
+from ebm_refine.training.recipes.toys import SETTINGS
 from ebm_refine.utils.atomic_io import replacing
 
 RESULTS = Path(__file__).parent / "results"

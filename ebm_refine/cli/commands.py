@@ -176,7 +176,7 @@ def _fid(dataset: str, data: str | None, device: str) -> Any:
 
 def _train(chosen: argparse.Namespace) -> int:
     from ebm_refine.catalogue import load
-    from ebm_refine.training.recipes.registry import train
+    from ebm_refine.training.pipelines.train import train
 
     model = None if chosen.model is None else load(chosen.model)
     steps = None if chosen.steps is None else number(chosen.steps)

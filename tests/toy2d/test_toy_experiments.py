@@ -17,9 +17,10 @@ from ebm_refine.toy2d.experiments import EXPERIMENTS
 from ebm_refine.training.algorithms import plane_games as plane
 from ebm_refine.training.algorithms.plane_games import PlaneRecipe, train_ratio
 from ebm_refine.training.common.resumable import Run
-from ebm_refine.training.recipes import toys
-from ebm_refine.training.recipes.closed_form import GENERATORS, closed_form
+from ebm_refine.training.pipelines import toy_model as toys
+from ebm_refine.training.pipelines.closed_form import GENERATORS, ClosedForm, closed_form
 from ebm_refine.training.recipes.registry import RECIPES
+from ebm_refine.training.recipes.toys import SETTINGS
 from ebm_refine.ui.tabs.energy import benchmark_table as energy_measured
 from ebm_refine.ui.tabs.refine import job as running
 from ebm_refine.ui.tabs.refine.presets import DIGITS, presets
@@ -35,9 +36,9 @@ def quick(monkeypatch):
 
 
 def trained(folder: Path, family: str, resume: bool = False) -> Path:
-    settings = toys.SETTINGS[family]._replace(**MOMENT, eps=5e-3)
+    settings = SETTINGS[family]._replace(**MOMENT, eps=5e-3)
     job = job_in(folder, f"toy-moons-{family}", resume)
-    toys.train_toy(job, "moons", family, settings)
+    toys.toy_model(job, toys.ToyModel("moons", family, settings))
     return job.folder
 
 
@@ -65,7 +66,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, monkeypatch, family):
     """A rate that fits after the first news and no longer after them: what was told then is what is left."""
-    model = toys.Toy("moons", family, toys.SETTINGS[family]._replace(**MOMENT, eps=5e-3))
+    model = toys.Toy("moons", family, SETTINGS[family]._replace(**MOMENT, eps=5e-3))
     steps = model.train()
     _, told = next(steps)
     assert not told.stopped
@@ -104,7 +105,7 @@ def test_what_ships_is_a_model_that_refines(quick, tmp_path, family):
 
 
 def test_the_model_in_training_can_be_looked_at_and_does_not_change_under_ones_eyes(quick):
-    toy = toys.Toy("moons", "gan-ebm", toys.SETTINGS["gan-ebm"]._replace(**MOMENT))
+    toy = toys.Toy("moons", "gan-ebm", SETTINGS["gan-ebm"]._replace(**MOMENT))
     training = toy.train()
     next(training)
     seen = toy.checkpoint()
@@ -152,10 +153,10 @@ def test_experiments_fit_their_models(quick, tmp_path):
         assert one.model in RECIPES
         if one.model not in configs:
             if family in GENERATORS:
-                closed_form(dataset, family)(job_in(tmp_path / "closed", one.model))
+                closed_form(job_in(tmp_path / "closed", one.model), ClosedForm(dataset, family))
                 configs[one.model] = load(tmp_path / "closed" / one.model).config
             else:
-                configs[one.model] = toys.Toy(dataset, family, toys.SETTINGS[family]).checkpoint().config
+                configs[one.model] = toys.Toy(dataset, family, SETTINGS[family]).checkpoint().config
         resolve(one.model, configs[one.model], **one.arguments)
     assert len({one.title for one in EXPERIMENTS}) == len(EXPERIMENTS)
 

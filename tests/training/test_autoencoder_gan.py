@@ -224,14 +224,15 @@ def test_settled_statistics_are_those_of_half_real_and_half_generated_images(mon
 
 
 def whole_recipe(tmp_path: Path, steps: int, resume: bool = False) -> Path:
-    recipe = RECIPE._replace(steps=steps, family="magan", pretraining_steps=2)
     job = Job(None, None, 0, "cpu", Run(tmp_path / "run", resume=resume), tmp_path / "model")
-    energy_gan_room.energy_gan(
-        job, name="tiny-magan", title="tiny MAGAN", dataset="cifar10", shape=[3, 32, 32],
+    recipe = energy_gan_room.AutoencoderPair(
+        name="tiny-magan", title="tiny MAGAN", dataset="cifar10", shape=[3, 32, 32],
         generator=("dcgan-generator", {"latent": 4, "widths": [4, 4, 4], "channels": 3}),
         autoencoder={"widths": [4], "channels": 3, "side": 32, "hidden": [6], "code": 5, "error": "norm"},
-        recipe=recipe, defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 2}},
+        algorithm=RECIPE._replace(steps=steps, family="magan", pretraining_steps=2),
+        defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 2}},
     )  # fmt: skip
+    energy_gan_room.energy_gan(job, recipe)
     return tmp_path / "model"
 
 

@@ -160,8 +160,7 @@ def test_a_recipe_makes_a_checkpoint_whose_chains_keep_their_labels(tmp_path, mo
     monkeypatch.setattr(conditional_pair, "load_images", lambda dataset, source, split: splits[split])
     monkeypatch.setattr(conditional_pair, "MEASURED_IMAGES", 20)
     job = Job(None, None, 0, "cpu", Run(tmp_path / "run", resume=True), tmp_path / "greys")
-    conditional_pair.conditional_pair(
-        job,
+    recipe = conditional_pair.ConditionalPair(
         name="greys",
         title="Greys",
         dataset="mnist",
@@ -169,10 +168,11 @@ def test_a_recipe_makes_a_checkpoint_whose_chains_keep_their_labels(tmp_path, mo
         label_names=["dark", "middle", "light"],
         generator=("conditional-resnet-generator", {"latent": 4, "widths": [8, 8], "channels": 1, "classes": 3}),
         discriminator=("projection-resnet-discriminator", {"widths": [8, 16], "channels": 1, "classes": 3}),
-        recipe=RECIPE,
+        algorithm=RECIPE,
         alone=AloneRecipe(steps=4, batch_size=8, every=2),
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 2}},
     )
+    conditional_pair.conditional_pair(job, recipe)
     result = ebm_refine.refine(tmp_path / "greys", num_images=12, seed=3)
     assert len(set(result.labels.tolist())) > 1
     assert result.after.shape == (12, 1, 8, 8)

@@ -11,11 +11,11 @@ from ebm_refine.data.images import Images
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import load_checkpoint
 from ebm_refine.models.networks.rbm import DBN
-from ebm_refine.training.algorithms import dbn_learning as dbn
 from ebm_refine.training.algorithms.contrastive_divergence import source_of
 from ebm_refine.training.algorithms.rbm_learning import RBMRecipe
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.pipelines import belief_net as dbn
 
 SHAPE = [3, 32, 32]
 
@@ -29,11 +29,12 @@ def images(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(folder: Path, resume: bool = False) -> Path:
     job = Job(None, None, 0, "cpu", Run(folder / "run", resume=resume), folder / "model")
-    dbn.belief_net(
-        job, name="tiny-dbn", title="tiny belief network", dataset="cifar10", shape=SHAPE, sizes=[3 * 32 * 32, 6, 4],
-        recipes=[RBMRecipe(2, batch_size=20), RBMRecipe(3, batch_size=20, chains=20, life=5, warm=2)],
-        chain_steps=4, measure_every=2, notes=["a note of its own"],
+    recipe = dbn.BeliefNet(
+        name="tiny-dbn", title="tiny belief network", dataset="cifar10", shape=SHAPE, sizes=(3 * 32 * 32, 6, 4),
+        algorithms=(RBMRecipe(2, batch_size=20), RBMRecipe(3, batch_size=20, chains=20, life=5, warm=2)),
+        chain_steps=4, measure_every=2, notes=("a note of its own",),
     )  # fmt: skip
+    dbn.belief_net(job, recipe)
     return folder / "model"
 
 

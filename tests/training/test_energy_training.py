@@ -23,7 +23,6 @@ from ebm_refine.models.networks.mlp import MLPDiscriminator
 from ebm_refine.tasks.ood_detection import REFERENCE
 from ebm_refine.training.algorithms import contrastive_divergence as energy_room
 from ebm_refine.training.algorithms import energy_against_frozen_generator as alone_room
-from ebm_refine.training.algorithms import joint as joint_room
 from ebm_refine.training.algorithms.contrastive_divergence import (
     EnergyRecipe,
     ReplayBuffer,
@@ -35,11 +34,13 @@ from ebm_refine.training.algorithms.contrastive_divergence import (
     train_energy,
 )
 from ebm_refine.training.algorithms.gan import GANRecipe
+from ebm_refine.training.algorithms.joint import JointNetworks, train_joint
 from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping
 from ebm_refine.training.pipelines import energy_training as energy_model_room
+from ebm_refine.training.pipelines import joint_model as joint_room
 
 RECIPE = EnergyRecipe(epochs=3, batch_size=8, chain_steps=3, buffer=20, told_every=4)
 
@@ -268,12 +269,13 @@ def job(tmp_path: Path, resume: bool = False) -> Job:
 
 
 def trained_energy(tmp_path: Path, epochs: int = 2, resume: bool = False, **changes) -> Path:
-    recipe = EnergyRecipe(epochs=epochs, batch_size=20, chain_steps=2, buffer=30, told_every=2)._replace(**changes)
-    energy_model_room.energy_model(
-        job(tmp_path, resume), name="tiny-ebm", title="tiny energy", dataset="cifar10", shape=[3, 32, 32],
+    algorithm = EnergyRecipe(epochs=epochs, batch_size=20, chain_steps=2, buffer=30, told_every=2)._replace(**changes)
+    recipe = energy_model_room.ImageEnergy(
+        name="tiny-ebm", title="tiny energy", dataset="cifar10", shape=[3, 32, 32],
         architecture="energy-cnn", arguments={"widths": [2, 2, 2, 2], "channels": 3, "side": 32, "classes": 10},
-        recipe=recipe, measure_every=1, draw_steps=4, with_labels=True, notes=["a note of its own"],
+        algorithm=algorithm, falls_to=None, measure_every=1, draw_steps=4, with_labels=True, notes=("a note of its own",),
     )  # fmt: skip
+    energy_model_room.energy_model(job(tmp_path, resume), recipe)
     return tmp_path / "model"
 
 
@@ -327,14 +329,15 @@ def test_a_recipe_that_diverges_says_so_on_its_card(digits, tmp_path, capsys):
 
 
 def joint_model(tmp_path: Path, steps: int = 4, resume: bool = False) -> Path:
-    joint_room.joint_model(
-        job(tmp_path, resume), name="tiny-joint", title="tiny joint", dataset="cifar10", shape=[3, 32, 32],
+    recipe = joint_room.JointModel(
+        name="tiny-joint", title="tiny joint", dataset="cifar10", shape=[3, 32, 32],
         generator=("dcgan-generator", {"latent": 4, "widths": [4, 4, 4], "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": [4, 4, 4], "channels": 3}),
         energy=("energy-cnn", {"widths": [2, 2, 2, 2], "channels": 3, "side": 32}),
-        recipe=GANRecipe(steps, batch_size=8, measure_every=2, augmentation=Augmentation()),
+        algorithm=GANRecipe(steps, batch_size=8, measure_every=2, augmentation=Augmentation()),
         chains=EnergyRecipe(epochs=1, chain_steps=2),
     )  # fmt: skip
+    joint_room.joint_model(job(tmp_path, resume), recipe)
     return tmp_path / "model"
 
 
@@ -349,11 +352,9 @@ def test_a_joint_recipe_ends_in_a_model_whose_chains_start_at_its_generator(digi
 
 
 def test_a_resumed_joint_run_equals_an_uninterrupted_one(digits, tmp_path):
-    def nets() -> joint_room.JointNetworks:
+    def nets() -> JointNetworks:
         torch.manual_seed(0)
-        return joint_room.JointNetworks(
-            DCGANGenerator(4, (4, 4, 4)), DCGANDiscriminator((4, 4, 4)), EnergyCNN((2, 2, 2, 2), 3, 32)
-        )
+        return JointNetworks(DCGANGenerator(4, (4, 4, 4)), DCGANDiscriminator((4, 4, 4)), EnergyCNN((2, 2, 2, 2), 3, 32))
 
     pixels = joint_room.load_images("cifar10", None, "train").pixels
     recipe = GANRecipe(4, batch_size=8, measure_every=2, augmentation=Augmentation(), falling_share=1e-9)
@@ -361,7 +362,7 @@ def test_a_resumed_joint_run_equals_an_uninterrupted_one(digits, tmp_path):
 
     def run(folder: Path, steps: int) -> dict:
         state = Run(folder, resume=True)
-        joint_room.train_joint(nets(), recipe._replace(steps=steps), chains, pixels, state, 0, "cpu", lambda _: 1.0)
+        train_joint(nets(), recipe._replace(steps=steps), chains, pixels, state, 0, "cpu", lambda _: 1.0)
         return state.load()
 
     whole = run(tmp_path / "whole", 4)
@@ -490,9 +491,7 @@ def test_divergences_of_classes_by_hand(digits, sure):
 
 @pytest.mark.parametrize("recipe", ["mnist-ebm", "mnist-jem", "mnist-gan", "mnist-gan-ebm", "mnist-features", "mnist-magan"])
 def test_a_missing_data_folder_is_refused(recipe, tiny_models, tmp_path, capsys, monkeypatch):
-    for room in (energy_model_room, joint_room):
-        monkeypatch.setattr(room, "features_for", lambda _: None)
-    for other in ("gan_pair", "energy_gan"):
+    for other in ("energy_training", "joint_model", "gan_pair", "energy_gan"):
         monkeypatch.setattr(f"ebm_refine.training.pipelines.{other}.features_for", lambda _: None)
     where = ["--data", "/nowhere", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert main(["train", recipe, *where]) == 2

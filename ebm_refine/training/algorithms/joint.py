@@ -12,14 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ebm_refine.data.images import load_images, to_unit
-from ebm_refine.metrics.distances import frechet_distance
-from ebm_refine.metrics.features import features_for
-from ebm_refine.models import networks
-from ebm_refine.models.checkpoint import Part, save_checkpoint
-from ebm_refine.models.model_card import model_card
-from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
-from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
+from ebm_refine.data.images import to_unit
+from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, contrastive_loss, run_chains, source_of
 from ebm_refine.training.algorithms.gan import (
     GANRecipe,
@@ -30,12 +24,7 @@ from ebm_refine.training.algorithms.gan import (
     set_rates,
     train_to_best,
 )
-from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run, place
-from ebm_refine.training.common.scores import generated
-from ebm_refine.training.pipelines.energy_training import cold_note
-
-MEASURED = 2500
+from ebm_refine.training.common.resumable import Run
 
 
 class JointNetworks(NamedTuple):
@@ -99,57 +88,3 @@ def _step(adam: torch.optim.Optimizer, loss: Tensor, clipped: nn.Module | None =
     if clipped is not None:
         nn.utils.clip_grad_norm_(clipped.parameters(), max_norm)
     adam.step()
-
-
-def joint_model(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    generator: tuple[str, dict[str, Any]],
-    discriminator: tuple[str, dict[str, Any]],
-    energy: tuple[str, dict[str, Any]],
-    recipe: GANRecipe,
-    chains: EnergyRecipe,
-) -> None:
-    """Train a generator with an energy and save both, at the averaged generator's lowest holdout distance."""
-    extractor = features_for(dataset)
-    train_set = load_images(dataset, job.data, "train").pixels
-    torch.manual_seed(job.seed)
-    nets = JointNetworks(DCGANGenerator(**generator[1]), DCGANDiscriminator(**discriminator[1]), networks.build(*energy))
-    initialise(nets.generator)
-    initialise(nets.discriminator)
-
-    def distance(network: DCGANGenerator) -> float:
-        return frechet_distance(extractor(generated(network, MEASURED, job.seed, job.device)), extractor.references["holdout"])
-
-    best = train_joint(nets, recipe, chains, train_set, job.run, job.seed, job.device, distance)
-    nets.generator.load_state_dict(best["generator"])
-    nets.energy.load_state_dict(best["energy"])
-    for network in (nets.generator, nets.energy):
-        place(network, "cpu", torch.contiguous_format)
-        network.eval().requires_grad_(False)
-    sampler = {"eps": chains.eps, "temperature": chains.temperature, "clip": chains.clip, "n_steps": chains.chain_steps}
-    config = {
-        "kind": "joint",
-        "title": title,
-        "prior": {"name": "normal", "dim": generator[1]["latent"]},
-        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
-        "defaults": {"method": "short-run", "short-run": sampler},
-        "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
-        "training": {
-            **record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
-            "steps_run": recipe.steps,
-            "chains": dict(chains._asdict()),
-        },
-        "notes": [
-            cold_note(chains),
-            "The energy was trained beside the generator as it was at each step; the generator that ships is their average.",
-        ],
-    }
-    parts = {"generator": Part(*generator, nets.generator), "energy": Part(*energy, nets.energy)}
-    digits = to_unit(load_images(dataset, job.data, "holdout").pixels[:REFERENCE_DIGITS])
-    tables = {REFERENCE: energies_of_sets(nets.energy, digits)}
-    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), tables)

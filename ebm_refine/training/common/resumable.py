@@ -72,15 +72,18 @@ class Run:
         return state
 
     def _check(self, state: dict[str, Any]) -> None:
-        """Refuse a state of another run. Raises InputError with the first entry that differs."""
+        """Refuse a state of another run. Raises InputError with the first entry that differs.
+
+        Versions before this one wrote fewer entries; what a state does not say is not compared.
+        """
         if not self.identity:
             return
         if (saved := state.get(IDENTITY)) is None:
             raise InputError(f"{self.folder} holds a run that does not say its recipe, seed and data; remove it to begin anew")
         for name, here in self.identity.items():
-            if saved.get(name) != here:
+            if saved.get(name, here) != here:
                 raise InputError(
-                    f"{self.folder} holds a run with {name} {shorten(saved.get(name))}, not {shorten(here)}; "
+                    f"{self.folder} holds a run with {name} {shorten(saved[name])}, not {shorten(here)}; "
                     "repeat the command that began it, or name another folder with --runs"
                 )
         if (saved_by := state.get(VERSION)) != self.version:

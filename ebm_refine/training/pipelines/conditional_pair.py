@@ -1,15 +1,16 @@
 """From a class-conditional recipe to a finished pair: train, train D alone, calibrate, report, save."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ebm_refine.catalogue import load
 from ebm_refine.data.images import Images, load_images
 from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import features_for
-from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
+from ebm_refine.models.checkpoint import Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 from ebm_refine.training.algorithms.conditional_gan import (
@@ -29,32 +30,38 @@ from ebm_refine.training.common.scores import Labels, ratio_entries, score_summa
 MEASURED_IMAGES = 2500
 
 
-def conditional_pair(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    label_names: list[str],
-    generator: tuple[str, dict[str, Any]],
-    discriminator: tuple[str, dict[str, Any]],
-    recipe: ConditionalGANRecipe,
-    alone: AloneRecipe,
-    defaults: dict[str, Any],
-    begins_at: Checkpoint | None = None,
-) -> None:
-    """Train a pair by `recipe`, its D by `alone`, and write its checkpoint to `job.folder`.
+class ConditionalPair(NamedTuple):
+    """A class-conditional pair, trained by `algorithm`, whose `steps` counts updates of G, and its D by `alone`.
 
-    `generator` and `discriminator` are architectures and their arguments; `defaults` go into the config. The pair
-    begins with the weights of `begins_at`, an unconditional pair, or with random ones. The generator that ships is the average
-    of the lowest holdout distance; D is trained on alone against it.
+    `generator` and `discriminator` are (architecture, arguments); `defaults` go into the config. `begins_at` names an embedded
+    unconditional pair, with whose weights this one begins instead of random ones.
     """
-    extractor = features_for(dataset)
-    train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
+
+    name: str
+    title: str
+    dataset: str
+    shape: list[int]
+    label_names: list[str]
+    generator: tuple[str, dict[str, Any]]
+    discriminator: tuple[str, dict[str, Any]]
+    algorithm: ConditionalGANRecipe
+    alone: AloneRecipe
+    defaults: dict[str, Any]
+    begins_at: str | None = None
+
+
+def conditional_pair(job: Job, recipe: ConditionalPair) -> None:
+    """Train a pair and write its checkpoint to `job.folder`.
+
+    The generator that ships is the average of the lowest holdout distance; D is trained on alone against it.
+    """
+    algorithm = recipe.algorithm if job.steps is None else recipe.algorithm._replace(steps=job.steps)
+    begins_at = load(recipe.begins_at) if recipe.begins_at else None
+    extractor = features_for(recipe.dataset)
+    train, holdout = (load_images(recipe.dataset, job.data, split) for split in ("train", "holdout"))
     torch.manual_seed(job.seed)
-    g: Any = build(*generator)
-    d: Any = build(*discriminator)
+    g: Any = build(*recipe.generator)
+    d: Any = build(*recipe.discriminator)
     for role, network in (("generator", g), ("discriminator", d)):
         initialise(network)
         if begins_at is not None:
@@ -64,12 +71,12 @@ def conditional_pair(
         samples = conditional_samples(network, MEASURED_IMAGES, job.seed, job.device)
         return frechet_distance(extractor(samples.pixels), extractor.references["holdout"])
 
-    best = train_conditional_gan(g, d, recipe, train, job.run, job.seed, job.device, distance)
+    best = train_conditional_gan(g, d, algorithm, train, job.run, job.seed, job.device, distance)
     g.load_state_dict(best["generator"])
     d.load_state_dict(best["discriminator"])
     # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
     alone_run = job.run.part(f"alone-{best['step']}")
-    told = train_conditional_discriminator_alone(g, d, alone, train, holdout, alone_run, job.seed, job.device)
+    told = train_conditional_discriminator_alone(g, d, recipe.alone, train, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
         place(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
@@ -81,28 +88,25 @@ def conditional_pair(
     shown = {"train": first_of(train, len(holdout.pixels)), "holdout": holdout, "generated": fakes}
     config = {
         "kind": "pair",
-        "title": title,
-        "prior": {"name": "normal", "dim": generator[1]["latent"]},
-        "labels": {"count": generator[1]["classes"], "names": label_names},
-        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        "title": recipe.title,
+        "prior": {"name": "normal", "dim": recipe.generator[1]["latent"]},
+        "labels": {"count": recipe.generator[1]["classes"], "names": recipe.label_names},
+        "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": recipe.dataset},
         **output,
-        "defaults": defaults,
+        "defaults": recipe.defaults,
         **entries,
         "discriminator_scores": {name: score_summary(d, *images) for name, images in shown.items()},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED_IMAGES, **extractor.describe()},
         "training": {
-            **record(name, job, best["step"], f"{recipe.d_steps} batches of {recipe.batch_size}", train.pixels),
-            "steps_run": recipe.steps,
+            **record(recipe.name, job, best["step"], f"{algorithm.d_steps} batches of {algorithm.batch_size}", train.pixels),
+            "steps_run": algorithm.steps,
             "average_decay": best["decay"],
             "alone": told,
             **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
     }
-    parts = {
-        "generator": Part(*generator, g),
-        "discriminator": Part(*discriminator, d),
-    }
-    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), {REAL_RATIOS: real_ratios})
+    parts = {"generator": Part(*recipe.generator, g), "discriminator": Part(*recipe.discriminator, d)}
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": recipe.name}), {REAL_RATIOS: real_ratios})
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """From an autoencoder GAN's recipe to a finished pair: train, settle D's batch norms, calibrate, keep the curves, save."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,42 +26,48 @@ DEVIATION_G, DEVIATION_D = 0.02, 0.002
 MEASURED = 1000
 
 
-def energy_gan(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    generator: tuple[str, dict[str, Any]],
-    autoencoder: dict[str, Any],
-    recipe: AutoencoderRecipe,
-    defaults: dict[str, Any],
-    begins_at: str | None = None,
-) -> None:
-    """Train a pair by `recipe` and write its checkpoint to `job.folder`.
+class AutoencoderPair(NamedTuple):
+    """A pair whose D is an autoencoder; `steps` of its algorithm counts batches.
+
+    `generator` is (architecture, arguments), `autoencoder` the arguments of D; `defaults` go into the config. `begins_at` names
+    an embedded pair whose generator, of the same arguments, this one begins as, instead of at random weights.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    shape: list[int]
+    generator: tuple[str, dict[str, Any]]
+    autoencoder: dict[str, Any]
+    algorithm: AutoencoderRecipe
+    defaults: dict[str, Any]
+    begins_at: str | None = None
+
+
+def energy_gan(job: Job, recipe: AutoencoderPair) -> None:
+    """Train a pair and write its checkpoint to `job.folder`.
 
     The generator that ships is the averaged one at its lowest holdout distance, D is as it stood then, with batch-norm
     statistics taken against that generator; it is not trained on, since a margin loss would only push that generator's
-    samples up to the margin. `generator` is (architecture, arguments), `autoencoder` the arguments of D.
-    `begins_at` names an embedded pair whose generator, of the same arguments, this one begins as, instead of at random weights.
+    samples up to the margin.
     """
-    extractor = features_for(dataset)
-    train_set, holdout = (load_images(dataset, job.data, split).pixels for split in ("train", "holdout"))
+    algorithm = recipe.algorithm if job.steps is None else recipe.algorithm._replace(steps=job.steps)
+    extractor = features_for(recipe.dataset)
+    train_set, holdout = (load_images(recipe.dataset, job.data, split).pixels for split in ("train", "holdout"))
     torch.manual_seed(job.seed)
-    g, d = DCGANGenerator(**generator[1]), AutoencoderDiscriminator(**autoencoder)
+    g, d = DCGANGenerator(**recipe.generator[1]), AutoencoderDiscriminator(**recipe.autoencoder)
     initialise(g, DEVIATION_G)
     initialise(d, DEVIATION_D)
-    if begins_at is not None:
-        _begin_at(begins_at, generator, g)
+    if recipe.begins_at is not None:
+        _begin_at(recipe.begins_at, recipe.generator, g)
 
     def distance(network: DCGANGenerator) -> float:
         return frechet_distance(extractor(generated(network, MEASURED, job.seed, job.device)), extractor.references["holdout"])
 
-    best, curves = train_autoencoder_gan(g, d, recipe, train_set, job.run, job.seed, job.device, distance)
+    best, curves = train_autoencoder_gan(g, d, algorithm, train_set, job.run, job.seed, job.device, distance)
     g.load_state_dict(best["generator"])
     d.load_state_dict(best["discriminator"])
-    settle(g, d, train_set, recipe.batch_size, job.seed, job.device)
+    settle(g, d, train_set, algorithm.batch_size, job.seed, job.device)
     for network in (g, d):
         place(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
@@ -71,29 +77,29 @@ def energy_gan(
     entries, real_ratios = ratio_entries({"discriminator": d}, output, holdout, fakes)
     energies = {REAL: scores_of(d, holdout[-STORED_RATIOS:]), GENERATED: scores_of(d, fakes[-STORED_RATIOS:])}
     then = int((curves["step"] <= best["step"]).sum()) - 1
-    control = {CONTROLS[recipe.family]: float(curves["control"][then])} if then >= 0 else {}
+    control = {CONTROLS[algorithm.family]: float(curves["control"][then])} if then >= 0 else {}
     config = {
         "kind": "pair",
-        "title": title,
-        "prior": {"name": "normal", "dim": generator[1]["latent"]},
-        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
+        "title": recipe.title,
+        "prior": {"name": "normal", "dim": recipe.generator[1]["latent"]},
+        "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": recipe.dataset},
         **output,
-        "defaults": defaults,
+        "defaults": recipe.defaults,
         **entries,
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
         "training": {
-            **record(name, job, best["step"], f"batches of {recipe.batch_size}", train_set),
-            "steps_run": recipe.steps,
-            "settings": dict(recipe._asdict()),
+            **record(recipe.name, job, best["step"], f"batches of {algorithm.batch_size}", train_set),
+            "steps_run": algorithm.steps,
+            "settings": dict(algorithm._asdict()),
             **control,
-            **({"generator began as": begins_at} if begins_at else {}),
+            **({"generator began as": recipe.begins_at} if recipe.begins_at else {}),
         },
-        "notes": notes(recipe, autoencoder["error"], float(energies[REAL].mean()), float(energies[GENERATED].mean()))
-        + ([f"The generator began as that of `{begins_at}`, not at random weights."] if begins_at else []),
+        "notes": notes(algorithm, recipe.autoencoder["error"], float(energies[REAL].mean()), float(energies[GENERATED].mean()))
+        + ([f"The generator began as that of `{recipe.begins_at}`, not at random weights."] if recipe.begins_at else []),
     }
-    parts = {"generator": Part(*generator, g), "discriminator": Part(ARCHITECTURE, autoencoder, d)}
+    parts = {"generator": Part(*recipe.generator, g), "discriminator": Part(ARCHITECTURE, recipe.autoencoder, d)}
     tables = {REAL_RATIOS: real_ratios, CURVES: curves, ENERGIES: energies}
-    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}), tables)
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": recipe.name}), tables)
 
 
 def _begin_at(name: str, generator: tuple[str, dict[str, Any]], network: DCGANGenerator) -> None:

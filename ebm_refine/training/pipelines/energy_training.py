@@ -1,6 +1,6 @@
 """From an energy recipe to a finished checkpoint: train, watch, choose a state by holdout distance, tell its story, save."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,39 +35,50 @@ MEASURED = 1000
 STORY_CHAINS, STORY_POINTS, STORY_STEPS, STORY_EPOCHS = 8, 8, 256, 4
 
 
-def energy_model(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    architecture: str,
-    arguments: dict[str, Any],
-    recipe: EnergyRecipe,
-    measure_every: int,
-    draw_steps: int,
-    with_labels: bool,
-    notes: list[str],
-) -> None:
-    """Train an energy of images; every `measure_every` epochs its chains of `draw_steps` from noise are measured and drawn.
+class ImageEnergy(NamedTuple):
+    """An energy of images; every `measure_every` epochs its chains of `draw_steps` from noise are measured and drawn.
 
-    The state of the lowest holdout distance ships. `with_labels`: the network also learns the labels.
+    `falls_to`: over the run, however long, the rate falls to this share of its start; None: by the algorithm's own `decay`.
+    `with_labels`: the network also learns the labels.
     """
+
+    name: str
+    title: str
+    dataset: str
+    shape: list[int]
+    architecture: str
+    arguments: dict[str, Any]
+    algorithm: EnergyRecipe
+    falls_to: float | None
+    measure_every: int
+    draw_steps: int
+    with_labels: bool = False
+    notes: tuple[str, ...] = ()
+
+    def of_length(self, epochs: int | None) -> EnergyRecipe:
+        """The algorithm's parameters for so many epochs, or for its own number."""
+        algorithm = self.algorithm if epochs is None else self.algorithm._replace(epochs=epochs)
+        return algorithm if self.falls_to is None else algorithm._replace(decay=self.falls_to ** (1 / algorithm.epochs))
+
+
+def energy_model(job: Job, recipe: ImageEnergy) -> None:
+    """Train an energy and write its checkpoint to `job.folder`; the state of the lowest holdout distance ships."""
+    name, dataset, shape = recipe.name, recipe.dataset, recipe.shape
+    algorithm = recipe.of_length(job.steps)
     extractor = features_for(dataset)
     train_set, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
-    labels = labelled(train_set) if with_labels else None
+    labels = labelled(train_set) if recipe.with_labels else None
     torch.manual_seed(job.seed)
-    network = networks.build(architecture, arguments)
-    longer = recipe._replace(chain_steps=draw_steps)
-    per_epoch = len(train_set.pixels) // recipe.batch_size
+    network = networks.build(recipe.architecture, recipe.arguments)
+    longer = algorithm._replace(chain_steps=recipe.draw_steps)
+    per_epoch = len(train_set.pixels) // algorithm.batch_size
     saved = job.run.load()
     best: dict[str, Any] = saved["best"] if saved else {"distance": float("inf")}
     progress: Progress | None = None
     steps = train_energy(
-        network, recipe, train_set.pixels, holdout.pixels[:UNSEEN], job.seed, job.device, labels, saved and saved["loop"]
+        network, algorithm, train_set.pixels, holdout.pixels[:UNSEEN], job.seed, job.device, labels, saved and saved["loop"]
     )
-    with tqdm(total=recipe.epochs * per_epoch, desc=name, mininterval=10) as bar:
+    with tqdm(total=algorithm.epochs * per_epoch, desc=name, mininterval=10) as bar:
         for progress in steps:
             bar.update(progress.step - bar.n)
             if progress.stopped:
@@ -75,9 +86,9 @@ def energy_model(
                 job.run.log(step=progress.step, stopped=progress.stopped)
                 break
             job.run.log(step=progress.step, **progress.numbers)
-            before = progress.step - recipe.told_every
+            before = progress.step - algorithm.told_every
             epochs = progress.step // per_epoch
-            if epochs // measure_every > before // per_epoch // measure_every or progress.step == progress.steps:
+            if epochs // recipe.measure_every > before // per_epoch // recipe.measure_every or progress.step == progress.steps:
                 measured = measured_chains(network, longer, extractor, tuple(shape), job)
                 job.run.log(step=progress.step, epoch=epochs, **measured)
                 save_story(network, longer, tuple(shape), job, epochs)
@@ -87,25 +98,25 @@ def energy_model(
     if "network" in best:
         network.load_state_dict(best["network"])
     network.to("cpu").eval().requires_grad_(False)
-    short = {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": draw_steps}
+    short = {"eps": algorithm.eps, "temperature": algorithm.temperature, "clip": algorithm.clip, "n_steps": recipe.draw_steps}
     config = {
         "kind": "energy",
-        "title": title,
+        "title": recipe.title,
         "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
         "defaults": {"method": "short-run", "short-run": short},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
         "training": {
             **record(name, job, best.get("epoch", 0), "epochs", train_set.pixels),
-            "epochs_run": recipe.epochs,
-            "settings": dict(recipe._asdict()),
+            "epochs_run": algorithm.epochs,
+            "settings": dict(algorithm._asdict()),
             **({"stopped": progress.stopped} if progress and progress.stopped else {}),
         },
-        "notes": [cold_note(recipe), *notes],
+        "notes": [cold_note(algorithm), *recipe.notes],
     }
-    if with_labels:
+    if recipe.with_labels:
         test = load_images(dataset, job.data, "test")
         config["accuracy"] = {"test_accuracy": accuracy(network, test)}
-    part = {"energy": Part(architecture, arguments, network)}
+    part = {"energy": Part(recipe.architecture, recipe.arguments, network)}
     tables = {"story": story(job.run), REFERENCE: energies_of_sets(network, to_unit(holdout.pixels[:REFERENCE_DIGITS]))}
     save_checkpoint(job.folder, config, part, model_card({**config, "name": name}), tables)
 

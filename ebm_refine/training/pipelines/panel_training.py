@@ -1,6 +1,6 @@
 """The panel of a data set, from training images to a checkpoint: encoders, bases, references, and who may vote."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.cluster import KMeans
@@ -19,7 +19,6 @@ from ebm_refine.models.networks.panel_encoders import PanelEncoders
 from ebm_refine.training.algorithms.reconstruction import AutoencoderRecipe, train_autoencoder
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run
 
 # Seeds of the panel's encoders lie apart from those of the ratios' bodies, some of which are encoders of the same family.
 CONTRASTIVE_SEED, AUTOENCODER_SEED = 7001, 7002
@@ -30,41 +29,43 @@ TESTED = 3000
 CLUSTERS = 10
 
 
-def evidence_panel(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    arguments: dict[str, Any],
-    steps: tuple[int, int],
-    base: str,
-    tested: str = "holdout",
-    notes: list[str],
-) -> None:
-    """Train `PanelEncoders(**arguments)` on the training images alone and save them with all that a live measurement needs.
+class EvidencePanel(NamedTuple):
+    """Encoders of several kinds, `PanelEncoders(**arguments)`, each trained on training images alone, then frozen.
 
     `steps` are batches of 128 for the contrastive encoder and of 64 for the autoencoder. `base` is the model whose samples the
-    right to vote is tested with, and `tested` the split of the real images there. Bases are fitted to 4,000 training images.
+    right to vote is tested with, and `tested` the split of the real images there.
     """
-    splits = {split: load_images(dataset, job.data, split) for split in ("train", "holdout", "test")}
+
+    name: str
+    title: str
+    dataset: str
+    shape: list[int]
+    arguments: dict[str, Any]
+    steps: tuple[int, int]
+    base: str
+    tested: str = "holdout"
+    notes: tuple[str, ...] = ()
+
+
+def evidence_panel(job: Job, recipe: EvidencePanel) -> None:
+    """Train the encoders and save them with all that a live measurement needs; bases are fitted to 4,000 training images."""
+    splits = {split: load_images(recipe.dataset, job.data, split) for split in ("train", "holdout", "test")}
     train = splits["train"].pixels
-    network, told = trained(job, dataset, train, arguments, steps)
+    network, told = trained(job, recipe, train)
     config: dict[str, Any] = {
         "kind": "features",
-        "title": title,
-        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
-        "training": {**record(name, job, job.steps or max(steps), "batches", train), **told},
-        "notes": notes,
+        "title": recipe.title,
+        "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": recipe.dataset},
+        "training": {**record(recipe.name, job, job.steps or max(recipe.steps), "batches", train), **told},
+        "notes": list(recipe.notes),
     }
-    part = Part("panel-encoders", arguments, network)
+    part = Part("panel-encoders", recipe.arguments, network)
     save_checkpoint(job.folder, config, {"features": part}, "")
     # All that follows is of the stored half-precision weights.
     stored = load_checkpoint(job.folder)
     encoders = stored.networks["features"]
     assert isinstance(encoders, PanelEncoders)
-    kinds = kinds_with(dataset, encoders, stored.hashes["features"])
+    kinds = kinds_with(recipe.dataset, encoders, stored.hashes["features"])
     chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:FITTED]
     bases = {kind.name: fit_basis(kind.features(train[chosen])) for kind in kinds}
     tables: dict[str, dict[str, Tensor]] = {
@@ -79,26 +80,25 @@ def evidence_panel(
             for split, count in STORED.items()
         },
     }
-    real, labels = splits[tested].pixels[-TESTED:], splits[tested].labels
+    real, labels = splits[recipe.tested].pixels[-TESTED:], splits[recipe.tested].labels
     classes = clusters(kinds, bases, real) if labels is None else labels[-TESTED:]
-    generated = base_samples(base, TESTED // 2)
+    generated = base_samples(recipe.base, TESTED // 2)
     config["rights"] = {kind.name: rights(kind.features, bases[kind.name], real, generated, classes) for kind in kinds}
-    config["rights_tested"] = {"split": tested, "images": len(real) // 2, "base": base, "classes": "labels"}
+    config["rights_tested"] = {"split": recipe.tested, "images": len(real) // 2, "base": recipe.base, "classes": "labels"}
     if labels is None:
         config["rights_tested"]["classes"] = f"{CLUSTERS} clusters of contrastive features"
-    save_checkpoint(job.folder, config, {"features": part}, model_card({**config, "name": name}), tables)
+    save_checkpoint(job.folder, config, {"features": part}, model_card({**config, "name": recipe.name}), tables)
 
 
-def trained(
-    job: Job, dataset: str, train: Tensor, arguments: dict[str, Any], steps: tuple[int, int]
-) -> tuple[PanelEncoders, dict[str, Any]]:
+def trained(job: Job, recipe: EvidencePanel, train: Tensor) -> tuple[PanelEncoders, dict[str, Any]]:
     """The encoders, each resumable in a folder of its own below the job's run, and what their training told."""
-    network, told, mirror = PanelEncoders(**arguments), {}, dataset != "mnist"
+    arguments, steps = recipe.arguments, recipe.steps
+    network, told, mirror = PanelEncoders(**arguments), {}, recipe.dataset != "mnist"
     torch.manual_seed(job.seed + AUTOENCODER_SEED)
     widths, channels, side = arguments["autoencoder"], arguments["channels"], arguments["side"]
     autoencoder = AutoencoderDiscriminator(widths, channels, side, code=arguments["code"], error="mean-square")
     reconstruction = AutoencoderRecipe(steps=job.steps or steps[1], mirror=mirror)
-    run = Run(job.run.folder / "autoencoder", resume=True)
+    run = job.run.part("autoencoder")
     told["autoencoder"] = train_autoencoder(autoencoder, reconstruction, train, run, job.seed + AUTOENCODER_SEED, job.device)
     network.autoencoder = autoencoder.encoder
     if network.contrastive is not None:
@@ -106,7 +106,7 @@ def trained(
         encoder = ContrastiveEncoder(channels, arguments["contrastive"])
         # Crops of three quarters of the side, an even number.
         contrastive = ContrastiveRecipe(steps=job.steps or steps[0], crop=side * 3 // 8 * 2, mirror=mirror)
-        run = Run(job.run.folder / "contrastive", resume=True)
+        run = job.run.part("contrastive")
         told["contrastive"] = train_encoder(encoder, contrastive, train, run, job.seed + CONTRASTIVE_SEED, job.device)
         network.contrastive = encoder
     flat = {f"{kind}_{name}": value for kind, measures in told.items() for name, value in measures.items()}

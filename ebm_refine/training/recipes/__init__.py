@@ -2,4 +2,4 @@
 
 from ebm_refine.utils.moved import names_of
 
-__getattr__ = names_of("ebm_refine.training.recipes", "ebm_refine.training.recipes.registry")
+__getattr__ = names_of("ebm_refine.training.recipes", "ebm_refine.training.pipelines.train")

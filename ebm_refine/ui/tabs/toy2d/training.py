@@ -114,7 +114,7 @@ def lessons(
 
 
 def _work(dataset: str, family: str, settings: dict[str, Any], seed: int) -> Generator[Lesson, None, None]:
-    from ebm_refine.training.recipes.toys import Toy, ToySettings
+    from ebm_refine.training.pipelines.toy_model import Toy, ToySettings
 
     began, shown = time.monotonic(), 0.0
     toy = Toy(dataset, family, ToySettings(**settings), seed)

@@ -7,7 +7,7 @@ seen, a pixel being 1 with the probability that its grey level says.
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,38 +30,43 @@ MEASURED = 1000
 SHOWN = 100
 
 
-def belief_net(
-    job: Job,
-    *,
-    name: str,
-    title: str,
-    dataset: str,
-    shape: list[int],
-    sizes: Sequence[int],
-    recipes: Sequence[RBMRecipe],
-    chain_steps: int,
-    measure_every: int,
-    notes: list[str],
-) -> None:
-    """Train the machines of a stack with layers of `sizes`, a recipe each, from the pixels up; state is saved every epoch.
+class BeliefNet(NamedTuple):
+    """A stack of machines with layers of `sizes`, from the pixels up, an algorithm each, whose `epochs` are its length.
 
-    While the top machine learns, chains of `chain_steps` from a coin's tosses are measured every `measure_every` epochs; the
-    state of the lowest holdout distance ships.
+    While the top machine learns, chains of `chain_steps` from a coin's tosses are measured every `measure_every` epochs.
     """
+
+    name: str
+    title: str
+    dataset: str
+    shape: list[int]
+    sizes: tuple[int, ...]
+    algorithms: tuple[RBMRecipe, ...]
+    chain_steps: int
+    measure_every: int
+    notes: tuple[str, ...] = ()
+
+
+def belief_net(job: Job, recipe: BeliefNet) -> None:
+    """Train the machines in turn and save them at the top one's lowest holdout distance; resumable at every epoch."""
+    name, dataset, shape, chain_steps, measure_every = (
+        recipe.name, recipe.dataset, recipe.shape, recipe.chain_steps, recipe.measure_every,
+    )  # fmt: skip
+    recipes = [one if job.steps is None else one._replace(epochs=job.steps) for one in recipe.algorithms]
     extractor = features_for(dataset)
     train_set, holdout = (load_images(dataset, job.data, split).pixels.flatten(1) for split in ("train", "holdout"))
     data, unseen = train_set.to(job.device), holdout.to(job.device)
-    network = DBN(sizes).to(job.device).requires_grad_(False)
+    network = DBN(recipe.sizes).to(job.device).requires_grad_(False)
     saved = job.run.load() or {"machine": 0, "loop": None, "best": {"distance": float("inf")}}
     best: dict[str, Any] = saved["best"]
     if "network" in saved:
         network.load_state_dict(saved["network"])
     for number in range(saved["machine"], len(recipes)):
-        recipe, top = recipes[number], number == len(recipes) - 1
+        algorithm, top = recipes[number], number == len(recipes) - 1
         state = saved["loop"] if number == saved["machine"] else None
         bits = _bits_below(network, number)
-        progress = train_rbm(network.stack[number], recipe, data, unseen, bits, job.seed * 100 + number, state)
-        with tqdm(total=recipe.epochs, initial=state["epoch"] if state else 0, desc=f"{name}, machine {number + 1}") as bar:
+        progress = train_rbm(network.stack[number], algorithm, data, unseen, bits, job.seed * 100 + number, state)
+        with tqdm(total=algorithm.epochs, initial=state["epoch"] if state else 0, desc=f"{name}, machine {number + 1}") as bar:
             for now in progress:
                 bar.update()
                 job.run.log(machine=number + 1, epoch=now.epoch, **now.numbers)
@@ -77,15 +82,15 @@ def belief_net(
         network.load_state_dict(best["network"])
     _save(job, network.cpu().eval(), holdout, extractor, {
         "kind": "dbn",
-        "title": title,
+        "title": recipe.title,
         "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
         "defaults": {"method": "gibbs", "gibbs": {"n_steps": chain_steps}},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
         "training": {
             **record(name, job, best.get("epoch", 0), "epochs of the top machine", train_set.unflatten(1, tuple(shape))),
-            "recipes": [", ".join(f"{key} {value}" for key, value in recipe._asdict().items()) for recipe in recipes],
+            "recipes": [", ".join(f"{key} {value}" for key, value in one._asdict().items()) for one in recipes],
         },
-        "notes": notes,
+        "notes": list(recipe.notes),
     })  # fmt: skip
 
 

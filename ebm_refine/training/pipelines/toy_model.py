@@ -1,0 +1,227 @@
+"""From a toy recipe to a finished model of points: a GAN, a WGAN-GP, an energy, or a GAN beside an energy.
+
+`Toy` is one of them in training. The command line runs it to its end; the page watches it and may stop it at any time.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ebm_refine.energies.density_ratio import LogRatio, fit_calibration, ratio_report
+from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
+from ebm_refine.models.model_card import model_card
+from ebm_refine.models.networks import build
+from ebm_refine.toy2d.datasets import BOX, FAMILIES, TITLES, law, load_points
+from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, Progress
+from ebm_refine.training.algorithms.plane_games import PlaneRecipe, train_energy, train_gan, train_joint, train_ratio
+from ebm_refine.training.common.job import Job, record
+
+LATENT = 2
+DATA_POINTS, REPORT_POINTS = 50_000, 10_000
+UNSEEN_SEED = 500_000
+SAVE_EVERY = 1000
+UNCLIPPED = 1e6
+
+
+class ToySettings(NamedTuple):
+    """`steps` updates of the main phase; `widths` of every network; K = `mcmc_steps` Langevin steps of size `eps` an update.
+
+    `eps` None is half the square of the data's width: one step's noise is then narrower than the data, and chains are far from
+    where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator. Families without
+    chains ignore K and eps.
+    """
+
+    steps: int
+    widths: tuple[int, ...] = (64, 64, 64)
+    mcmc_steps: int = 20
+    eps: float | None = None
+    ratio_steps: int = 3000
+
+
+class ToyModel(NamedTuple):
+    """A model of `family` of the plane's data set `dataset`; a job's `steps` are those of the main phase."""
+
+    dataset: str
+    family: str
+    settings: ToySettings
+
+    @property
+    def name(self) -> str:
+        return f"toy-{self.dataset}-{self.family}"
+
+
+class Toy:
+    """A model `family` of `dataset` in training. `phases` are to be run in order; `checkpoint` is the model as it stands."""
+
+    def __init__(self, dataset: str, family: str, settings: ToySettings, seed: int = 0):
+        self.dataset, self.family, self.seed = dataset, family, seed
+        self.settings = settings
+        self.eps = settings.eps or round(law(dataset).width ** 2 / 2, 6)
+        self.data = load_points(dataset, DATA_POINTS, seed)
+        self.networks = self._networks()
+        phases: dict[str, Callable[[dict[str, Any] | None], Iterator[Progress]]] = {
+            "gan": self._gan, "wgan": self._gan, "ebm": self._energy, "gan-ebm": self._joint,
+        }  # fmt: skip
+        self.phases = {"main": phases[family]} | ({"ratio": self._ratio} if family in ("gan", "wgan") else {})
+
+    def train(self, phase: str = "main", state: dict[str, Any] | None = None) -> Iterator[tuple[str, Progress]]:
+        """Every phase from `phase` on, which begins at `state`; yields where it is at every few hundred steps."""
+        names = list(self.phases)
+        for name in names[names.index(phase) :]:
+            for progress in self.phases[name](state if name == phase else None):
+                yield name, progress
+
+    def parts(self) -> dict[str, Part]:
+        """What ships, as it stands: averaged networks where there are averages."""
+        settings, networks = self.settings, self.networks
+        generator = ("mlp-generator", _generator_arguments(settings.widths))
+        scorer = ("mlp-discriminator", _scorer_arguments(settings.widths))
+        if self.family == "ebm":
+            return {"energy": Part(*scorer, networks["average_energy"])}
+        parts = {"generator": Part(*generator, networks["average"])}
+        if self.family == "gan-ebm":
+            return parts | {"energy": Part(*scorer, networks["average_energy"])}
+        roles = ("discriminator",) if self.family == "gan" else ("discriminator", "ratio")
+        return parts | {role: Part(*scorer, networks[role]) for role in roles}
+
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's config without training record and measurements."""
+        config: dict[str, Any] = {
+            "kind": "points",
+            "title": f"{FAMILIES[self.family]} of {TITLES[self.dataset]}",
+            "data": {"shape": [2], "range": [-BOX, BOX], "dataset": self.dataset},
+            "discriminator_output": {"gan": "logit", "wgan": "critic"}.get(self.family, "energy"),
+            "defaults": _defaults(self.family, self.settings.mcmc_steps, self.eps),
+        }
+        if self.family != "ebm":
+            config["prior"] = {"name": "normal", "dim": LATENT}
+        return config
+
+    def checkpoint(self) -> Checkpoint:
+        """The model as it stands, in memory: copies that further training does not change."""
+        parts = self.parts()
+        entries = {role: {"architecture": part.architecture, "arguments": part.arguments} for role, part in parts.items()}
+        networks = {role: copy.deepcopy(part.network).eval().requires_grad_(False) for role, part in parts.items()}
+        name = f"toy-{self.dataset}-{self.family}"
+        return Checkpoint(name, Path(), {**self.config(), "parts": entries}, networks)
+
+    def _networks(self) -> dict[str, nn.Module]:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            generator = build("mlp-generator", _generator_arguments(self.settings.widths))
+            scorers = {name: build("mlp-discriminator", _scorer_arguments(self.settings.widths))
+                       for name in ("discriminator", "ratio", "energy")}  # fmt: skip
+        networks = {"generator": generator, "average": copy.deepcopy(generator), **scorers}
+        networks["average_energy"] = copy.deepcopy(scorers["energy"])
+        return networks
+
+    def _gan(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+        recipe = PlaneRecipe(self.settings.steps)
+        if self.family == "wgan":
+            recipe = recipe._replace(critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
+        networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
+        return train_gan(networks, recipe, self.data, self.seed, state)
+
+    def _ratio(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+        # Of a vanilla GAN, D itself goes on against the averaged generator that ships; a critic is no logit, so one is taught.
+        ratio = self.networks["discriminator" if self.family == "gan" else "ratio"]
+        networks = {"generator": self.networks["average"], "ratio": ratio}
+        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=512, betas=(0.9, 0.999))
+        return train_ratio(networks, recipe, self.data, self.seed + 1, state)
+
+    def _energy(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+        networks = {name: self.networks[name] for name in ("energy", "average_energy")}
+        recipe = PlaneRecipe(self.settings.steps, betas=(0.0, 0.99))
+        return train_energy(networks, recipe, self._chains(), self.data, self.seed, state)
+
+    def _joint(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+        names = ("generator", "discriminator", "average", "energy", "average_energy")
+        networks = {name: self.networks[name] for name in names}
+        return train_joint(networks, PlaneRecipe(self.settings.steps), self._chains(), self.data, self.seed, state)
+
+    def _chains(self) -> EnergyRecipe:
+        """How chains move: at temperature 1, so that exp(-E) is the law that is learned, up to the bias of the step."""
+        return EnergyRecipe(
+            epochs=0, alpha=1e-3, chain_steps=self.settings.mcmc_steps, eps=self.eps, temperature=1.0, clip=UNCLIPPED,
+            bounds=(-BOX, BOX),
+        )  # fmt: skip
+
+
+def toy_model(job: Job, recipe: ToyModel) -> None:
+    """Train a model to a finished checkpoint in `job.folder`; resumable."""
+    dataset, family, name = recipe.dataset, recipe.family, recipe.name
+    settings = recipe.settings if job.steps is None else recipe.settings._replace(steps=job.steps)
+    model = Toy(dataset, family, settings, job.seed)
+    first, state = "main", None
+    if (saved := job.run.load()) is not None:
+        first, state = saved["phase"], saved["state"]
+        for role, network in model.networks.items():
+            network.load_state_dict(saved["networks"][role])
+    reached, words = settings.steps, {}
+    for phase, progress in model.train(first, state):
+        reached = progress.step if phase == "main" else reached
+        stopped = {"stopped": progress.stopped} if progress.stopped else {}
+        if stopped:
+            print(f"{name}: {progress.stopped}")
+            words = stopped
+        job.run.log(phase=phase, step=progress.step, **progress.numbers, **stopped)
+        if progress.step % SAVE_EVERY == 0 or progress.step == progress.steps or stopped:
+            networks = {role: network.state_dict() for role, network in model.networks.items()}
+            job.run.save({"phase": phase, "state": progress.state, "networks": networks})
+    parts = model.parts()
+    for part in parts.values():
+        part.network.eval().requires_grad_(False)
+    config = {**model.config(), **_report(parts, dataset, family, job.seed)}
+    config["training"] = {
+        **record(name, job, reached, "updates", model.data),
+        "widths": list(settings.widths),
+        **({"mcmc_steps": settings.mcmc_steps, "eps": model.eps} if "energy" in parts else {}),
+        **({"ratio_steps": settings.ratio_steps} if "ratio" in model.phases else {}),
+        **words,
+    }
+    save_checkpoint(job.folder, config, parts, model_card({**config, "name": name}))
+
+
+@torch.no_grad()
+def _report(parts: dict[str, Part], dataset: str, family: str, seed: int) -> dict[str, Any]:
+    """How far the ratios can be believed: on fresh data and fresh fakes, of which one half fits the calibration."""
+    if family not in ("gan", "wgan"):
+        return {}
+    real = load_points(dataset, REPORT_POINTS, UNSEEN_SEED + 1)
+    source = torch.Generator().manual_seed(seed + UNSEEN_SEED)
+    fake = parts["generator"].network(torch.randn(REPORT_POINTS, LATENT, generator=source))
+    half = REPORT_POINTS // 2
+    scores = [parts["discriminator"].network(points) for points in (real, fake)]
+    calibration = fit_calibration(scores[0][:half], scores[1][:half])
+    calibrated = LogRatio(nn.Identity(), **calibration)
+    reported: dict[str, list[Tensor]] = {"raw": scores, "calibrated": [calibrated(score) for score in scores]}
+    if "ratio" in parts:
+        reported["refitted"] = [parts["ratio"].network(points) for points in (real, fake)]
+    report = {name: ratio_report(on_real[half:], on_fake[half:]) for name, (on_real, on_fake) in reported.items()}
+    return {"calibration": calibration, "ratio_report": report}
+
+
+def _defaults(family: str, mcmc_steps: int, eps: float) -> dict[str, Any]:
+    """With what a model is sampled where nothing else is asked for."""
+    chains = {"eps": eps, "n_steps": mcmc_steps}
+    if family == "ebm":
+        # Chains begin in noise here, so they need to be longer than those of training, which go on where they were.
+        long = {**chains, "n_steps": 500}
+        return {"method": "short-run", "short-run": {**long, "temperature": 1.0, "clip": UNCLIPPED}, "langevin": long}
+    if family == "gan-ebm":
+        return {"method": "langevin", "langevin": chains}
+    if family == "wgan":
+        return {"method": "rejection", "ratio": "refitted", "rejection": {"n_steps": 200}}
+    return {"method": "rejection", "ratio": "raw", "rejection": {"n_steps": 200}}
+
+
+def _generator_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
+    return {"latent": LATENT, "widths": list(widths), "shape": [2], "activation": "silu", "output": "linear"}
+
+
+def _scorer_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
+    return {"widths": list(widths), "shape": [2], "activation": "silu"}
