@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from ebm_refine import catalogue
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import kept, known_models
 
 
 def test_a_model_is_read_once_and_again_when_it_has_changed(tiny_models):
@@ -24,3 +25,14 @@ def test_a_model_is_read_once_and_again_when_it_has_changed(tiny_models):
         kept("tiny")
     with pytest.raises(InputError, match="model must be one of"):
         kept("nothing")
+
+
+def test_the_list_is_read_once_and_again_when_it_has_changed(tiny_models):
+    first = known_models()
+    assert [model.name for model in first] == [model.name for model in catalogue.list_models()]
+    assert known_models() is first
+    config = tiny_models / "tiny" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "title": "another"}))
+    assert {model.name: model for model in known_models()}["tiny"].config["title"] == "another"
+    config.unlink()
+    assert "tiny" not in [model.name for model in known_models()]

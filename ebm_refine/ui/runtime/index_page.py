@@ -4,60 +4,104 @@ Written for Gradio 6.31.0, which `pyproject.toml` pins. Its template names Gradi
 repeats for each component three JSON schemas that only its server uses: four fifths of a page of many pictures.
 """
 
-import hashlib
+import gzip
 import html
 import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _CONFIG = re.compile(r"window\.gradio_config = (\{.*?\});(?=\s*(?:window\.|</script>))", re.DOTALL)
 _PREVIEW = re.compile(r"\s*<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*?/>", re.DOTALL)
 _UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
-_KEPT = 16
+_KEPT = 32
+# What of a request, beside its path, is in Gradio's answer: the address that it gives as its own is made of these.
+_OWN_ADDRESS = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
+_LEVEL = 6
+
+
+class Answer(NamedTuple):
+    """A whole answer, as it is sent."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class IndexPage:
-    """An ASGI layer. `head` gives what belongs into the head of the page at a path: "" for the first one."""
+    """An ASGI layer. `head` gives what belongs into the head of the page at a path: "" for the first one.
+
+    A page and `/config` are the same for everyone, and Gradio takes 25 ms to make one: fifty visitors at once would wait for
+    each other. So what somebody without cookies was sent goes, compressed as it was, to whoever comes by the same address.
+    """
 
     def __init__(self, app: ASGIApp, head: Callable[[str], str]):
         self.app, self.head = app, head
-        self.made: OrderedDict[str, bytes] = OrderedDict()
+        self.made: OrderedDict[Any, Answer] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", "").rstrip("/")).strip("/")
         if scope["type"] != "http" or scope["method"] != "GET" or "/" in path:
             await self.app(scope, receive, send)
             return
+        key = _key(scope)
+        if (known := self.made.get(key)) is not None:
+            self.made.move_to_end(key)
+            await _send(known, send)
+            return
         start: Message | None = None
         body = b""
 
         async def changed(message: Message) -> None:
             nonlocal start, body
-            if message["type"] == "http.response.start" and _is_html(message):
+            if (
+                message["type"] == "http.response.start"
+                and message["status"] == 200
+                and (_is_html(message) or path == "config")
+            ):
                 start = message
             elif start is None:
                 await send(message)
             else:
                 body += message.get("body", b"")
                 if not message.get("more_body"):
-                    page = self._rewritten(path, body)
-                    headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-                    await send({**start, "headers": [*headers, (b"content-length", str(len(page)).encode())]})
-                    await send({"type": "http.response.body", "body": page})
+                    page = rewritten(body.decode(), self.head(path)).encode() if _is_html(start) else body
+                    answer = Answer([one for one in start["headers"] if one[0].lower() != b"content-length"], page)
+                    if key is not None:
+                        answer = _compressed(answer) if _takes_gzip(scope) else answer
+                        self.made[key] = answer
+                        while len(self.made) > _KEPT:
+                            self.made.popitem(last=False)
+                    await _send(answer, send)
 
         await self.app(scope, receive, changed)
 
-    def _rewritten(self, path: str, body: bytes) -> bytes:
-        key = path + hashlib.sha256(body).hexdigest()
-        if key not in self.made:
-            self.made[key] = rewritten(body.decode(), self.head(path)).encode()
-            while len(self.made) > _KEPT:
-                self.made.popitem(last=False)
-        return self.made[key]
+
+def _key(scope: Scope) -> Any:
+    """What an answer depends on; None where it may be somebody's own: of links with settings, and of whoever is signed in."""
+    names = {name for name, _ in scope["headers"]}
+    if scope.get("query_string") or names & {b"cookie", b"authorization"}:
+        return None
+    own = tuple((name, value) for name, value in scope["headers"] if name in _OWN_ADDRESS)
+    return scope["path"], scope.get("root_path", ""), scope.get("scheme"), own, _takes_gzip(scope)
+
+
+def _takes_gzip(scope: Scope) -> bool:
+    return any(name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"])
+
+
+def _compressed(answer: Answer) -> Answer:
+    headers = [one for one in answer.headers if one[0].lower() != b"vary"]
+    more = [(b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
+    return Answer([*headers, *more], gzip.compress(answer.body, _LEVEL, mtime=0))
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 def rewritten(page: str, head: str) -> str:

@@ -1,12 +1,15 @@
 """Models that stay in memory from one visitor to the next: reading, preparing and trying one out costs a short run's time."""
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
 from ebm_refine import catalogue
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint
 
 MODELS_KEPT = 8
+Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 def kept(name: str) -> Checkpoint:
@@ -25,3 +28,26 @@ def kept(name: str) -> Checkpoint:
 @lru_cache(maxsize=MODELS_KEPT)
 def _read(folder: Path, _stamp: tuple[int, ...]) -> Checkpoint:
     return load_checkpoint(folder)
+
+
+def known_models() -> tuple[ModelInfo, ...]:
+    """What `list_models` gives, for reading only; the configs are read anew once one of them, or the list, is another."""
+    return _listed(stamp())
+
+
+def stamp() -> Stamp:
+    """What is another once a config, or the list of models, is."""
+    found = []
+    for folder in filter(None, (catalogue.EMBEDDED, os.environ.get(catalogue.OWN_MODELS))):
+        for file in sorted(Path(folder).glob("*/config.json")):
+            try:
+                written = file.stat()
+            except OSError:
+                continue
+            found.append((str(file), written.st_mtime_ns, written.st_ino, written.st_size))
+    return tuple(found)
+
+
+@lru_cache(maxsize=2)
+def _listed(_stamp: Stamp) -> tuple[ModelInfo, ...]:
+    return tuple(catalogue.list_models())

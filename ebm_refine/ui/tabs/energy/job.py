@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ebm_refine.catalogue import ModelInfo, list_models
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter, listed, shorten
 from ebm_refine.result import Frame
@@ -19,7 +19,7 @@ from ebm_refine.tasks import row_decoding as reading
 from ebm_refine.tasks.energy_model import Chains, EnergyModel
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import kept, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import LIVE_EVERY, device
 
@@ -65,7 +65,7 @@ Answer = Chains | answers.Detection | answers.Ranking | answers.Classification |
 
 def energy_models() -> dict[str, ModelInfo]:
     """The embedded models that can be asked, by name."""
-    fitting = (model for model in list_models() if answers.can_answer(model.config) and model.shape[-1] == SIDE)
+    fitting = (model for model in known_models() if answers.can_answer(model.config) and model.shape[-1] == SIDE)
     return {model.name: model for model in fitting}
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from ebm_refine.catalogue import ModelInfo, list_models
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.parameters import Parameter
 from ebm_refine.settings import resolve
+from ebm_refine.ui.runtime.model_cache import known_models
 from ebm_refine.ui.tabs.energy import benchmark_table as energy_measured
 from ebm_refine.ui.tabs.energy.chains import STEPS_SHOWN, ChainsView, Runner
 from ebm_refine.ui.tabs.energy_gans.models import SEED
@@ -28,7 +29,7 @@ _COLUMNS = energy_measured.COLUMNS | {"histogram_divergence": ("KL of classes to
 
 def belief_nets() -> dict[str, ModelInfo]:
     """The embedded ones, by name."""
-    return {model.name: model for model in list_models() if model.kind == "dbn"}
+    return {model.name: model for model in known_models() if model.kind == "dbn"}
 
 
 def present() -> bool:

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
-from ebm_refine.catalogue import ModelInfo, list_models
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.energies.autoencoder_gan import ENERGIES, REAL
 from ebm_refine.errors import InputError
@@ -17,7 +17,7 @@ from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.pipeline import refine
 from ebm_refine.settings import COMMON
 from ebm_refine.tasks import ood_detection as detection
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import kept, known_models
 
 # Generated digits that are reconstructed beside the visitor's own.
 MOST_GENERATED = 16
@@ -42,7 +42,7 @@ class Reconstructed(NamedTuple):
 
 def energy_gan_models() -> dict[str, ModelInfo]:
     """The embedded pairs of images with an autoencoder, by name."""
-    found = (model for model in list_models() if model.kind == "pair" and energy_gans.is_energy_gan(model.config))
+    found = (model for model in known_models() if model.kind == "pair" and energy_gans.is_energy_gan(model.config))
     return {model.name: model for model in found if law_of(model.config) == "pair"}
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ebm_refine import pipeline
-from ebm_refine.catalogue import ModelInfo, list_models
+from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
@@ -24,7 +24,7 @@ from ebm_refine.result import Frame, RefineResult, decode, picture
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import kept, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.utils.timing import ess_per_second, timed
 
@@ -84,7 +84,7 @@ class Finished(NamedTuple):
 
 def refinable_models() -> dict[str, ModelInfo]:
     """The embedded models that some method can refine, by name."""
-    return {model.name: model for model in list_models() if model.methods}
+    return {model.name: model for model in known_models() if model.methods}
 
 
 def first_model() -> str:
