@@ -38,8 +38,9 @@ def known_models() -> tuple[ModelInfo, ...]:
 def stamp() -> Stamp:
     """What is another once a config, or the list of models, is."""
     found = []
-    for folder in filter(None, (catalogue.EMBEDDED, os.environ.get(catalogue.OWN_MODELS))):
-        for file in sorted(Path(folder).glob("*/config.json")):
+    own = os.environ.get(catalogue.OWN_MODELS)
+    for folder in [catalogue.EMBEDDED, *([Path(own)] if own else [])]:
+        for file in sorted(folder.glob("*/config.json")):
             try:
                 written = file.stat()
             except OSError:
