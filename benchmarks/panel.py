@@ -2,25 +2,33 @@
 
     python benchmarks/panel.py cifar10-dcgan --data ../shared/data/cifar10 -> benchmarks/results/MODEL-panel.json
 
+    python benchmarks/panel.py mnist-gan --data ../shared/data/mnist --budget 25 --split holdout --num-images 2048 --seeds 0 \\
+        --out benchmarks/results/mnist-gan-panel-holdout-25.json
+
 Methods are `default` or a name, with settings after colons: `elliptical-slice:n_steps=150`. Two baselines need no sampler:
 `best-of-N` keeps of every N base images the one with the largest r, `truncation:T` draws latents of absolute values below T.
-Images are drawn in parts of --num-images a seed; each part is kept in --runs, so that a stopped run goes on.
+`--budget B` is every method of the model with as many steps as cost at most B gradient evaluations an image, and the baselines:
+what `choose_defaults.py` chooses from, on holdout. Images are drawn in parts of --num-images a seed; each part is kept in
+--runs, so that a stopped run goes on.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from speed import machine
+from table import best_ratio, variants
 from torch import Tensor
 
 from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import target_of
-from ebm_refine.evaluation.best_of import best_of
+from ebm_refine.evaluation.best_of import best_of, tries_within
+from ebm_refine.evaluation.jobs import plan
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.evaluation.truncation import truncated
 from ebm_refine.metrics.faces_found import shares
@@ -29,10 +37,12 @@ from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.cost import spent
 from ebm_refine.samplers.method import FORWARD
+from ebm_refine.settings import methods_of
 from ebm_refine.utils.atomic_io import replacing
 from ebm_refine.utils.devices import dtype_for
 
 METHODS = "default,dg-flow,elliptical-slice:n_steps=50,elliptical-slice:n_steps=150,best-of-50,truncation:1.0"
+THRESHOLDS = (1.0, 2.0)
 MOST_REAL = 5000
 
 
@@ -41,6 +51,8 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--data", required=True)
     parser.add_argument("--methods", default=METHODS, help="comma-separated")
+    parser.add_argument("--budget", type=float, help="every method at so many gradient evaluations an image; no --methods")
+    parser.add_argument("--without", default="", help="with --budget: methods that are left out, comma-separated")
     parser.add_argument("--num-images", type=int, default=1000, help="images a seed")
     parser.add_argument("--seeds", default="0,1,2,3,4")
     parser.add_argument("--split", default="test", help="real images: test, or holdout to choose settings")
@@ -52,7 +64,10 @@ def main() -> None:
     dataset = checkpoint.config["data"]["dataset"]
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
     drawn = {}
-    for method in chosen.methods.split(","):
+    methods = chosen.methods.split(",")
+    if chosen.budget:
+        methods = within(checkpoint, chosen.budget, chosen.without.split(","))
+    for method in methods:
         parts = [part_of(checkpoint, method, seed, chosen.num_images, chosen.runs) for seed in seeds]
         drawn[method] = parts
         print(f"{method}: {len(parts)} parts, {sum(part['seconds'] for part in parts):.0f} s", flush=True)
@@ -83,6 +98,7 @@ def main() -> None:
         "num_images": chosen.num_images * len(seeds),
         "seeds": seeds,
         "split": chosen.split,
+        **({"budget": chosen.budget} if chosen.budget else {}),
         "real_images": len(real),
         "rows": rows,
         **machine(),
@@ -91,6 +107,19 @@ def main() -> None:
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {file}")
+
+
+def within(checkpoint: Checkpoint, budget: float, without: Sequence[str] = ()) -> list[str]:
+    """Every method of a model but those `without`, with the steps that `budget` pays for, and the baselines, as --methods."""
+    specs = []
+    for method in methods_of(checkpoint.config):
+        for given in variants(checkpoint, method) if method not in without else ():
+            (job,) = plan(checkpoint, [method], 1, [0], [best_ratio(checkpoint)], given=given, budget=budget)
+            shown = {"n_steps": job.n_steps, **{key: value for key, value in given.items() if key != "options"}}
+            shown |= given.get("options", {})
+            spec = ":".join([method, *(f"{key}={value}" for key, value in shown.items())])
+            specs += [spec] if spec not in specs else []
+    return [*specs, f"best-of-{tries_within(budget)}", *(f"truncation:{threshold}" for threshold in THRESHOLDS)]
 
 
 class Seen:

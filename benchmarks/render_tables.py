@@ -7,14 +7,18 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from cost_tables import energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
+from evidence_tables import imagenet, matched
 from page_tables import first_run, page
 from point_tables import toy_sweep, toy_weights, toys
 
+from ebm_refine.evaluation.curves import curve_table
 from ebm_refine.evaluation.evidence import panel_table
 from ebm_refine.evaluation.tables import table
 
@@ -37,9 +41,15 @@ RENDERERS = {
     "known-experiments": known,
     "page": page,
     "first-run": first_run,
-    "cifar10-dcgan-panel": panel_table,
-    "mnist-gan-panel": panel_table,
-    "celeba-dcgan-panel": panel_table,
+}
+# By how such a name ends, whatever the model.
+BY_ENDING = {
+    "-panel": panel_table,
+    "-panel-holdout-25": panel_table,
+    "-panel-holdout-75": panel_table,
+    "-matched": matched,
+    "-imagenet": imagenet,
+    "-curves": curve_table,
 }
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
@@ -50,12 +60,19 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def renderer(name: str) -> Callable[[dict[str, Any]], str]:
+    """What makes the table of `benchmarks/results/NAME.json`."""
+    if name in RENDERERS:
+        return RENDERERS[name]
+    return next((made for ending, made in BY_ENDING.items() if name.endswith(ending)), table)
+
+
 def rendered(page: str) -> str:
     """A page's text with every table made anew."""
 
     def replace(match: re.Match[str]) -> str:
         results = json.loads((ROOT / "benchmarks" / "results" / f"{match[2]}.json").read_text())
-        return f"{match[1]}{RENDERERS.get(match[2], table)(results)}{match[4]}"
+        return f"{match[1]}{renderer(match[2])(results)}{match[4]}"
 
     return BLOCK.sub(replace, page)
 

@@ -112,9 +112,10 @@ def _change(row: dict[str, Any]) -> str:
 
 
 def setting_of(report: dict[str, Any]) -> str:
-    """A report's numbers in words."""
+    """A report's numbers in words: its main settings, and of its options those that count something."""
     given = report.get("settings", report)
     numbers = [(name, given[name]) for name in ("eps", "n_steps", "temperature") if given.get(name) is not None]
+    numbers += [(name, value) for name, value in (given.get("options") or {}).items() if isinstance(value, int)]
     return ", ".join(f"{name} {value:g}" for name, value in numbers) or "–"
 
 

@@ -19,6 +19,29 @@ def evidence(told: dict[str, Any] | None) -> list[str]:
     ]
 
 
+def chosen(entries: list[dict[str, Any]] | None) -> list[str]:
+    """How the defaults were chosen by a panel: of each budget the best methods on held-out images, and the best baseline."""
+    if not entries:
+        return []
+    first = entries[0]
+    rows = [
+        [f"{entry['budget']:g}", row["method"], row["ratio"], row["setting"], f"{row['evaluations']:.3g}", f"**{row['word']}**",
+         f"{-row['median_gain']:+.0%}" if row["median_gain"] is not None else "–"]
+        for entry in entries
+        for row in entry["rows"]
+    ]  # fmt: skip
+    return [
+        "## How the default was chosen",
+        "",
+        f"By the voting kinds of `{first['panel']}` ({str(first['fingerprint'])[:12]}) on {first['split']} images, every "
+        f"method at equal cost, N = {first['num_images']}: confirmed before open before contradicted, then by the median "
+        "change of the voting kinds' distances. Of each budget the best three methods and the best of the baselines (best of n "
+        "draws by r, the prior truncated).",
+        "",
+        *table(["budget", "method", "ratio", "setting", "evaluations", "verdict", "median change"], rows),
+    ]
+
+
 def rights(config: dict[str, Any]) -> list[str]:
     """Which kinds of a panel may vote, and of each test how far apart the ends of its series lie."""
     found, tested = config.get("rights"), config.get("rights_tested", {})

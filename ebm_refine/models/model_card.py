@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ebm_refine.models.card_evidence import evidence, rights, table
+from ebm_refine.models.card_evidence import chosen, evidence, rights, table
 
 HUB_DATASETS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "celeba": "nielsr/CelebA-faces"}
 RAW_NOTE = (
@@ -31,6 +31,7 @@ def model_card(config: dict[str, Any]) -> str:
         _usage(config),
         _ratios(config.get("ratio_report"), config.get("discriminator_output", "logit")),
         _scores(config.get("discriminator_scores")),
+        chosen(config.get("panel_choice")),
         _choice(config.get("choice")),
         evidence(config.get("evidence")),
         _metrics(config.get("metrics")),

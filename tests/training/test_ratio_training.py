@@ -393,6 +393,46 @@ def test_defaults_are_chosen_by_holdout_distance(tiny_pair, tmp_path, monkeypatc
         script.choose(tiny_pair, files, "hmc")
 
 
+def panel_row(method, word, gain, ratio="raw", **settings):
+    options = {name: settings.pop(name) for name in list(settings) if name not in ("eps", "n_steps")}
+    return {"method": method, "ratio": ratio, "settings": {**settings, "options": options}, "evaluations": 25.0,
+            "verdict": {"word": word, "reason": "", "median_gain": gain}}  # fmt: skip
+
+
+def test_defaults_are_chosen_by_the_panels_verdict_and_then_the_median_gain(tiny_pair, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    script = importlib.import_module("choose_defaults")
+    shared = {"weights": load(tiny_pair).hashes, "panel": "p", "fingerprint": "f", "split": "holdout", "num_images": 700,
+              "seeds": [9]}  # fmt: skip
+    rows = [
+        panel_row("langevin", "open", 0.9, eps=0.2, n_steps=24), panel_row("best of 50", "confirmed", 0.7),
+        panel_row("i-sir", "confirmed", 0.3, n_steps=1, particles=50), panel_row("mala", "confirmed", 0.2, n_steps=24),
+        panel_row("i-sir", "confirmed", 0.4, "calibrated", n_steps=5, particles=10),
+        panel_row("dg-flow", "contradicted", 0.95, eps=0.2, n_steps=24),
+    ]  # fmt: skip
+    files = [tmp_path / "25.json", tmp_path / "75.json"]
+    files[0].write_text(json.dumps({**shared, "budget": 25.0, "rows": rows}))
+    files[1].write_text(json.dumps({**shared, "budget": 75.0, "rows": rows[:1]}))
+    script.choose_by_panel(tiny_pair, files)
+    config = load(tiny_pair).config
+    assert (config["defaults"]["method"], config["defaults"]["ratio"]) == ("i-sir", "calibrated")
+    assert config["defaults"]["i-sir"] == {"n_steps": 5, "particles": 10}
+    first, second = config["panel_choice"]
+    assert [row["method"] for row in first["rows"]] == ["i-sir", "i-sir", "mala", "best of 50"]
+    assert [row["method"] for row in second["rows"]] == ["langevin"]
+    assert (
+        "| 25 | i-sir | calibrated | n_steps 5, particles 10 | 25 | **confirmed** | -40% |"
+        in (tiny_pair / "README.md").read_text()
+    )
+    # Where nothing is confirmed the default stays.
+    files[0].write_text(json.dumps({**shared, "budget": 25.0, "rows": rows[:1]}))
+    script.choose_by_panel(tiny_pair, files)
+    assert load(tiny_pair).config["defaults"]["method"] == "i-sir"
+    files[0].write_text(json.dumps({**shared, "split": "test", "budget": 25.0, "rows": rows}))
+    with pytest.raises(InputError, match="--split holdout"):
+        script.choose_by_panel(tiny_pair, files)
+
+
 def test_mh_gan_starts_from_a_stored_real_ratio(tiny_pair, tmp_path):
     """With starts so high that nothing is taken every chain falls back; with low ones none does, nor without a table."""
     loaded = load(tiny_pair)

@@ -20,6 +20,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 TYPES = {
     "webp": "image/webp",
     "png": "image/png",
+    "svg": "image/svg+xml",
     "zip": "application/zip",
     "js": "text/javascript",
     "css": "text/css",

@@ -12,6 +12,7 @@ from ebm_refine import render
 from ebm_refine.models.kinds import law_of
 from ebm_refine.result import Frame
 from ebm_refine.settings import Settings
+from ebm_refine.ui.components.evidence_curves import curves_html
 from ebm_refine.ui.components.film_player import film, player
 from ebm_refine.ui.components.stage import Shown, Strip, running, stage, view
 from ebm_refine.ui.runtime.pictures import SHELF
@@ -243,7 +244,8 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
     words = f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
-    return f"<div class='panel result'><div>{words}{evidence.panel_html(settings)}{more}</div>{evidence.as_html(found)}</div>"
+    curves = curves_html(settings.model)
+    return f"<div class='panel result'><div>{words}{evidence.panel_html(settings)}{curves}{more}</div>{evidence.as_html(found)}</div>"
 
 
 def stage_of(
