@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.tables import FALLBACKS_ARE
 from ebm_refine.metrics.panel import LEAST_IMAGES, PanelReport, body_kind, judged, projected
 from ebm_refine.metrics.panel_kinds import DATASETS
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
@@ -87,8 +88,32 @@ def panel_table(results: dict[str, Any]) -> str:
             [report["method"], setting_of(report), _evaluations(report), *map(_change, report["rows"]), said,
              f"**{report['verdict']['word']}**"]
         )  # fmt: skip
-    made = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([made, _caption(results, first), *_faces(results["rows"])]) + "\n"
+    made = _markdown(lines)
+    return "\n\n".join([made, _caption(results, first), *_frechet(results["rows"], kinds), *_faces(results["rows"])]) + "\n"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _frechet(reports: Sequence[dict[str, Any]], kinds: Sequence[str]) -> list[str]:
+    """A second table: Fréchet distances in the same features with their errors, where there were images enough."""
+    if any("frechet_before" not in row for row in reports[0]["rows"]):
+        return []
+    lines = [["method", "setting", *kinds], ["---"] * (len(kinds) + 2)]
+    lines.append(["base", "–", *(_frechet_cell(row["frechet_before"]) for row in reports[0]["rows"])])
+    for report in reports:
+        cells = (_frechet_cell(row["frechet_after"]) for row in report["rows"])
+        lines.append([report["method"], setting_of(report), *cells])
+    return [
+        _markdown(lines),
+        "Fréchet distances in the same features ± s.e., the real images' noise included; biased upwards at this N, so no "
+        "part of the verdict.",
+    ]
+
+
+def _frechet_cell(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.2f} ± {estimate['error']:.2f}"
 
 
 def _faces(reports: Sequence[dict[str, Any]]) -> list[str]:
@@ -127,6 +152,8 @@ def _caption(results: dict[str, Any], first: dict[str, Any]) -> str:
     reasons = {row["kind"]: row["why"] for report in results["rows"] for row in report["rows"] if not row["votes"]}
     silent = f" In brackets, no vote: {'; '.join(f'{kind}: {why}' for kind, why in reasons.items())}." if reasons else ""
     where = first["reference"]
+    fallen = [f"{row['method']} {row['fallbacks']}" for row in results["rows"] if row.get("fallbacks")]
+    silent += f" Fallbacks among {first['images']} images: {', '.join(fallen)}; {FALLBACKS_ARE}." if fallen else ""
     return (
         f"Panel `{results['panel']}` ({results['fingerprint'][:12]}), N = {first['images']} images, {where['images']} "
         f"{where['split']} images. Base: unbiased kernel distance ± s.e. Methods: its change, and in brackets the same in "

@@ -24,10 +24,14 @@ FACTORS = {"kernel_distance": 1000, "earth_movers_distance": 1000}
 HIGHER_IS_BETTER = (*SHARES, "high_quality")
 # Diagnostics of the rows; a model with an energy of its own has no log ratio, a control no chain.
 AVERAGED = ("mean_ratio_before", "mean_ratio_after", "forwards_per_image", "gradients_per_image", "accepted_share")
-# What a method did where its budget or its proposal was not enough.
 # What tells settings apart.
 IDENTITY = ("method", "ratio", "eps", "n_steps", "temperature", "beta", "options")
+# What a method did where its budget or its proposal was not enough.
 FALLBACKS = ("budget_exhausted", "fallbacks")
+FALLBACKS_ARE = (
+    "a fallback is an image outside the method's law: of mh-gan its chain from a real image never moved, so that a second "
+    "chain, begun at the generator's own image, is shown; of rejection and obrs nothing was accepted within the budget"
+)
 
 
 Cell = Callable[[dict[str, Any]], str]
@@ -193,6 +197,8 @@ def _notes(results: dict[str, Any]) -> list[str]:
     gains = [row[_gain_name(main_distance(row))] for row in results["rows"] if _gain_name(main_distance(row)) in row]
     if "extractor" in results and any("reference_error" not in gain for gain in gains):
         notes.append("The errors of gains are spreads over seeds, measured before the real images' own noise was part of them.")
+    if any(row.get("budget_exhausted") for row in results["rows"]):
+        notes.append(f"{FALLBACKS_ARE[0].upper()}{FALLBACKS_ARE[1:]}.")
     said = (
         "An evaluation is a forward and a backward pass; a forward pass alone counts half. Pilots, of fixed size, are left out."
     )

@@ -244,8 +244,8 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
     words = f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
-    curves = curves_html(settings.model)
-    return f"<div class='panel result'><div>{words}{evidence.panel_html(settings)}{curves}{more}</div>{evidence.as_html(found)}</div>"
+    words += evidence.panel_html(settings) + curves_html(settings.model)
+    return f"<div class='panel result'><div>{words}{more}</div>{evidence.as_html(found)}</div>"
 
 
 def stage_of(
