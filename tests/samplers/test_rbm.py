@@ -20,6 +20,7 @@ from ebm_refine.samplers.loop import run
 from ebm_refine.samplers.rng import Draws
 from ebm_refine.training.algorithms import finetune
 from ebm_refine.training.algorithms import rbm_learning as training
+from ebm_refine.training.common.resumable import Run
 
 VISIBLE, HIDDEN = 4, 3
 
@@ -288,13 +289,17 @@ def test_centred_ascent_is_that_of_the_centred_machine():
 
 
 @pytest.mark.parametrize("chains", [{}, {"chains": 20}, {"chains": 20, "life": 8, "warm": 3}])
-def test_training_resumes_to_the_same_bits(chains: dict[str, int]):
+def test_training_resumes_to_the_same_bits(tmp_path, chains: dict[str, int]):
     data = (torch.rand(100, 6, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     recipe = training.RBMRecipe(4, batch_size=20, **chains)
     whole, resumed = (RBM(6, 5).requires_grad_(False) for _ in range(2))
     stages = list(training.train_rbm(whole, recipe, data, data, lambda part, source: part, 1))
-    *_, last = training.train_rbm(resumed, recipe, data, data, lambda part, source: part, 1, stages[1].state)
-    assert last.epoch == 4
+    for now in training.train_rbm(machine(6, 5), recipe, data, data, lambda part, source: part, 1, Run(tmp_path, resume=False)):
+        if now.step == 3:  # what is saved is the second epoch
+            break
+    rest = list(training.train_rbm(resumed, recipe, data, data, lambda part, source: part, 1, Run(tmp_path, resume=True)))
+    last = rest[-1]
+    assert [now.step for now in rest] == [3, 4]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     assert last.numbers == stages[-1].numbers

@@ -31,7 +31,7 @@ def quick(monkeypatch):
     """Little data, and news after every second update."""
     monkeypatch.setattr(toys, "DATA_POINTS", 300)
     monkeypatch.setattr(toys, "REPORT_POINTS", 200)
-    monkeypatch.setattr(toys, "SAVE_EVERY", 2)
+    monkeypatch.setattr(plane, "SAVE_EVERY", 2)
     monkeypatch.setattr(plane, "TOLD", 2)
 
 

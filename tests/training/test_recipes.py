@@ -56,8 +56,8 @@ def test_a_run_does_not_go_on_with_other_settings_of_its_recipe(tmp_path, capsys
     assert "a run with settings.ratio_steps '20', not '40'" in capsys.readouterr().err
 
     # A state from before settings were recorded says nothing of them, and is taken.
-    file = tmp_path / "runs" / name / "state.pt"
-    state = torch.load(file, weights_only=True)
-    state["run"] = {key: value for key, value in state["run"].items() if not key.startswith("settings.")}
-    torch.save(state, file)
+    for file in (tmp_path / "runs" / name).rglob("state.pt"):
+        state = torch.load(file, weights_only=True)
+        state["run"] = {key: value for key, value in state["run"].items() if not key.startswith("settings.")}
+        torch.save(state, file)
     assert main(["train", name, *where, "--resume"]) == 0

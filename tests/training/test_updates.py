@@ -1,10 +1,12 @@
 """The one resumable loop: which updates are left, what travels with them, and that a cut run is the whole one to the bit."""
 
+import pytest
 import torch
 from torch import nn
 
+from ebm_refine.errors import InputError
 from ebm_refine.training.common.resumable import Run
-from ebm_refine.training.common.updates import Updates
+from ebm_refine.training.common.updates import Updates, Watched
 
 
 def trained(folder, until: int, resume: bool = False) -> tuple[nn.Linear, Updates, list[int]]:
@@ -46,3 +48,59 @@ def test_a_finished_loop_has_nothing_left(tmp_path):
     assert made == []
     assert updates.first == 10
     assert torch.equal(whole.weight, again.weight)
+
+
+class Counter:
+    """A part whose state is how many updates it has seen."""
+
+    count = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
+def watched(run: Run | None, bad_from: int = 99, **kept) -> tuple[Watched, Counter]:
+    """Seven updates, of which every third is told and every second told one saved; from `bad_from` on they diverge."""
+    counter = Counter()
+
+    def update(step: int) -> dict[str, torch.Tensor]:
+        counter.count += 1
+        return {"seen": torch.tensor(float(step))}
+
+    def trouble(numbers: dict[str, float]) -> str:
+        return "it is too late" if numbers["seen"] >= bad_from else ""
+
+    updates = Updates(run, {"counter": counter}, 7, "test", **kept)
+    return Watched(updates, 3, update, trouble, save_every=6), counter
+
+
+def test_a_watched_loop_tells_saves_and_goes_on(tmp_path):
+    loop, counter = watched(Run(tmp_path, resume=False), best=0)
+    for progress in loop:
+        loop.kept["best"] = progress.step
+        if progress.step == 7:
+            break  # killed before what was told last is saved
+    assert counter.count == 7
+    rest, again = watched(Run(tmp_path, resume=True), best=0)
+    assert (rest.updates.first, rest.kept, again.count) == (6, {"best": 6}, 6)
+    assert [(progress.step, progress.numbers) for progress in rest] == [(7, {"seen": 6.0})]
+    assert [progress.step for progress in watched(None)[0]] == [3, 6, 7]
+
+
+def test_a_diverging_loop_is_put_back_and_saved_as_it_last_was_good(tmp_path):
+    loop, counter = watched(Run(tmp_path, resume=False), bad_from=4)
+    told = list(loop)
+    assert [progress.step for progress in told] == [3, 3]
+    assert told[-1].stopped == "stopped at step 5: it is too late; the state of step 3 is kept"
+    assert counter.count == told[-1].state["counter"]["count"] == 3
+    again, _ = watched(Run(tmp_path, resume=True), bad_from=4)
+    assert [progress.stopped for progress in again] == [told[-1].stopped]
+
+
+def test_a_state_of_another_version_is_refused_in_one_sentence(tmp_path):
+    Run(tmp_path, resume=False).save({"loop": {}, "best": None})
+    with pytest.raises(InputError, match=r"without 'counter', of another version .* remove it to begin anew"):
+        watched(Run(tmp_path, resume=True))

@@ -10,9 +10,7 @@ Generic over the network and the shape of a position: images and points in the p
 is a function of (seed, s), so that a run goes on from any saved state to the same bits.
 """
 
-import copy
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -21,8 +19,8 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.samplers.short_run import move
-from ebm_refine.training.common.resumable import epoch_order, place
-from ebm_refine.utils import cancellation
+from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.updates import Updates, Watched
 
 
 class EnergyRecipe(NamedTuple):
@@ -52,19 +50,6 @@ class EnergyRecipe(NamedTuple):
     max_energy: float = 100.0
 
 
-class Progress(NamedTuple):
-    """After `step` of `steps`: `numbers` to log, and `state`, a copy from which the same loop goes on.
-
-    `stopped` is a sentence where the run diverged; the network then has its last good weights, and `state` is that state.
-    """
-
-    step: int
-    steps: int
-    numbers: dict[str, float]
-    state: dict[str, Any]
-    stopped: str = ""
-
-
 class ReplayBuffer:
     """Chains that go on where they were left: `positions` (slots, *shape) float32, at first uniform noise in `bounds`."""
 
@@ -85,6 +70,12 @@ class ReplayBuffer:
         """Leave each chain in its own slot."""
         self.positions[slots] = positions
 
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"positions": self.positions}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.positions = state["positions"].to(self.positions.device, copy=True)
+
 
 def train_energy(
     network: nn.Module,
@@ -94,50 +85,35 @@ def train_energy(
     seed: int,
     device: str = "cpu",
     labels: Tensor | None = None,
-    state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
-    """Train `network`, which gives energies (B,), in place; yields every `told_every` steps and at the end.
+    run: Run | None = None,
+    **kept: Any,
+) -> Watched:
+    """Train `network`, which gives energies (B,), in place; a Progress every `told_every` steps, all of them saved.
 
     data, unseen: (N, *shape), uint8 images or float32 in `recipe.bounds`; `unseen` is only measured. labels (N,) int64: a
     network with `logits` also learns them by cross-entropy, and so p(x, y) (Grathwohl et al. 2020, arXiv 1912.03263).
-    state: a Progress's, to go on from. A run that diverges is stopped: its last Progress says so, and what was good is kept.
+    run, kept: see `Updates`. A run that diverges is stopped: its last Progress says so, and what was good is kept.
     """
     place(network, device)
     adam = torch.optim.Adam(network.parameters(), lr=recipe.rate, betas=(recipe.beta1, 0.999))
     buffer = ReplayBuffer(recipe.buffer, tuple(data.shape[1:]), recipe.bounds, source_of(seed, 0, device))
-    step, steps = 0, recipe.epochs * (len(data) // recipe.batch_size)
+    parts = {"network": network, "adam": adam, "buffer": buffer}
+    updates = Updates(run, parts, recipe.epochs * (len(data) // recipe.batch_size), "energy", **kept)
+    means, source = Means(), source_of(seed, 0, device)
 
-    def restore(good: dict[str, Any]) -> int:
-        network.load_state_dict(good["network"])
-        adam.load_state_dict(good["adam"])
-        buffer.positions = good["buffer"].to(device, copy=True)
-        return good["step"]
-
-    def kept() -> dict[str, Any]:
-        return copy.deepcopy(
-            {"network": network.state_dict(), "adam": adam.state_dict(), "buffer": buffer.positions, "step": step}
-        )
-
-    if state is not None:
-        step = restore(state)
-    good, told = kept(), Means()
-    while step < steps:
-        cancellation.check()
-        source = source_of(seed, step + 1, device)
+    def update(step: int) -> dict[str, Tensor]:
+        source.manual_seed(seed_of(seed, step + 1))
         chosen = batch_of(len(data), recipe.batch_size, seed, step)
         adam.param_groups[0]["lr"] = recipe.rate * recipe.decay ** (step * recipe.batch_size // len(data))
         numbers = energy_step(network, adam, buffer, recipe, samples(data[chosen], device), source,
                               None if labels is None else labels[chosen].to(device))  # fmt: skip
-        step += 1
-        told.add(numbers)
-        if trouble := diverged(numbers, recipe):
-            reached, step = step, restore(good)
-            yield Progress(step, steps, {}, good, f"stopped at step {reached}: {trouble}; the state of step {step} is kept")
-            return
-        if step % recipe.told_every == 0 or step == steps:
-            good = kept()
-            seen = samples(unseen, device)
-            yield Progress(step, steps, {**told.taken(), **contrast(network, seen, recipe.bounds, source)}, good)
+        means.add(numbers)
+        return numbers
+
+    def told(step: int) -> dict[str, float]:
+        return {**means.taken(), **contrast(network, samples(unseen, device), recipe.bounds, source)}
+
+    return Watched(updates, recipe.told_every, update, lambda numbers: diverged(numbers, recipe), told)
 
 
 def energy_step(
@@ -207,12 +183,11 @@ def contrast(network: nn.Module, unseen: Tensor, bounds: tuple[float, float], so
     }
 
 
-def diverged(numbers: dict[str, Tensor], recipe: EnergyRecipe) -> str:
+def diverged(numbers: dict[str, float], recipe: EnergyRecipe) -> str:
     """Why a run must stop, or nothing: numbers that are not finite, or energies that have run away."""
-    values = {name: float(value) for name, value in numbers.items()}
-    if lost := [name for name, value in values.items() if not math.isfinite(value)]:
+    if lost := [name for name, value in numbers.items() if not math.isfinite(value)]:
         return f"{lost[0].replace('_', ' ')} is not a finite number"
-    far = max(abs(values["energy_data"]), abs(values["energy_chains"]))
+    far = max(abs(numbers["energy_data"]), abs(numbers["energy_chains"]))
     return f"the mean energy has run away to {far:.3g}" if far > recipe.max_energy else ""
 
 
@@ -229,7 +204,12 @@ def batch_of(size: int, batch_size: int, seed: int, step: int) -> Tensor:
 
 def source_of(seed: int, step: int, device: str) -> torch.Generator:
     """The random numbers of one step."""
-    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+    return torch.Generator(device).manual_seed(seed_of(seed, step))
+
+
+def seed_of(seed: int, step: int) -> int:
+    """The seed of one step's random numbers."""
+    return seed * 1_000_003 + step
 
 
 def uniform(shape: tuple[int, ...], bounds: tuple[float, float], source: torch.Generator) -> Tensor:

@@ -1,14 +1,14 @@
 """Train models of points in the plane: vanilla GAN, WGAN-GP, an energy, and a GAN beside an energy; a ratio for a generator.
 
-Small enough to watch: every loop is a generator that tells how far it is (`training.energy.Progress`) and goes on from a saved
-state to the same bits. A loop that diverges is stopped: its last Progress says so, and its networks are as they last were good.
+Small enough to watch: every loop tells how far it is (`training.common.updates.Watched`), and one of a run goes on from its
+saved state to the same bits. A loop that diverges is stopped: its last Progress says so, and its networks are as they last were
+good.
 
 Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661). WGAN-GP: Gulrajani et al. 2017 (arXiv
 1704.00028), with the small penalty of their toy experiments. The joint scheme is that of `training.joint`.
 """
 
-import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ebm_refine.samplers.i_sir import select, shares
 from ebm_refine.training.algorithms.contrastive_divergence import (
     EnergyRecipe,
-    Progress,
+    ReplayBuffer,
     contrastive_loss,
     run_chains,
     source_of,
@@ -26,9 +26,10 @@ from ebm_refine.training.algorithms.contrastive_divergence import (
 )
 from ebm_refine.training.algorithms.wgan import gradient_penalty
 from ebm_refine.training.common.averages import follow
-from ebm_refine.utils import cancellation
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.common.updates import Updates, Watched
 
-TOLD = 200
+TOLD, SAVE_EVERY = 200, 1000
 # The regulariser of the laboratory's energies ends at 500 on either side: where they near that it alone still holds them.
 MAX_NUMBER = 400.0
 # Fresh points that a jump chooses among.
@@ -50,19 +51,16 @@ class PlaneRecipe(NamedTuple):
     average_decay: float = 0.999
 
 
-def train_gan(
-    networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, state: dict[str, Any] | None = None
-) -> Iterator[Progress]:
+def train_gan(networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None) -> Watched:
     """Train "generator" and "discriminator" in place on `data` (N, 2); "average" follows the generator's weights.
 
-    Yields every 200 steps and at the end.
+    Gives a Progress every 200 steps and at the end; `run` saves it at every thousandth.
     """
     generator, discriminator = networks["generator"], networks["discriminator"]
     adam_g, adam_d = (_adam(network, recipe) for network in (generator, discriminator))
     parts = {**networks, "adam_g": adam_g, "adam_d": adam_d}
-    good = _kept(parts, start := _restored(parts, state))
-    for step in range(start, recipe.steps):
-        cancellation.check()
+
+    def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam_g, adam_d), recipe, step)
         for _ in range(recipe.critic_steps):
@@ -72,12 +70,9 @@ def train_gan(
             loss_d = _update(adam_d, _discriminator_loss(discriminator, real, fake, recipe.penalty, source))
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
         follow(networks["average"], generator, recipe.average_decay, step)
-        if stopped := _diverged(parts, good, step + 1, recipe.steps, loss_d=loss_d, loss_g=loss_g):
-            yield stopped
-            return
-        if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            good = _kept(parts, step + 1)
-            yield _told(good, recipe.steps, loss_d=loss_d, loss_g=loss_g)
+        return {"loss_d": loss_d, "loss_g": loss_g}
+
+    return _watched(parts, recipe, update, run)
 
 
 def train_energy(
@@ -86,8 +81,8 @@ def train_energy(
     chains: EnergyRecipe,
     data: Tensor,
     seed: int,
-    state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
+    run: Run | None = None,
+) -> Watched:
     """Train "energy" in place on `data` (N, 2) by contrastive divergence; "average_energy" follows its weights.
 
     Chains persist, as many as a batch. In every step they make a jump and then the Langevin steps that `chains` describes:
@@ -95,23 +90,19 @@ def train_energy(
     """
     energy = networks["energy"]
     adam = _adam(energy, recipe)
-    buffer = _Chains(uniform((recipe.batch_size, 2), chains.bounds, source_of(seed, 0, "cpu")))
+    buffer = ReplayBuffer(recipe.batch_size, (2,), chains.bounds, source_of(seed, 0, "cpu"))
     parts = {**networks, "adam": adam, "chains": buffer}
-    good = _kept(parts, start := _restored(parts, state))
-    for step in range(start, recipe.steps):
-        cancellation.check()
+
+    def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam,), recipe, step)
         buffer.positions = run_chains(energy, jumped(energy, buffer.positions, chains.bounds, source), chains, source)
         loss, numbers = contrastive_loss(energy, _batch(data, recipe.batch_size, source), buffer.positions, chains.alpha)
         _update(adam, loss)
         follow(networks["average_energy"], energy, recipe.average_decay, step)
-        if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
-            yield stopped
-            return
-        if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            good = _kept(parts, step + 1)
-            yield _told(good, recipe.steps, **numbers)
+        return numbers
+
+    return _watched(parts, recipe, update, run)
 
 
 @torch.no_grad()
@@ -129,8 +120,8 @@ def train_joint(
     chains: EnergyRecipe,
     data: Tensor,
     seed: int,
-    state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
+    run: Run | None = None,
+) -> Watched:
     """Train "generator", "discriminator" and "energy" in place on `data` (N, 2); "average" and "average_energy" follow.
 
     Every step revises points G(z) by the Langevin steps that `chains` describes. E takes G(z) and revised points, half and
@@ -140,9 +131,8 @@ def train_joint(
     adam_g, adam_d, adam_e = (_adam(network, recipe) for network in (generator, discriminator, energy))
     parts = {**networks, "adam_g": adam_g, "adam_d": adam_d, "adam_e": adam_e}
     half = recipe.batch_size // 2
-    good = _kept(parts, start := _restored(parts, state))
-    for step in range(start, recipe.steps):
-        cancellation.check()
+
+    def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam_g, adam_d, adam_e), recipe, step)
         real = _batch(data, recipe.batch_size, source)
@@ -156,49 +146,28 @@ def train_joint(
         loss_g = _update(adam_g, _generator_loss(generator, discriminator, recipe, source))
         follow(networks["average"], generator, recipe.average_decay, step)
         follow(networks["average_energy"], energy, recipe.average_decay, step)
-        numbers = {"loss_d": loss_d, "loss_g": loss_g, **numbers}
-        if stopped := _diverged(parts, good, step + 1, recipe.steps, **numbers):
-            yield stopped
-            return
-        if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            good = _kept(parts, step + 1)
-            yield _told(good, recipe.steps, **numbers)
+        return {"loss_d": loss_d, "loss_g": loss_g, **numbers}
+
+    return _watched(parts, recipe, update, run)
 
 
 def train_ratio(
-    networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, state: dict[str, Any] | None = None
-) -> Iterator[Progress]:
+    networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None
+) -> Watched:
     """Train the logit "ratio" in place to tell `data` (N, 2) from the frozen "generator": at its best log p_data / p_gen."""
     generator, ratio = networks["generator"], networks["ratio"]
     adam = _adam(ratio, recipe)
     parts = {"ratio": ratio, "adam": adam}
-    good = _kept(parts, start := _restored(parts, state))
-    for step in range(start, recipe.steps):
-        cancellation.check()
+
+    def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         _set_rates((adam,), recipe, step)
         with torch.no_grad():
             fake = generator(_latents(generator, recipe.batch_size, source))
         loss = _update(adam, _discriminator_loss(ratio, _batch(data, recipe.batch_size, source), fake, 0.0, source) / 2)
-        if stopped := _diverged(parts, good, step + 1, recipe.steps, cross_entropy=loss):
-            yield stopped
-            return
-        if (step + 1) % TOLD == 0 or step + 1 == recipe.steps:
-            good = _kept(parts, step + 1)
-            yield _told(good, recipe.steps, cross_entropy=loss)
+        return {"cross_entropy": loss}
 
-
-class _Chains:
-    """Positions of chains that persist, in the manner of what else has a state."""
-
-    def __init__(self, positions: Tensor):
-        self.positions = positions
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"positions": self.positions}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.positions = state["positions"].clone()
+    return _watched(parts, recipe, update, run)
 
 
 def _discriminator_loss(network: nn.Module, real: Tensor, fake: Tensor, penalty: float, source: torch.Generator) -> Tensor:
@@ -240,32 +209,14 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def _restored(parts: dict[str, Any], state: dict[str, Any] | None) -> int:
-    """Put everything back into `state`, if there is one; gives the number of steps that were made."""
-    if state is None:
-        return 0
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["step"]
+def _watched(
+    parts: dict[str, Any], recipe: PlaneRecipe, update: Callable[[int], Mapping[str, Tensor | float]], run: Run | None
+) -> Watched:
+    return Watched(Updates(run, parts, recipe.steps, "points"), TOLD, update, _diverged, save_every=SAVE_EVERY)
 
 
-def _kept(parts: dict[str, Any], step: int) -> dict[str, Any]:
-    """The state after `step` steps, a copy."""
-    return copy.deepcopy({name: part.state_dict() for name, part in parts.items()}) | {"step": step}
-
-
-def _told(kept: dict[str, Any], steps: int, **numbers: Tensor) -> Progress:
-    return Progress(kept["step"], steps, {name: float(value) for name, value in numbers.items()}, kept)
-
-
-def _diverged(parts: dict[str, Any], good: dict[str, Any], step: int, steps: int, **numbers: Tensor) -> Progress | None:
-    """None while all is well; else everything is put back to `good`, and the loop's last Progress says why."""
-    values = {name: float(value) for name, value in numbers.items()}
+def _diverged(numbers: dict[str, float]) -> str:
+    """Why a run must stop, or nothing."""
     # False for what is not a number, too.
-    lost = [(name, value) for name, value in values.items() if not abs(value) <= MAX_NUMBER]
-    if not lost:
-        return None
-    name, value = lost[0]
-    _restored(parts, good)
-    why = f"stopped at step {step}: {name.replace('_', ' ')} is {value:.3g}; the state of step {good['step']} is kept"
-    return Progress(good["step"], steps, {}, good, why)
+    lost = [(name, value) for name, value in numbers.items() if not abs(value) <= MAX_NUMBER]
+    return f"{lost[0][0].replace('_', ' ')} is {lost[0][1]:.3g}" if lost else ""

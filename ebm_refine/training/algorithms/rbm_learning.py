@@ -12,8 +12,7 @@ bits that are nearly always on or off no longer drag weights and biases along to
 function of (seed, s), so that a run resumes to the same bits.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,8 @@ from torch import Tensor
 
 from ebm_refine.models.networks.rbm import RBM
 from ebm_refine.training.algorithms.contrastive_divergence import Means, batch_of, source_of
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.common.updates import Updates, Watched, no_trouble
 from ebm_refine.utils import cancellation
 
 # How slowly the means by which units are centred follow the batches.
@@ -55,13 +56,20 @@ class RBMRecipe(NamedTuple):
     warm: int = 0
 
 
-class Progress(NamedTuple):
-    """After `epoch` of `epochs`: `numbers` to log, and `state`, a copy from which the same loop goes on."""
+class _Ascent:
+    """What moves beside the weights: their velocity by name, the persistent chains (C, visible), and the units' mean values."""
 
-    epoch: int
-    epochs: int
-    numbers: dict[str, float]
-    state: dict[str, Any]
+    def __init__(self, velocity: Statistics, chains: Tensor, centre: list[Tensor]):
+        self.velocity, self.chains, self.centre = velocity, chains, centre
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"velocity": self.velocity, "chains": self.chains, "centre": self.centre}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        device = self.chains.device
+        self.velocity = {name: value.to(device, copy=True) for name, value in state["velocity"].items()}
+        self.chains = state["chains"].to(device, copy=True)
+        self.centre = [value.to(device, copy=True) for value in state["centre"]]
 
 
 @torch.no_grad()
@@ -72,54 +80,51 @@ def train_rbm(
     unseen: Tensor,
     bits: Bits,
     seed: int,
-    state: dict[str, Any] | None = None,
-) -> Iterator[Progress]:
-    """Train `rbm` in place on bits of `data` (N, …); yields after every epoch.
+    run: Run | None = None,
+    **kept: Any,
+) -> Watched:
+    """Train `rbm` in place on bits of `data` (N, …); a Progress after every epoch, all of them saved.
 
     unseen (M, …) is only measured. A fresh run begins with weights N(0, 0.01), the visible bias at the logit of the mean bit,
-    and chains in bits of that mean; `state` is a Progress's, to go on from.
+    and chains in bits of that mean. run, kept: see `Updates`, whose updates are epochs here.
     """
     device = rbm.weight.device
     weights = {name: parameter.data for name, parameter in rbm.named_parameters()}
     per_epoch = len(data) // recipe.batch_size
-    if state is None:
-        source = source_of(seed, 0, str(device))
-        mean = bits(data[:WATCHED], source).mean(dim=0)
-        rbm.weight.copy_(0.01 * torch.randn(rbm.weight.shape, generator=source, device=device))
-        rbm.visible_bias.copy_(mean.clamp(0.01, 0.99).logit())
-        rbm.hidden_bias.zero_()
-        chains = drawn(mean.expand(recipe.chains, -1), source)
-        velocity, epoch = {name: torch.zeros_like(value) for name, value in weights.items()}, 0
-        centre = [mean, rbm.hidden_mean(mean[None])[0]]
-    else:
-        rbm.load_state_dict(state["rbm"])
-        velocity = {name: value.to(device, copy=True) for name, value in state["velocity"].items()}
-        chains, epoch = state["chains"].to(device, copy=True), state["epoch"]
-        centre = [value.to(device, copy=True) for value in state["centre"]]
-    while epoch < recipe.epochs:
+    source = source_of(seed, 0, str(device))
+    mean = bits(data[:WATCHED], source).mean(dim=0)
+    rbm.weight.copy_(0.01 * torch.randn(rbm.weight.shape, generator=source, device=device))
+    rbm.visible_bias.copy_(mean.clamp(0.01, 0.99).logit())
+    rbm.hidden_bias.zero_()
+    chains = drawn(mean.expand(recipe.chains, -1), source)
+    velocity = {name: torch.zeros_like(value) for name, value in weights.items()}
+    ascent = _Ascent(velocity, chains, [mean, rbm.hidden_mean(mean[None])[0]])
+    updates = Updates(run, {"rbm": rbm, "ascent": ascent}, recipe.epochs, "machine", **kept)
+
+    @torch.no_grad()
+    def epoch(number: int) -> dict[str, float]:
         told = Means()
-        for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+        for step in range(number * per_epoch, (number + 1) * per_epoch):
             cancellation.check()
             source = source_of(seed, step + 1, str(device))
             visible = bits(data[batch_of(len(data), recipe.batch_size, seed, step)], source)
             hidden = rbm.hidden_mean(visible)
             if recipe.life:
-                _begin_anew(rbm, chains, recipe, step, source)
-            chains = block_gibbs(rbm, chains if recipe.chains else visible, recipe.gibbs, source)
+                _begin_anew(rbm, ascent.chains, recipe, step, source)
+            ascent.chains = block_gibbs(rbm, ascent.chains if recipe.chains else visible, recipe.gibbs, source)
             of_data = statistics(rbm, visible, hidden)
-            for value, batch in zip(centre, (of_data["visible_bias"], of_data["hidden_bias"]), strict=True):
+            for value, batch in zip(ascent.centre, (of_data["visible_bias"], of_data["hidden_bias"]), strict=True):
                 value.lerp_(batch, 1 - KEPT_MEAN)
-            ascent = centred(contrast(of_data, statistics(rbm, chains)), *centre)
-            ascent["weight"] -= recipe.decay * rbm.weight
+            uphill = centred(contrast(of_data, statistics(rbm, ascent.chains)), *ascent.centre)
+            uphill["weight"] -= recipe.decay * rbm.weight
             rate = recipe.rate * min((recipe.epochs * per_epoch - step) / (recipe.epochs * per_epoch * (1 - recipe.steady)), 1)
             for name, value in weights.items():
-                velocity[name].mul_(recipe.momentum).add_(ascent[name], alpha=rate)
-                value.add_(velocity[name])
+                ascent.velocity[name].mul_(recipe.momentum).add_(uphill[name], alpha=rate)
+                value.add_(ascent.velocity[name])
             told.add({"reconstruction_error": (visible - rbm.visible_mean(hidden)).square().mean()})
-        epoch += 1
-        numbers = {**told.taken(), **free_energies(rbm, data[:WATCHED], unseen[:WATCHED], bits, seed)}
-        kept = {"rbm": rbm.state_dict(), "velocity": velocity, "chains": chains, "centre": centre, "epoch": epoch}
-        yield Progress(epoch, recipe.epochs, numbers, copy.deepcopy(kept))
+        return {**told.taken(), **free_energies(rbm, data[:WATCHED], unseen[:WATCHED], bits, seed)}
+
+    return Watched(updates, 1, epoch, no_trouble)
 
 
 def _begin_anew(rbm: RBM, chains: Tensor, recipe: RBMRecipe, step: int, source: torch.Generator) -> None:

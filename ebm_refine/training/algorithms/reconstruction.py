@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
 from ebm_refine.training.algorithms.gan import epoch_batch, narrow
 from ebm_refine.training.algorithms.simclr import rise_and_fall, settle_norms
 from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.updates import Updates
 
 
 class AutoencoderRecipe(NamedTuple):
@@ -35,14 +35,8 @@ def train_autoencoder(
     place(network, device)
     network.train()
     adam = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    first, told = 0, torch.zeros(())
-    if (state := run.load()) is not None:
-        network.load_state_dict(state["network"])
-        adam.load_state_dict(state["adam"])
-        torch.set_rng_state(state["rng"])
-        first, told = state["step"], state["told"]
-
-    for step in tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="autoencoder", mininterval=10):
+    updates = Updates(run, {"network": network, "adam": adam}, recipe.steps, "autoencoder", told=torch.zeros(()))
+    for step in updates:
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         if recipe.mirror:
@@ -53,11 +47,10 @@ def train_autoencoder(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        told = told.lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            run.log(phase="autoencoder", step=step + 1, loss=float(told))
-            states = {"network": network.state_dict(), "adam": adam.state_dict()}
-            run.save({**states, "rng": torch.get_rng_state(), "step": step + 1, "told": told})
+        updates.kept["told"] = updates.kept["told"].lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
+        if updates.due(step + 1, recipe.save_every):
+            run.log(phase="autoencoder", step=step + 1, loss=float(updates.kept["told"]))
+            updates.save(step + 1)
     place(network, "cpu", torch.contiguous_format)
     settle_norms(network, train)
-    return {"loss": float(told)}
+    return {"loss": float(updates.kept["told"])}

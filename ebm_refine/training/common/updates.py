@@ -1,12 +1,16 @@
-"""The one resumable loop under every training that counts updates: where it stands, what its state is made of."""
+"""The one resumable loop under every training: where it stands, what its state is made of, and where it must stop."""
 
-from collections.abc import Iterator
-from typing import Any
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
+from ebm_refine.errors import InputError
 from ebm_refine.training.common.resumable import Run
+from ebm_refine.utils import cancellation
 
 
 class Updates:
@@ -14,21 +18,27 @@ class Updates:
 
     parts: name -> what the updates change, with `state_dict` and `load_state_dict`. `kept` are plain values that travel with
     them, such as the best weights so far; change them in place in `self.kept`. Where `run` holds a state, parts, random numbers
-    and kept values are those of that state, and a loop that goes on from there is the uninterrupted one to the bit.
+    and kept values are those of that state, and a loop that goes on from there is the uninterrupted one to the bit. Without a
+    run nothing is saved, and no bar is drawn. Raises InputError where the run's state has other parts.
     """
 
-    def __init__(self, run: Run, parts: dict[str, Any], steps: int, title: str, **kept: Any):
+    def __init__(self, run: Run | None, parts: dict[str, Any], steps: int, title: str, **kept: Any):
         self.run, self.parts, self.steps, self.title, self.kept = run, parts, steps, title, kept
         self.first = 0
-        if (state := run.load()) is not None:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
+        if run is not None and (state := run.load()) is not None:
+            if missing := [name for name in (*parts, "rng", "step", *kept) if name not in state]:
+                raise InputError(
+                    f"{run.folder} holds a state without {missing[0]!r}, of another version of ebm-refine; "
+                    "remove it to begin anew"
+                )
             torch.set_rng_state(state["rng"])
-            self.first = state["step"]
+            self.first = self.restore(state)
             self.kept = {name: state[name] for name in kept}
 
     def __iter__(self) -> Iterator[int]:
-        return iter(tqdm(range(self.first, self.steps), initial=self.first, total=self.steps, desc=self.title, mininterval=10))
+        numbers = range(self.first, self.steps)
+        bar = {"initial": self.first, "total": self.steps, "desc": self.title, "mininterval": 10}
+        return iter(numbers if self.run is None else tqdm(numbers, **bar))
 
     def due(self, done: int, every: int) -> bool:
         """Whether `done` updates are a multiple of `every`, or all."""
@@ -36,5 +46,77 @@ class Updates:
 
     def save(self, done: int) -> None:
         """Save the state after `done` updates."""
-        states = {name: part.state_dict() for name, part in self.parts.items()}
-        self.run.save({**states, "rng": torch.get_rng_state(), "step": done, **self.kept})
+        if self.run is not None:
+            states = {name: part.state_dict() for name, part in self.parts.items()}
+            self.run.save({**states, "rng": torch.get_rng_state(), "step": done, **self.kept})
+
+    def state(self, done: int) -> dict[str, Any]:
+        """A copy of the state of all parts after `done` updates, with "step"."""
+        return copy.deepcopy({name: part.state_dict() for name, part in self.parts.items()}) | {"step": done}
+
+    def restore(self, state: dict[str, Any]) -> int:
+        """Put all parts back into `state`; gives the number of updates that it is after."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return state["step"]
+
+
+class Progress(NamedTuple):
+    """After `step` of `steps`: `numbers` to log, and `state`, a copy of that of all parts.
+
+    `stopped` is a sentence where the run diverged; everything is then as it last was good, and `state` is that state.
+    """
+
+    step: int
+    steps: int
+    numbers: dict[str, float]
+    state: dict[str, Any]
+    stopped: str = ""
+
+
+class Watched:
+    """Updates that tell how far they are and stop where they diverge: iterate over it for a Progress every `every` updates.
+
+    `update(step)` makes one update and gives scalars. `trouble` says of these why the run must stop, or nothing; `told(step)`
+    gives what a Progress tells (None: the scalars of its update). The state is saved every `save_every` updates and at the end,
+    once whoever iterates has seen the Progress and has changed `kept`.
+    """
+
+    def __init__(
+        self,
+        updates: Updates,
+        every: int,
+        update: Callable[[int], Mapping[str, Tensor | float]],
+        trouble: Callable[[dict[str, float]], str],
+        told: Callable[[int], dict[str, float]] | None = None,
+        save_every: int = 1,
+    ):
+        self.updates, self.every, self.save_every = updates, every, save_every
+        self.update, self.trouble, self.told = update, trouble, told
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        return self.updates.kept
+
+    def __iter__(self) -> Iterator[Progress]:
+        updates = self.updates
+        good = updates.state(updates.first)
+        for number in updates:
+            cancellation.check()
+            numbers = {name: float(value) for name, value in self.update(number).items()}
+            step = number + 1
+            if trouble := self.trouble(numbers):
+                why = f"stopped at step {step}: {trouble}; the state of step {good['step']} is kept"
+                yield Progress(updates.restore(good), updates.steps, {}, good, why)
+                updates.save(good["step"])
+                return
+            if updates.due(step, self.every):
+                good = updates.state(step)
+                yield Progress(step, updates.steps, numbers if self.told is None else self.told(number), good)
+                if updates.due(step, self.save_every):
+                    updates.save(step)
+
+
+def no_trouble(numbers: dict[str, float]) -> str:
+    """Of a training that cannot diverge."""
+    return ""

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from ebm_refine.data.images import load_images
 from ebm_refine.metrics.class_scores import class_report
@@ -49,46 +48,36 @@ class BeliefNet(NamedTuple):
 
 def belief_net(job: Job, recipe: BeliefNet) -> None:
     """Train the machines in turn and save them at the top one's lowest holdout distance; resumable at every epoch."""
-    name, dataset, shape, chain_steps, measure_every = (
-        recipe.name, recipe.dataset, recipe.shape, recipe.chain_steps, recipe.measure_every,
-    )  # fmt: skip
-    recipes = [one if job.steps is None else one._replace(epochs=job.steps) for one in recipe.algorithms]
-    extractor = features_for(dataset)
-    train_set, holdout = (load_images(dataset, job.data, split).pixels.flatten(1) for split in ("train", "holdout"))
+    machines = [one if job.steps is None else one._replace(epochs=job.steps) for one in recipe.algorithms]
+    extractor = features_for(recipe.dataset)
+    train_set, holdout = (load_images(recipe.dataset, job.data, split).pixels.flatten(1) for split in ("train", "holdout"))
     data, unseen = train_set.to(job.device), holdout.to(job.device)
     network = DBN(recipe.sizes).to(job.device).requires_grad_(False)
-    saved = job.run.load() or {"machine": 0, "loop": None, "best": {"distance": float("inf")}}
-    best: dict[str, Any] = saved["best"]
-    if "network" in saved:
-        network.load_state_dict(saved["network"])
-    for number in range(saved["machine"], len(recipes)):
-        algorithm, top = recipes[number], number == len(recipes) - 1
-        state = saved["loop"] if number == saved["machine"] else None
-        bits = _bits_below(network, number)
-        progress = train_rbm(network.stack[number], algorithm, data, unseen, bits, job.seed * 100 + number, state)
-        with tqdm(total=algorithm.epochs, initial=state["epoch"] if state else 0, desc=f"{name}, machine {number + 1}") as bar:
-            for now in progress:
-                bar.update()
-                job.run.log(machine=number + 1, epoch=now.epoch, **now.numbers)
-                if top and (now.epoch % measure_every == 0 or now.epoch == now.epochs):
-                    measured = measured_chains(network, extractor, chain_steps, shape, job)
-                    job.run.log(machine=number + 1, epoch=now.epoch, **measured)
-                    if measured["holdout_distance"] < best["distance"]:
-                        weights = copy.deepcopy(network.state_dict())  # its own tensors are trained on
-                        best = {"distance": measured["holdout_distance"], "epoch": now.epoch, "network": weights}
-                kept = {"machine": number, "loop": now.state, "network": network.state_dict(), "best": best}
-                job.run.save(kept)
+    best: dict[str, Any] = {"distance": float("inf")}
+    for number, algorithm in enumerate(machines):
+        run = job.run if number == 0 else job.run.part(f"machine-{number + 1}")
+        bits, seed = _bits_below(network, number), job.seed * 100 + number
+        epochs = train_rbm(network.stack[number], algorithm, data, unseen, bits, seed, run, best=best)
+        for now in epochs:
+            run.log(machine=number + 1, epoch=now.step, **now.numbers)
+            if number == len(machines) - 1 and epochs.updates.due(now.step, recipe.measure_every):
+                measured = measured_chains(network, extractor, recipe.chain_steps, recipe.shape, job)
+                run.log(machine=number + 1, epoch=now.step, **measured)
+                if measured["holdout_distance"] < epochs.kept["best"]["distance"]:
+                    weights = copy.deepcopy(network.state_dict())  # its own tensors are trained on
+                    epochs.kept["best"] = {"distance": measured["holdout_distance"], "epoch": now.step, "network": weights}
+        best = epochs.kept["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
     _save(job, network.cpu().eval(), holdout, extractor, {
         "kind": "dbn",
         "title": recipe.title,
-        "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
-        "defaults": {"method": "gibbs", "gibbs": {"n_steps": chain_steps}},
+        "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": recipe.dataset},
+        "defaults": {"method": "gibbs", "gibbs": {"n_steps": recipe.chain_steps}},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
         "training": {
-            **record(name, job, best.get("epoch", 0), "epochs of the top machine", train_set.unflatten(1, tuple(shape))),
-            "recipes": [", ".join(f"{key} {value}" for key, value in one._asdict().items()) for one in recipes],
+            **record(recipe.name, job, best.get("epoch", 0), "epochs of the top machine", train_set.unflatten(1, recipe.shape)),
+            "recipes": [", ".join(f"{key} {value}" for key, value in one._asdict().items()) for one in machines],
         },
         "notes": list(recipe.notes),
     })  # fmt: skip

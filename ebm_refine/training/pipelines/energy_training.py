@@ -6,7 +6,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.utils import save_image
-from tqdm import tqdm
 
 from ebm_refine.data.images import load_images, to_unit
 from ebm_refine.metrics.class_scores import class_report
@@ -19,7 +18,6 @@ from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies
 from ebm_refine.training.algorithms.classifier import accuracy, labelled
 from ebm_refine.training.algorithms.contrastive_divergence import (
     EnergyRecipe,
-    Progress,
     run_chains,
     source_of,
     train_energy,
@@ -72,29 +70,27 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
     network = networks.build(recipe.architecture, recipe.arguments)
     longer = algorithm._replace(chain_steps=recipe.draw_steps)
     per_epoch = len(train_set.pixels) // algorithm.batch_size
-    saved = job.run.load()
-    best: dict[str, Any] = saved["best"] if saved else {"distance": float("inf")}
-    progress: Progress | None = None
+    stopped = ""
     steps = train_energy(
-        network, algorithm, train_set.pixels, holdout.pixels[:UNSEEN], job.seed, job.device, labels, saved and saved["loop"]
-    )
-    with tqdm(total=algorithm.epochs * per_epoch, desc=name, mininterval=10) as bar:
-        for progress in steps:
-            bar.update(progress.step - bar.n)
-            if progress.stopped:
-                print(f"{name}: {progress.stopped}")
-                job.run.log(step=progress.step, stopped=progress.stopped)
-                break
-            job.run.log(step=progress.step, **progress.numbers)
-            before = progress.step - algorithm.told_every
-            epochs = progress.step // per_epoch
-            if epochs // recipe.measure_every > before // per_epoch // recipe.measure_every or progress.step == progress.steps:
-                measured = measured_chains(network, longer, extractor, tuple(shape), job)
-                job.run.log(step=progress.step, epoch=epochs, **measured)
-                save_story(network, longer, tuple(shape), job, epochs)
-                if not measured["holdout_distance"] >= best["distance"]:
-                    best = {"network": progress.state["network"], "distance": measured["holdout_distance"], "epoch": epochs}
-            job.run.save({"loop": progress.state, "best": best})
+        network, algorithm, train_set.pixels, holdout.pixels[:UNSEEN], job.seed, job.device, labels, job.run,
+        best={"distance": float("inf")},
+    )  # fmt: skip
+    for progress in steps:
+        if stopped := progress.stopped:
+            print(f"{name}: {stopped}")
+            job.run.log(step=progress.step, stopped=stopped)
+            break
+        job.run.log(step=progress.step, **progress.numbers)
+        before = progress.step - algorithm.told_every
+        epochs = progress.step // per_epoch
+        if epochs // recipe.measure_every > before // per_epoch // recipe.measure_every or progress.step == progress.steps:
+            measured = measured_chains(network, longer, extractor, tuple(shape), job)
+            job.run.log(step=progress.step, epoch=epochs, **measured)
+            save_story(network, longer, tuple(shape), job, epochs)
+            distance = measured["holdout_distance"]
+            if not distance >= steps.kept["best"]["distance"]:
+                steps.kept["best"] = {"network": progress.state["network"], "distance": distance, "epoch": epochs}
+    best = steps.kept["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
     network.to("cpu").eval().requires_grad_(False)
@@ -109,7 +105,7 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
             **record(name, job, best.get("epoch", 0), "epochs", train_set.pixels),
             "epochs_run": algorithm.epochs,
             "settings": dict(algorithm._asdict()),
-            **({"stopped": progress.stopped} if progress and progress.stopped else {}),
+            **({"stopped": stopped} if stopped else {}),
         },
         "notes": [cold_note(algorithm), *recipe.notes],
     }

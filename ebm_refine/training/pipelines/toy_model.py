@@ -16,14 +16,15 @@ from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 from ebm_refine.toy2d.datasets import BOX, FAMILIES, TITLES, law, load_points
-from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, Progress
+from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
 from ebm_refine.training.algorithms.plane_games import PlaneRecipe, train_energy, train_gan, train_joint, train_ratio
 from ebm_refine.training.common.job import Job, record
+from ebm_refine.training.common.resumable import Run
+from ebm_refine.training.common.updates import Progress, Watched
 
 LATENT = 2
 DATA_POINTS, REPORT_POINTS = 50_000, 10_000
 UNSEEN_SEED = 500_000
-SAVE_EVERY = 1000
 UNCLIPPED = 1e6
 
 
@@ -57,22 +58,21 @@ class ToyModel(NamedTuple):
 class Toy:
     """A model `family` of `dataset` in training. `phases` are to be run in order; `checkpoint` is the model as it stands."""
 
-    def __init__(self, dataset: str, family: str, settings: ToySettings, seed: int = 0):
+    def __init__(self, dataset: str, family: str, settings: ToySettings, seed: int = 0, run: Run | None = None):
         self.dataset, self.family, self.seed = dataset, family, seed
-        self.settings = settings
+        self.settings, self.run = settings, run
         self.eps = settings.eps or round(law(dataset).width ** 2 / 2, 6)
         self.data = load_points(dataset, DATA_POINTS, seed)
         self.networks = self._networks()
-        phases: dict[str, Callable[[dict[str, Any] | None], Iterator[Progress]]] = {
+        phases: dict[str, Callable[[], Watched]] = {
             "gan": self._gan, "wgan": self._gan, "ebm": self._energy, "gan-ebm": self._joint,
         }  # fmt: skip
         self.phases = {"main": phases[family]} | ({"ratio": self._ratio} if family in ("gan", "wgan") else {})
 
-    def train(self, phase: str = "main", state: dict[str, Any] | None = None) -> Iterator[tuple[str, Progress]]:
-        """Every phase from `phase` on, which begins at `state`; yields where it is at every few hundred steps."""
-        names = list(self.phases)
-        for name in names[names.index(phase) :]:
-            for progress in self.phases[name](state if name == phase else None):
+    def train(self) -> Iterator[tuple[str, Progress]]:
+        """Every phase in turn, each from where the run left it; yields where it is at every few hundred steps."""
+        for name, phase in self.phases.items():
+            for progress in phase():
                 yield name, progress
 
     def parts(self) -> dict[str, Part]:
@@ -119,29 +119,29 @@ class Toy:
         networks["average_energy"] = copy.deepcopy(scorers["energy"])
         return networks
 
-    def _gan(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+    def _gan(self) -> Watched:
         recipe = PlaneRecipe(self.settings.steps)
         if self.family == "wgan":
             recipe = recipe._replace(critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
         networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
-        return train_gan(networks, recipe, self.data, self.seed, state)
+        return train_gan(networks, recipe, self.data, self.seed, self.run)
 
-    def _ratio(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+    def _ratio(self) -> Watched:
         # Of a vanilla GAN, D itself goes on against the averaged generator that ships; a critic is no logit, so one is taught.
         ratio = self.networks["discriminator" if self.family == "gan" else "ratio"]
         networks = {"generator": self.networks["average"], "ratio": ratio}
         recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=512, betas=(0.9, 0.999))
-        return train_ratio(networks, recipe, self.data, self.seed + 1, state)
+        return train_ratio(networks, recipe, self.data, self.seed + 1, self.run and self.run.part("ratio"))
 
-    def _energy(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+    def _energy(self) -> Watched:
         networks = {name: self.networks[name] for name in ("energy", "average_energy")}
         recipe = PlaneRecipe(self.settings.steps, betas=(0.0, 0.99))
-        return train_energy(networks, recipe, self._chains(), self.data, self.seed, state)
+        return train_energy(networks, recipe, self._chains(), self.data, self.seed, self.run)
 
-    def _joint(self, state: dict[str, Any] | None) -> Iterator[Progress]:
+    def _joint(self) -> Watched:
         names = ("generator", "discriminator", "average", "energy", "average_energy")
         networks = {name: self.networks[name] for name in names}
-        return train_joint(networks, PlaneRecipe(self.settings.steps), self._chains(), self.data, self.seed, state)
+        return train_joint(networks, PlaneRecipe(self.settings.steps), self._chains(), self.data, self.seed, self.run)
 
     def _chains(self) -> EnergyRecipe:
         """How chains move: at temperature 1, so that exp(-E) is the law that is learned, up to the bias of the step."""
@@ -155,23 +155,15 @@ def toy_model(job: Job, recipe: ToyModel) -> None:
     """Train a model to a finished checkpoint in `job.folder`; resumable."""
     dataset, family, name = recipe.dataset, recipe.family, recipe.name
     settings = recipe.settings if job.steps is None else recipe.settings._replace(steps=job.steps)
-    model = Toy(dataset, family, settings, job.seed)
-    first, state = "main", None
-    if (saved := job.run.load()) is not None:
-        first, state = saved["phase"], saved["state"]
-        for role, network in model.networks.items():
-            network.load_state_dict(saved["networks"][role])
+    model = Toy(dataset, family, settings, job.seed, job.run)
     reached, words = settings.steps, {}
-    for phase, progress in model.train(first, state):
+    for phase, progress in model.train():
         reached = progress.step if phase == "main" else reached
         stopped = {"stopped": progress.stopped} if progress.stopped else {}
         if stopped:
             print(f"{name}: {progress.stopped}")
             words = stopped
         job.run.log(phase=phase, step=progress.step, **progress.numbers, **stopped)
-        if progress.step % SAVE_EVERY == 0 or progress.step == progress.steps or stopped:
-            networks = {role: network.state_dict() for role, network in model.networks.items()}
-            job.run.save({"phase": phase, "state": progress.state, "networks": networks})
     parts = model.parts()
     for part in parts.values():
         part.network.eval().requires_grad_(False)
