@@ -70,8 +70,24 @@ def load(name_or_path_or_hub_id: str | Path | Checkpoint) -> Checkpoint:
     if _is_folder(Path(name)):
         return load_checkpoint(Path(name))
     if isinstance(name, str) and "/" in name and not name.startswith(("/", ".", "~")):
+        if _is_folder(Path(name.partition("/")[0])):  # a path with a slip in it; a Hub's organisation is seldom a folder here
+            raise InputError(f"model must be a checkpoint's folder; {shorten(name)}: {_missing(name)}")
         return load_from_hub(name, [model.name for model in models if model.methods])
+    if isinstance(name, Path) or name.startswith(("/", ".", "~")):
+        raise InputError(f"model must be a checkpoint's folder; {shorten(str(name))}: {_missing(name)}")
     raise InputError(f"model must be one of {listed(known) or '(none embedded)'}, a folder or a Hub id; got {shorten(name)}")
+
+
+def _missing(name: str | Path) -> str:
+    """Which part of a path that is no folder is wrong."""
+    path = Path(name)
+    try:
+        if path.is_file():
+            return "this is a file; name the folder that holds config.json"
+        gone = next(part for part in (*reversed(path.parents), path) if not part.exists())
+    except (OSError, ValueError, StopIteration):  # a name that no file system takes
+        return "there is no such folder"
+    return f"there is no {shorten(gone.name)} in {shorten(str(gone.parent.resolve()), 200)}"
 
 
 def _is_folder(path: Path) -> bool:

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ebm_refine.data.images import to_unit
+from ebm_refine.data.images import Images, to_unit
 from ebm_refine.data.real_images import real_images
 from ebm_refine.energies.density_ratio import RAW_SLOPES, fit_calibration
 from ebm_refine.energies.priors import of_normal
-from ebm_refine.errors import CheckpointError
+from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.own_yardstick import coarse, reference_of
-from ebm_refine.models.convert.convert import Converted, read_pair
+from ebm_refine.models.convert.convert import read_pair
+from ebm_refine.models.convert.families import Converted
 from ebm_refine.models.convert.reading import Reading, alternatives
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
 
@@ -30,23 +31,31 @@ def compare_readings(pair: Converted, data: Any, image_size: int | None) -> list
     Raises CheckpointError where the discriminator, as it is read, prefers generated images to real ones, and InputError where
     the images do not fit the pair's.
     """
-    real = real_images(data, pair.shape, limit=IMAGES).pixels
+    given = real_images(data, pair.shape, limit=IMAGES)
+    real = given.pixels
     taken = _distance(pair, real)
     said = [f"generated images are at {taken:.3g} from the real ones (Fréchet distance of 8x8 pixels)"]
     others = {}
-    for option, reading in alternatives(pair.reading).items():
+    for option, reading in alternatives(pair.reading, pair.family, bool(pair.classes)).items():
         others[option] = _distance(_read(pair, reading, image_size), real)
     best = min(others, key=others.__getitem__)
     if others[best] < NEARER * taken:
         said.append(f"with {best} they would be at {others[best]:.3g}: look at both, and import again with the right one")
-    said.append(_signs(pair, real))
+    said.append(_signs(pair, given))
     return said
 
 
-def _signs(pair: Converted, real: Tensor) -> str:
-    score, scale = pair.parts["discriminator"].network, RAW_SLOPES[pair.reading.output]
-    fake = generated(pair, len(real))
-    on_real, on_fake = (scale * _scores(score, side) for side in (real, fake))
+def _signs(pair: Converted, given: Images) -> str:
+    real, score, scale = given.pixels, pair.parts["discriminator"].network, RAW_SLOPES[pair.reading.output]
+    takes_labels = getattr(score, "takes_labels", False)
+    if takes_labels and given.labels is None:
+        return "the discriminator takes labels and --data has none, so its sign was not checked"
+    fake, labels = generated(pair, len(real)), labels_for(pair, len(real))
+    if takes_labels and int(given.labels.max()) >= pair.classes:  # type: ignore[union-attr]
+        raise InputError(f"--data has a label {int(given.labels.max())}, the pair has classes 0 to {pair.classes - 1}")  # type: ignore[union-attr]
+    on_real, on_fake = (
+        scale * _scores(score, side, of if takes_labels else None) for side, of in ((real, given.labels), (fake, labels))
+    )
     calibration = fit_calibration(on_real, on_fake)
     ranked = float((on_real[:, None] > on_fake[None]).double().mean())
     if calibration["slope"] < 0 and ranked < 0.5:
@@ -55,11 +64,13 @@ def _signs(pair: Converted, real: Tensor) -> str:
             f"slope {calibration['slope']:.2f}): its sign is turned, or it is read wrongly; import it with --output "
             f"{TURNED[pair.reading.output]}, or see --d-activation"
         )
-    other = Reading.of(**{**pair.reading.__dict__, "d_activation": "relu" if pair.reading.d_activation == "leaky" else "leaky"})
-    return (
+    said = (
         f"the discriminator ranks a real image above a generated one in {ranked:.0%} of pairs (calibration slope "
-        f"{calibration['slope']:.2f}); --d-activation {other.d_activation} would read it otherwise"
+        f"{calibration['slope']:.2f})"
     )
+    if pair.family == "residual":
+        return said
+    return f"{said}; --d-activation {'relu' if pair.reading.d_activation == 'leaky' else 'leaky'} would read it otherwise"
 
 
 def _read(pair: Converted, reading: Reading, image_size: int | None) -> Converted:
@@ -71,8 +82,18 @@ def generated(pair: Converted, count: int) -> Tensor:
     """Samples (count, C, H, W) uint8 of the pair's generator."""
     generator: nn.Module = of_normal(pair.parts["generator"].network, {"name": pair.reading.prior})
     source = torch.Generator().manual_seed(0)
-    made = [generator(torch.randn(size, pair.latent, generator=source)) for size in _sizes(count)]
+    labels = labels_for(pair, count)
+    made, done = [], 0
+    for size in _sizes(count):
+        of = () if labels is None else (labels[done : done + size],)
+        made.append(generator(torch.randn(size, pair.latent, generator=source), *of))
+        done += size
     return torch.cat(made).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def labels_for(pair: Converted, count: int) -> Tensor | None:
+    """Labels (count,) of the samples that `generated` makes, each class as often; None for a pair without."""
+    return torch.arange(count) % pair.classes if pair.classes else None
 
 
 def _sizes(count: int) -> list[int]:
@@ -80,8 +101,13 @@ def _sizes(count: int) -> list[int]:
 
 
 @torch.no_grad()
-def _scores(network: nn.Module, pixels: Tensor) -> Tensor:
-    return torch.cat([network(to_unit(part)) for part in pixels.split(BATCH)])
+def _scores(network: nn.Module, pixels: Tensor, labels: Tensor | None = None) -> Tensor:
+    given = (
+        [(part,) for part in pixels.split(BATCH)]
+        if labels is None
+        else zip(pixels.split(BATCH), labels.split(BATCH), strict=True)
+    )
+    return torch.cat([network(to_unit(part), *of) for part, *of in given])
 
 
 def _distance(pair: Converted, real: Tensor) -> float:

@@ -136,6 +136,12 @@ def add_import(commands: Any) -> None:
     bring.add_argument("--norm-eps", help="of the batch norms; without it 1e-5")
     bring.add_argument("--g-output", help="tanh (images in [-1, 1]) or sigmoid ([0, 1]); without it tanh")
     bring.add_argument("--prior", help="of the latents: normal, or uniform on [-1, 1]; without it normal")
+    bring.add_argument("--classes", help="of a pair whose labels enter one-hot; an embedding in the file tells it by itself")
+    bring.add_argument("--g-labels", help="the row of a class stands first or last, beside the latent")
+    bring.add_argument("--d-labels", help="likewise, beside the image; without it last")
+    bring.add_argument("--upsampling", help="of a residual generator: bilinear or nearest; without it bilinear")
+    bring.add_argument("--d-pooling", help="of a residual discriminator's last maps: sum or mean; without it sum")
+    bring.add_argument("--halvings", help="blocks of a residual discriminator that halve the side")
     bring.add_argument("--output", help="logit, critic, energy or inverted; of an energy energy or minus-energy")
     bring.add_argument("--data", help="real images, which tell whether it was read rightly: a folder, parquet, a Hub data set")
     bring.add_argument("--title")
@@ -145,7 +151,10 @@ def add_import(commands: Any) -> None:
     bring.set_defaults(run=_import)
 
 
-READ = ("activation", "d_activation", "slope", "norm_eps", "g_output", "prior")
+READ = (
+    "activation", "d_activation", "slope", "norm_eps", "g_output", "prior", "classes", "g_labels", "d_labels", "upsampling",
+    "d_pooling", "halvings",
+)  # fmt: skip
 
 
 def _import(chosen: argparse.Namespace) -> int:

@@ -114,9 +114,11 @@ def _from_place(place: str, shape: tuple[int, ...], split: str, limit: int | Non
         return _of_folder(path, shape, limit)
     if place.count("/") == 1 and not place.startswith((".", "/", "~")):
         return _of_rows(_hub(place, split), shape, place, limit)
-    raise InputError(
-        f"real must be a folder of pictures, parquet files or a Hub data set 'owner/name'; {place!r} is none of these"
-    )
+    if path.is_file():
+        raise InputError(
+            f"real must be a folder of pictures, parquet files or an array (.npy, .npz); {place!r} is another file"
+        )
+    raise InputError(f"real must be a folder of pictures, parquet files or a Hub data set 'owner/name'; there is no {place!r}")
 
 
 def _of_folder(folder: Path, shape: tuple[int, ...], limit: int | None) -> Images:
@@ -185,7 +187,9 @@ def _hub(place: str, split: str) -> Any:
     try:
         return load_dataset(place, split=split)
     except Exception as error:  # for a missing name, split or network too
-        raise InputError(f"data set {place!r}, split {split!r}, cannot be read: {_said(error)}") from None
+        raise InputError(
+            f"{place!r} is no folder here, and as a data set of the Hub, split {split!r}, it cannot be read: {_said(error)}"
+        ) from None
 
 
 def _datasets() -> Any:

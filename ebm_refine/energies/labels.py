@@ -189,7 +189,7 @@ def by_label(target: LabelledTarget, kernel_of: Callable[[Any], Kernel]) -> Kern
 
 
 # What a summary counts is added up over labels; everything else that is a number is averaged over chains.
-COUNTS = ("diverged", "proposals", "exceedances", "budget_exhausted", "never_moved", "fallbacks")
+COUNTS = ("diverged", "proposals", "exceedances", "budget_exhausted", "never_moved", "fallbacks", "unfinished")
 
 
 def _summaries(parts: Sequence[tuple[Any, int]]) -> dict[str, float | str]:

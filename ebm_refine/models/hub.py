@@ -250,4 +250,5 @@ def _other_fault(error: Exception, title: str, endpoint: str, instead: str) -> s
         return f"the Hub at {endpoint} is too slow ({reason}); try again later{instead}"
     if isinstance(error, OSError) and error.errno and error.filename:
         return f"model {title!r} cannot be stored in the Hub cache: {error.strerror} ({error.filename}); set HF_HOME elsewhere"
-    return f"the Hub at {endpoint} cannot be reached ({reason}); check the network or HF_ENDPOINT{instead}"
+    here = f"{title!r} is no folder here, and " if instead else ""  # fetched, not pushed
+    return f"{here}the Hub at {endpoint} cannot be reached ({reason}); check the network or HF_ENDPOINT{instead}"

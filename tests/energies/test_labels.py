@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import ebm_refine
-from ebm_refine.energies.labels import check_label, labels_of
+from ebm_refine.energies.labels import _summaries, check_label, labels_of
 from ebm_refine.energies.priors import uniform_latents
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
@@ -81,7 +81,7 @@ def test_labels_that_a_model_lacks_are_refused():
         target_of(conditional(), "raw")
 
 
-METHODS = ("langevin", "mala", "hmc", "mh-gan", "rejection", "i-sir", "ex2mcmc", "tempering", "smc", "dot")
+METHODS = ("langevin", "mala", "hmc", "mh-gan", "rejection", "i-sir", "ex2mcmc", "tempering", "smc", "dot", "elliptical-slice")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,6 +110,11 @@ def test_one_label_for_all_is_asked_by_number_and_travels_with_the_settings():
         conditional(), **{key: value for key, value in result.settings.as_dict().items() if key != "model"}
     )
     assert torch.equal(again.after, result.after)
+
+
+def test_counts_add_up_over_labels_and_means_are_weighted_by_chains():
+    joined = _summaries([({"unfinished": 1, "transitions": 4.0}, 10), ({"unfinished": 2, "transitions": 8.0}, 30)])
+    assert joined == {"unfinished": 3, "transitions": 7.0}
 
 
 def test_the_law_of_each_class_is_its_own():

@@ -450,6 +450,19 @@ def test_an_unknown_model(name):
     assert len(str(caught.value)) < 700
 
 
+def test_a_path_with_a_slip_in_it_is_no_question_for_the_hub(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent.parent)
+    here = folder.parent.name
+    for name, said in [
+        ("./no/such/folder", f"there is no 'no' in '{folder.parent.parent}'"),
+        (f"{here}/pear", f"there is no 'pear' in '{folder.parent}'"),
+        (folder / "config.json", "this is a file; name the folder"),
+    ]:
+        with pytest.raises(InputError, match=r"^model must be a checkpoint's folder; ") as caught:
+            catalogue.load(name)
+        assert said in str(caught.value)
+
+
 def test_saved_bytes_are_a_function_of_the_networks(tmp_path):
     for name in ("one", "two"):
         save_checkpoint(tmp_path / name, CONFIG, small_parts(), "# A card\n")

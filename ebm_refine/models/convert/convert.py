@@ -7,7 +7,6 @@ as our logit does, needs nothing. Where shapes or positions contradict this, the
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from torch import Tensor
 
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
-from ebm_refine.models.convert.dcgan_state_dict import read_discriminator, read_generator
-from ebm_refine.models.convert.mlp_state_dict import is_perceptron, read_energy, read_perceptron
+from ebm_refine.models.convert.families import Converted, part_of, read_family
+from ebm_refine.models.convert.mlp_state_dict import read_energy
 from ebm_refine.models.convert.reading import EPS, Reading
 from ebm_refine.models.convert.state_dicts import CRITIC, read_weights, state_dict_of
 from ebm_refine.models.model_card import model_card
-from ebm_refine.models.networks import build
 
 ASSUMED_ENERGY = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the output is"
 ASSUMED_LOGITS = "SiLU; stride 2, padding 4 in the first convolution and 1 in the others; the outputs are a classifier's logits"
@@ -34,19 +32,6 @@ COLD = (
     "millionth and its gradient is clipped, so its images are no samples of exp(-E). A long Langevin chain at temperature 1 is "
     "one, up to its step's bias; the two look different."
 )
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A pair that was read and not yet written: `parts` by role, `assumed` what no file told, in words."""
-
-    family: str
-    files: dict[str, Path]
-    parts: dict[str, Part]
-    shape: tuple[int, ...]
-    latent: int
-    reading: Reading
-    assumed: list[str]
 
 
 def import_pair(
@@ -63,7 +48,8 @@ def import_pair(
 ) -> Checkpoint:
     """Turn a public pair (`.pth`, `.pt`, `.safetensors`: state dicts, bare or wrapped) into a checkpoint folder, and load it.
 
-    Read are DCGANs and pairs of perceptrons, as of MNIST (64-256-256-784 and 784-256-256-1).
+    Read are DCGANs, pairs of perceptrons, as of MNIST (64-256-256-784 and 784-256-256-1), either with labels that join the
+    latent and the image, and the residual pairs of kwotsin/mimicry, also its conditional ones.
 
     discriminator_file: None where one file holds both. dataset: what the pair was trained on ("cifar10", …). image_size:
     where given, the pair must make images of that size; give it where the layers might be padded in an unusual way, as no
@@ -89,37 +75,22 @@ def read_pair(
     if reading is None:
         reading = Reading(output="critic" if CRITIC in notes else "logit")
     states = {role: _with_eps(state, reading.norm_eps) for role, state in states.items()}
-    if is_perceptron(states["generator"]) and is_perceptron(states["discriminator"]):
-        parts, shape, latent = _perceptrons(states, files, image_size, reading)
-        return Converted("perceptrons", files, parts, shape, latent, reading, [*notes, *reading.told()])
-    generator, arguments, size = read_generator(states["generator"], files["generator"], image_size)
-    channels = arguments["channels"]
-    if image_size is not None and image_size != size:
-        raise CheckpointError(f"{files['generator']} makes images of {size}x{size}, not of {image_size}x{image_size}")
-    discriminator, described = read_discriminator(states["discriminator"], files["discriminator"])
-    reads, maps = described["head_kernel"] * 2 ** len(described["widths"]), size >> len(described["widths"])
-    if image_size is not None and reads != size and described["head_kernel"] == 4 and maps in (2, 3):
-        described["head_padding"] = 1  # a padded head, as no shape tells either
-        reads = size
-    if (described["channels"], reads) != (channels, size):
-        hint = "; if the images are smaller, say --image-size" if arguments["last_kernel"] == 1 else ""
-        raise CheckpointError(
-            f"{files['discriminator']} reads images of {described['channels']}x{reads}x{reads}, "
-            f"but the generator makes {channels}x{size}x{size}{hint}"
-        )
-    parts = {
-        "generator": _part("dcgan-generator", {**arguments, **reading.generator_arguments()}, generator, files["generator"]),
-        "discriminator": _part(
-            "dcgan-discriminator", {**described, **reading.discriminator_arguments()}, discriminator, files["discriminator"]
-        ),
-    }
-    assumed = [*notes, *reading.told(), f"4x4 kernels with stride 2 and padding 1, so images of {size}x{size} (--image-size)"]
-    return Converted("DCGAN", files, parts, (channels, size, size), arguments["latent"], reading, assumed)
+    try:
+        return read_family(states, files, image_size, reading, notes)
+    except CheckpointError as error:
+        if "ebm_refine.pair" in str(error):
+            raise
+        raise CheckpointError(f"{error}; {BY_HAND}") from None
+
+
+BY_HAND = "other networks are handed over in Python, with ebm_refine.pair(generator, discriminator, latent=…)"
 
 
 def save_pair(pair: Converted, out_folder: str | Path, told: dict[str, str | None]) -> Checkpoint:
     """Write the checkpoint folder of a pair that was read, and load it from there. `told` goes into config and card."""
     prior = {"prior": {"name": pair.reading.prior, "dim": pair.latent}, "discriminator_output": pair.reading.output}
+    if pair.classes:
+        prior["labels"] = {"count": pair.classes}
     return _saved(
         Path(out_folder), "pair", pair.family, pair.files, pair.parts, pair.shape, prior, "; ".join(pair.assumed), told
     )
@@ -156,29 +127,10 @@ def import_energy(
         state_dict_of(read_weights(file), "energy", file), file, image_size, negated=output == "minus-energy"
     )
     shape = (arguments["channels"], arguments["side"], arguments["side"])
-    parts = {"energy": _part("energy-cnn", arguments, state, file)}
+    parts = {"energy": part_of("energy-cnn", arguments, state, file)}
     assumed = ASSUMED_LOGITS if arguments["classes"] else f"{ASSUMED_ENERGY} {ENERGY_OUTPUTS[output]} (--output)"
     told = {"dataset": dataset, "title": title, "source": source, "license": license}
     return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, {}, assumed, told)
-
-
-def _perceptrons(
-    states: dict[str, dict[str, Tensor]], files: dict[str, Path], image_size: int | None, reading: Reading
-) -> tuple[dict[str, Part], tuple[int, ...], int]:
-    """The parts of a pair of perceptrons, the shape of its images and the dimension of its latents."""
-    read = {role: read_perceptron(states[role], role, files[role]) for role in files}
-    (_, generator), (_, discriminator) = read["generator"], read["discriminator"]
-    shape = generator["shape"]
-    if discriminator["shape"] != shape:
-        reads, makes = ("x".join(map(str, one["shape"])) for one in (discriminator, generator))
-        raise CheckpointError(f"{files['discriminator']} reads images of {reads}, but the generator makes {makes}")
-    if image_size not in (None, shape[-1]):
-        raise CheckpointError(f"{files['generator']} makes images of {shape[-1]}x{shape[-1]}, not of {image_size}x{image_size}")
-    more = {"generator": reading.generator_arguments(), "discriminator": reading.discriminator_arguments()}
-    parts = {
-        role: _part(f"mlp-{role}", {**arguments, **more[role]}, state, files[role]) for role, (state, arguments) in read.items()
-    }
-    return parts, tuple(shape), generator["latent"]
 
 
 def _saved(
@@ -206,13 +158,3 @@ def _saved(
     }
     save_checkpoint(folder, config, parts, model_card(config), dtype=torch.float32)
     return load_checkpoint(folder)
-
-
-def _part(architecture: str, arguments: dict[str, Any], state: dict[str, Tensor], file: Path) -> Part:
-    network = build(architecture, arguments)
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{file} does not fit architecture {architecture!r}: {reason}") from None
-    return Part(architecture, arguments, network.eval())

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 def layers_of(state: dict[str, Tensor], role: str, file: Path) -> list[Layer]:
     """The state dict as a chain of layers, batch norms attached to the layer before them."""
     groups: dict[str, dict[str, Tensor]] = {}
-    for key, value in _baked(state, role, file).items():
+    for key, value in baked(state, role, file).items():
         name, _, leaf = key.rpartition(".")
         groups.setdefault(name, {})[leaf] = value
     layers: list[Layer] = []
@@ -107,8 +107,8 @@ def _see_that_nothing_lies_between(layers: list[Layer], file: Path) -> None:
             raise CheckpointError(f"{file}: between {name!r} and {after!r} lies something else than in a DCGAN")
 
 
-def _baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]:
-    """Spectrally normalised weights (both forms in which torch stores them) replaced by the weights that they stand for."""
+def baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]:
+    """Spectrally normalised weights, in torch's two forms or mimicry's, replaced by the weights that they stand for."""
     plain: dict[str, Tensor] = {}
     for key, value in state.items():
         key = re.sub(r"parametrizations\.weight\.original$", "weight_orig", key)
@@ -128,6 +128,15 @@ def _baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]
         if v is None:
             v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
         plain[key] = weight / torch.dot(u, matrix @ v)
+    for key in [key for key in plain if key.endswith(".sn_u")]:  # mimicry takes one step of the power iteration in each call
+        stem = key.removesuffix(".sn_u")
+        plain.pop(f"{stem}.sn_sigma", None)
+        weight, u = plain.get(f"{stem}.weight"), plain.pop(key)
+        if weight is None or u.shape != (1, len(weight)):
+            raise CheckpointError(f"{file}: {key!r} has no weight that fits it")
+        matrix, normal = weight.flatten(1), torch.nn.functional.normalize
+        v = normal(u @ matrix)
+        plain[f"{stem}.weight"] = weight / (normal(v @ matrix.T) @ matrix @ v.T)
     return {key.removesuffix("_orig") if key.endswith("weight_orig") else key: value for key, value in plain.items()}
 
 

@@ -19,14 +19,19 @@ def is_perceptron(state: dict[str, Tensor]) -> bool:
     return all(value.ndim <= 2 for value in state.values())
 
 
-def read_perceptron(state: dict[str, Tensor], role: str, file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict and arguments of our MLPGenerator or MLPDiscriminator. Raises CheckpointError naming `file`."""
+def read_perceptron(
+    state: dict[str, Tensor], role: str, file: Path, beside: int = 0
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State dict and arguments of our MLPGenerator or MLPDiscriminator. Raises CheckpointError naming `file`.
+
+    `beside`: of what a discriminator is given, so many numbers are no pixels but tell the class; `shape` is the image's.
+    """
     # A batch norm directly behind a linear layer is, in eval mode, part of it.
     layers = [folded(layer) for layer in layers_of(state, role, file)]
     sizes = _sizes(layers, file)
     if role == "discriminator" and sizes[-1] != 1:
         raise CheckpointError(f"{file}: its last layer {layers[-1].name!r} gives {sizes[-1]} numbers an image, not one")
-    shape = image_shape(sizes[-1] if role == "generator" else sizes[0], file)
+    shape = image_shape(sizes[-1] if role == "generator" else sizes[0] - beside, file)
     arguments: dict[str, Any] = {"widths": sizes[1:-1], "shape": list(shape)}
     if role == "generator":
         arguments |= {"latent": sizes[0]}

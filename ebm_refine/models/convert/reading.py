@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ebm_refine.errors import InputError
+from ebm_refine.models.kinds import MAX_LABELS
 from ebm_refine.models.networks.activations import NAMES, SLOPE
+from ebm_refine.models.networks.residual_gan import POOLINGS, UPSAMPLINGS
 from ebm_refine.parameters import Parameter, shorten
 
 EPS = 1e-5  # of nn.BatchNorm
@@ -14,14 +16,28 @@ CHOICES = {
     "g_output": ("tanh", "sigmoid"),
     "prior": ("normal", "uniform"),
     "output": ("logit", "critic", "energy", "inverted"),
+    "g_labels": ("first", "last"),
+    "d_labels": ("first", "last"),
+    "upsampling": UPSAMPLINGS,
+    "d_pooling": POOLINGS,
 }
+# Options that only residual networks have, and those that they lack.
+RESIDUAL = ("upsampling", "d_pooling", "halvings")
+NOT_RESIDUAL = ("activation", "d_activation", "slope", "g_output", "g_labels", "d_labels", "classes")
 _SLOPE = Parameter("slope", "float", SLOPE, 0.0, 1.0)
 _EPS = Parameter("norm_eps", "float", EPS, 1e-12, 10.0)
+_CLASSES = Parameter("classes", "int", 0, 2, MAX_LABELS)
+_HALVINGS = Parameter("halvings", "int", 0, 1, 8)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a pair's files are read. `g_output` "sigmoid" says that the images were in [0, 1] for both networks."""
+    """How a pair's files are read. `g_output` "sigmoid" says that the images were in [0, 1] for both networks.
+
+    `classes`: one-hot labels of so many classes join the latent; 0: none, or those of a table in the file. `g_labels`,
+    `d_labels`: whether the label stands before or after the latent or image, "" as the family has it. `halvings`: blocks of a
+    residual discriminator that halve the side; 0: as its layers suggest.
+    """
 
     activation: str = "relu"
     d_activation: str = "leaky"
@@ -30,6 +46,12 @@ class Reading:
     g_output: str = "tanh"
     prior: str = "normal"
     output: str = "logit"
+    classes: int = 0
+    g_labels: str = ""
+    d_labels: str = ""
+    upsampling: str = "bilinear"
+    d_pooling: str = "sum"
+    halvings: int = 0
 
     @classmethod
     def of(cls, **given: Any) -> "Reading":
@@ -38,7 +60,7 @@ class Reading:
         for name, allowed in CHOICES.items():
             if name in known and known[name] not in allowed:
                 raise InputError(f"{name} must be one of {', '.join(allowed)}; got {shorten(known[name])}")
-        for row in (_SLOPE, _EPS):
+        for row in (_SLOPE, _EPS, _CLASSES, _HALVINGS):
             if row.name in known:
                 value = known[row.name]
                 known[row.name] = row.parse_text(value) if isinstance(value, str) else row.parse(value)
@@ -71,9 +93,18 @@ class Reading:
 
 
 # The readings that are tried where real images tell which one is right: one change at a time.
-def alternatives(reading: Reading) -> dict[str, Reading]:
-    """Other readings of the generator, by the options that ask for them."""
+def alternatives(reading: Reading, family: str = "", labelled: bool = False) -> dict[str, Reading]:
+    """Other readings of the generator of a pair, by the options that ask for them."""
     found: dict[str, Reading] = {}
+    if family == "residual":
+        prior, upsampling = ({"normal": "uniform", "uniform": "normal"}[reading.prior],
+                             {"bilinear": "nearest", "nearest": "bilinear"}[reading.upsampling])  # fmt: skip
+        return {
+            f"--prior {prior}": reading.other(prior=prior),
+            f"--upsampling {upsampling}": reading.other(upsampling=upsampling),
+        }
+    if labelled:
+        found |= {f"--g-labels {place}": reading.other(g_labels=place) for place in CHOICES["g_labels"]}
     for name in ("relu", "leaky", "elu"):
         if name != reading.activation:
             found[f"--activation {name}"] = reading.other(activation=name)

@@ -116,6 +116,8 @@ def _of_role(tensors: dict[str, Tensor], role: str, file: Path, notes: list[str]
         mine = averaged[:1]
     if role == "discriminator" and "critic" in mine[0].lower():
         notes.append(CRITIC)
+    if set(roles.values()) <= {role, None}:  # layers within one network called after its role, and its embedding beside them
+        mine += [name for name in names if roles[name] is None and "emb" in name.lower()]
     return {key: value for key, value in tensors.items() if key.partition(".")[0] in mine and not key.endswith("n_averaged")}
 
 

@@ -10,12 +10,14 @@ from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGener
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
+from ebm_refine.models.networks.labelled import LabelledDiscriminator, LabelledGenerator
 from ebm_refine.models.networks.mixture import MixtureGenerator, MixtureLogRatio
 from ebm_refine.models.networks.mlp import MLPDiscriminator, MLPGenerator
 from ebm_refine.models.networks.own_ratio import SmallerRatio, VectorRatio
 from ebm_refine.models.networks.panel_encoders import PanelEncoders
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.models.networks.rbm import DBN, RBM
+from ebm_refine.models.networks.residual_gan import ResidualDiscriminator, ResidualGenerator
 from ebm_refine.models.networks.resnet import ResNetClassifier
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
@@ -28,6 +30,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "dcgan-discriminator": DCGANDiscriminator,
     "energy-cnn": EnergyCNN,
     "feature-ratio": FeatureRatio,
+    "labelled-discriminator": LabelledDiscriminator,
+    "labelled-generator": LabelledGenerator,
     "mixture-generator": MixtureGenerator,
     "mixture-log-ratio": MixtureLogRatio,
     "mlp-generator": MLPGenerator,
@@ -38,6 +42,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "ratio-network": RatioNetwork,
     "ratio-head": RatioHead,
     "rbm": RBM,
+    "residual-discriminator": ResidualDiscriminator,
+    "residual-generator": ResidualGenerator,
     "resnet-classifier": ResNetClassifier,
     "smaller-ratio": SmallerRatio,
     "vector-ratio": VectorRatio,
