@@ -96,6 +96,11 @@ def resolve(
     given = {"eps": eps, "n_steps": n_steps, "temperature": temperature}
     if options is not None and not isinstance(options, dict):
         raise InputError(f"options must be an object of names and values; got {shorten(options)}")
+    if options and "label" in options:  # where only options travel, as over HTTP, the class is one of them
+        asked, options = options["label"], {name: value for name, value in options.items() if name != "label"}
+        if label is not None and asked is not None and asked != label:
+            raise InputError(f"label is given twice, as {shorten(label)} and in options as {shorten(asked)}")
+        label = asked if label is None else label
     for name, value in (options or {}).items():
         if name in MAIN or name not in chosen.uses:
             names = ", ".join(sorted(chosen.uses.difference(MAIN))) or "none"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ebm_refine.cli.flags import add_device, add_settings, number, settings_of, sweep_of
-from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, model_named, yardstick_named
+from ebm_refine.cli.own_models import MODEL_HELP, add_fit_ratio, add_import, measuring_named, model_named
 from ebm_refine.cli.refine_command import add_refine
 from ebm_refine.errors import InputError
 from ebm_refine.parameters import Parameter
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--panel", action="store_true", help="also a verdict by encoders of several kinds")
     evaluate.add_argument("--data", help="reference images for --fid: a folder or a Hub data set; else the model's own")
     evaluate.add_argument("--real", help="real samples of your own: a folder of pictures, parquet files, a Hub data set, .npy")
-    evaluate.add_argument("--extractor", default="auto", help="auto or inception, with --real")
+    evaluate.add_argument(
+        "--extractor", default="auto", help="with --real: auto (and a verdict by the kinds that fit) or inception"
+    )
     evaluate.add_argument("--out", required=True)
     add_device(evaluate)
     evaluate.set_defaults(run=_evaluate)
@@ -153,9 +155,10 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     share = this_process()
     device = _device(share.device or chosen.device)
     fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
+    yardstick, panel = measuring_named(checkpoint, chosen, jobs)
     results = evaluate(
         checkpoint, jobs, chosen.out, chosen.split, device, partial(print, flush=True), fid, share,
-        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick_named(checkpoint, chosen), panel=chosen.panel,
+        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick, panel=panel or False,
     )  # fmt: skip
     if share.index == 0:
         print(table(results))

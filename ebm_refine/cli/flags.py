@@ -12,6 +12,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-steps", help="transitions, or proposals an image")
     parser.add_argument("--temperature")
     parser.add_argument("--beta", default="1")
+    parser.add_argument("--label", help="the class of all images, of a model that has classes; without it drawn for each")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further option of the method")
 
 
@@ -26,6 +27,8 @@ def settings_of(chosen: argparse.Namespace) -> dict[str, Any]:
     for name in ("eps", "n_steps", "temperature"):
         if getattr(chosen, name) is not None:
             settings[name] = number(getattr(chosen, name))
+    if chosen.label is not None:
+        settings["label"] = number(chosen.label)
     options = {}
     for item in chosen.set:
         name, found, value = item.partition("=")

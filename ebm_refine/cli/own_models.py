@@ -102,15 +102,21 @@ def real_named(text: str) -> Any:
     return (found[samples], found["labels"]) if "labels" in names else found[samples]
 
 
-def yardstick_named(checkpoint: Any, chosen: argparse.Namespace) -> Any:
-    """What `evaluate --real … --extractor …` measures by; None without --real."""
+def measuring_named(checkpoint: Any, chosen: argparse.Namespace, jobs: Any) -> tuple[Any, Any]:
+    """What `evaluate --real … --extractor …` measures by, and the panel; None and whether --panel is given without --real."""
     if chosen.real is None:
         if chosen.extractor != "auto":
             raise InputError(f"--extractor {chosen.extractor} needs real images: name them with --real")
-        return None
-    from ebm_refine.evaluation.own_evaluation import yardstick_for
+        return None, chosen.panel
+    from functools import partial
 
-    return yardstick_for(checkpoint, real_named(chosen.real), chosen.extractor, chosen.device)
+    from ebm_refine.evaluation.own_evaluation import measuring
+    from ebm_refine.utils.devices import check_device
+
+    if chosen.panel and chosen.extractor != "auto":
+        raise InputError("--panel with --real goes with --extractor auto, whose kinds of features are the panel")
+    told = partial(print, file=sys.stderr, flush=True)
+    return measuring(checkpoint, real_named(chosen.real), chosen.extractor, jobs, check_device(chosen.device), told)
 
 
 def _whole(name: str, text: str) -> int:

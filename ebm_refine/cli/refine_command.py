@@ -29,7 +29,6 @@ def add_refine(commands: Any) -> None:
     refine.add_argument("--seed", default="0")
     refine.add_argument("--num-images", default="64")
     refine.add_argument("--ratio", default="auto", help=f"auto, {', '.join(RATIOS)}")
-    refine.add_argument("--label", help="the class of all images, of a model that has classes; without it drawn for each")
     refine.add_argument("--out", required=True, help="folder for the five files")
     add_device(refine)
     refine.set_defaults(run=partial(_refine, refine))
@@ -75,7 +74,6 @@ def _from_flags(chosen: argparse.Namespace) -> dict[str, Any]:
         "num_images": number(chosen.num_images),
         "seed": number(chosen.seed),
         "ratio": chosen.ratio,
-        "label": None if chosen.label is None else number(chosen.label),
         "device": chosen.device,
         "precision": chosen.precision,
         **settings_of(chosen),

@@ -24,9 +24,15 @@ SUFFIX = ".panel.safetensors"
 
 
 class Evidence:
-    """The panel of a model's data set, against its stored features of `split`. Raises InputError where there is no panel."""
+    """The panel of a model's data set, against its stored features of `split`; or another `panel` (`panel_store.panel_of`).
 
-    def __init__(self, checkpoint: Checkpoint, split: str):
+    Raises InputError where there is no panel.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, split: str, panel: Panel | None = None):
+        if panel is not None:
+            self.checkpoint, self.split, self.panel = checkpoint, "given", panel
+            return
         dataset = checkpoint.config["data"]["dataset"]
         if dataset not in DATASETS:
             raise InputError(f"there is a panel for {', '.join(DATASETS)}; {checkpoint.name!r} is of {dataset!r}")

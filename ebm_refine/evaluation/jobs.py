@@ -28,6 +28,7 @@ from ebm_refine.evaluation.sharding import Share
 from ebm_refine.evaluation.tables import main_distance, summarise, table
 from ebm_refine.evaluation.truncation import THRESHOLD, Truncation
 from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yardstick
+from ebm_refine.metrics.panel_store import Panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
 from ebm_refine.pipeline import run
@@ -145,7 +146,7 @@ def evaluate(
     precision: str = "auto",
     pictures: bool = False,
     yardstick: Yardstick | None = None,
-    panel: bool = False,
+    panel: bool | Panel = False,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
@@ -153,10 +154,10 @@ def evaluate(
     their own law; `yardstick` is another one (`metrics.own_yardstick`). `fid` gives the Inception-v3 FID of uint8 images
     (`metrics.inception`), which is then taken beside the other distances. `pictures` keeps the first images of every job too,
     and draws each sweep over eps and n_steps among the jobs (`sweeps.write`). `panel` adds what an evidence panel says of each
-    setting (`evaluation.evidence`). `share` (None: everything) are the jobs that fall to this process; it waits for those of
-    the others, and the first process writes. Raises StoppedError where `stopping()` is true before a job, and InputError where
-    nothing can measure the model's data, where there are too few samples, where `out` cannot be written, or for a `device` or
-    `precision` (as of `refine`) that this machine lacks; what is done is kept.
+    setting (`evaluation.evidence`): that of the data set, or the one given. `share` (None: everything) are the jobs that fall
+    to this process; it waits for those of the others, and the first process writes. Raises StoppedError where `stopping()` is
+    true before a job, and InputError where nothing can measure the model's data, where there are too few samples, where `out`
+    cannot be written, or for a `device` or `precision` (as of `refine`) that this machine lacks; what is done is kept.
     """
     share = share or Share()
     place = _Place(check_device(device), precision)
@@ -169,7 +170,7 @@ def evaluate(
             f"got {min(job.num_images for job in jobs)}: give --num-images {yardstick.least} (in Python num_images=)"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
-    evidence = Evidence(checkpoint, split) if panel else None
+    evidence = Evidence(checkpoint, split, panel if isinstance(panel, Panel) else None) if panel else None
     keeping = pictures and not is_points(checkpoint.config)
     files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
     for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):

@@ -2,26 +2,35 @@
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ebm_refine.catalogue import load
 from ebm_refine.data.real_images import real_images
+from ebm_refine.energies.labels import labels_of
+from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.evidence import panel_table
+from ebm_refine.evaluation.jobs import Job, plan
 from ebm_refine.evaluation.jobs import evaluate as run_jobs
-from ebm_refine.evaluation.jobs import plan
 from ebm_refine.evaluation.tables import table
 from ebm_refine.metrics.evaluator import Yardstick
-from ebm_refine.metrics.own_yardstick import own_yardstick
+from ebm_refine.metrics.own_yardstick import EMBEDDED, own_yardstick
+from ebm_refine.metrics.panel import LEAST_IMAGES
+from ebm_refine.metrics.panel_kinds import borrowed_kinds, kinds_of
+from ebm_refine.metrics.panel_store import LEAST_REAL, MOST_DAMAGED, Panel, panel_of
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.utils.devices import check_device
 
 MOST_REAL = 50_000
+# The base's samples on which a kind's right to vote is tested; no run begins with this seed's.
+BASE, BASE_SEED = MOST_DAMAGED // 2, 1_000_006
 
 
 def evaluate(
@@ -44,7 +53,10 @@ def evaluate(
     model: what `ebm_refine.pair` gave, or a model's name. real: as for `fit_ratio` (arrays, a folder, parquet files, a Hub data
     set), of the very size and coding of the model's samples, and none that its ratio was fitted to; None for a model of an
     embedded data set, whose test images are stored. extractor: "auto", "inception" (FID and KID, from 2,048 images on either
-    side) or a callable of uint8 images (B, C, H, W) that gives features (B, d).
+    side) or a callable of uint8 images (B, C, H, W) that gives features (B, d). "auto" measures images in an embedded
+    extractor's features where one takes their size, else in 8x8 pixels; and from 600 real images and 256 generated ones on
+    the kinds of features that fit their size and channels give a verdict (`metrics.panel`), each voting only where, on these
+    real images, it orders graded damage.
     ratios: None for the model's default alone. settings: further arguments of `refine`, such as eps, n_steps and beta.
     out: folder of results, in which an interrupted evaluation goes on; None: the system's temporary folder.
     Returns {"rows": one for base and for each method, …} and prints the table with `progress`. Raises InputError, one sentence,
@@ -53,22 +65,52 @@ def evaluate(
     checkpoint = load(model)
     if isinstance(methods, str):
         raise InputError(f"methods must be a list of names, such as ['langevin']; got {methods!r}")
-    given = None if real is None else yardstick_for(checkpoint, real, extractor, check_device(device))
+    place = check_device(device)
     jobs = plan(checkpoint, list(methods), num_images, list(seeds), list(ratios or ("auto",)), given=settings)
     folder = Path(out) if out is not None else Path(tempfile.gettempdir()) / "ebm_refine-evaluations" / checkpoint.name
-    told = partial(print, file=sys.stderr, flush=True) if progress else lambda line: None
-    results = run_jobs(checkpoint, jobs, folder, "test", device, told, precision=precision, yardstick=given)
+    told: Callable[[str], None] = partial(print, file=sys.stderr, flush=True) if progress else lambda line: None
+    given, panel = (None, None) if real is None else measuring(checkpoint, real, extractor, jobs, place, told)
+    results = run_jobs(
+        checkpoint, jobs, folder, "test", place, told, precision=precision, yardstick=given, panel=panel or False
+    )
     if progress:
         print(table(results), file=sys.stderr)
+        if panel is not None:
+            print(panel_table(results["panel"]), file=sys.stderr)
     return results
 
 
-def yardstick_for(checkpoint: Checkpoint, real: Any, extractor: Any = "auto", device: str = "cpu") -> Yardstick:
-    """The yardstick of real samples for a model. Raises InputError where they are not of its samples' shape."""
+def measuring(
+    checkpoint: Checkpoint, real: Any, extractor: Any, jobs: Sequence[Job], device: str, told: Callable[[str], None]
+) -> tuple[Yardstick, Panel | None]:
+    """What measures the jobs' samples against real ones, and with "auto" the panel that judges images; why not is told.
+
+    Raises InputError where the real samples are not of the model's samples' shape, and for too few of them.
+    """
     shape = tuple(checkpoint.config["data"]["shape"])
     generator: Any = checkpoint.networks.get("generator")
     limits = getattr(generator, "value_range", None) or (-1.0, 1.0)
     samples: Tensor = real_images(real, shape, limits, split="test", limit=MOST_REAL).pixels
     if samples.ndim == 2 and not is_points(checkpoint.config):
         raise InputError(f"model {checkpoint.name!r} makes images; real is {tuple(samples.shape)}")
-    return own_yardstick(samples, extractor, device)
+    yardstick = own_yardstick(samples, extractor, device)
+    if samples.ndim == 2 or extractor != "auto":
+        return yardstick, None
+    images = min(sum(job.num_images for job in jobs if job.method == one.method) for one in jobs)
+    if len(samples) < LEAST_REAL or images < LEAST_IMAGES:
+        told(
+            f"no verdict by kinds of features: it needs {LEAST_REAL} real images and --num-images {LEAST_IMAGES} (in Python "
+            f"num_images=); got {len(samples)} and {images}"
+        )
+        return yardstick, None
+    kinds = kinds_of(EMBEDDED[shape]) if shape in EMBEDDED else borrowed_kinds()
+    told(f"testing which of {len(kinds)} kinds of features may vote on these images")
+    return yardstick, panel_of(samples, _base(checkpoint, jobs[0].ratio, device), kinds=kinds)
+
+
+def _base(checkpoint: Checkpoint, ratio: str, device: str) -> Tensor:
+    """Images (BASE, C, H, W) uint8 of the model before any refinement."""
+    index = torch.arange(BASE, device=device)
+    labels = labels_of(checkpoint.config, BASE_SEED, index)
+    target: Any = target_of(checkpoint, ratio, device=device, labels=labels)
+    return target.decode(target.init(BASE_SEED, index)).cpu()

@@ -65,7 +65,8 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
         return _of_vectors(real)
     chosen = _extractor(tuple(real.shape[1:]), extractor, device)
     if len(real) < chosen.least:
-        raise InputError(f"{chosen.title} needs at least {chosen.least} real images; got {len(real)}")
+        instead = f", or give --extractor auto, which takes {LEAST}" if chosen.inception else ""
+        raise InputError(f"{chosen.title} needs at least {chosen.least} real images; got {len(real)}: give more{instead}")
     rows = chosen.rows(real)
     reference, size = reference_of(rows), rows.shape[1]
 

@@ -1,6 +1,7 @@
 """Where a panel's members come from: embedded for a data set, with bases, references and rights, or made for given images."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -79,8 +80,11 @@ def panel_of(
     labels: Tensor | None = None,
     test_rights: bool = True,
     seed: int = 0,
+    kinds: Sequence[Kind] | None = None,
 ) -> Panel:
     """A panel for images that no panel is embedded for: CIFAR-10's encoders at 32×32, the training-free kinds, and `encoders`.
+
+    `kinds` are others in place of the first five. The fingerprint changes with the real images.
 
     real (M, C, H, W) uint8, M >= 600: a random third fits the bases, the rest are the reference "given"; the right to vote is
     tested on up to 1,000 of them, with `labels` (M,) also by dropped classes, and on generated images `base`. `encoders`: by
@@ -92,7 +96,8 @@ def panel_of(
     fitted = order[: min(MOST_FITTED, len(real) // 3)]
     rest = order[len(fitted) :]
     damaged = order[:MOST_DAMAGED]
-    kinds = [*borrowed_kinds(), *(Kind(name, "given encoder", encoder) for name, encoder in (encoders or {}).items())]
+    chosen = borrowed_kinds() if kinds is None else kinds
+    kinds = [*chosen, *(Kind(name, "given encoder", encoder) for name, encoder in (encoders or {}).items())]
     members = []
     for kind in kinds:
         rows = _rows(kind, real)
@@ -102,7 +107,8 @@ def panel_of(
             classes = labels[damaged] if labels is not None else None
             told = rights(kind.features, basis, real[damaged], base[: len(damaged) // 2], classes, seed)
         members.append(Member(kind, basis, {"given": basis.project(rows[rest])}, told))
-    return Panel("made for these images", tuple(real.shape[1:]), tuple(members), "")
+    fingerprint = hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest()
+    return Panel("made for these images", tuple(real.shape[1:]), tuple(members), fingerprint)
 
 
 def _rows(kind: Kind, images: Tensor) -> Tensor:
