@@ -114,26 +114,34 @@ def _place(checkpoint: Checkpoint, device: str, precision: str, recorded: Any) -
 
 
 def run(
-    checkpoint: Checkpoint, settings: Settings, device: str = "cpu", precision: str = "auto", every_step: bool = True
+    checkpoint: Checkpoint,
+    settings: Settings,
+    device: str = "cpu",
+    precision: str = "auto",
+    every_step: bool = True,
+    first: int = 0,
 ) -> Generator[Frame | RefineResult, None, None]:
     """Run checked `settings` on the model that they were made for: a Frame after every transition, the RefineResult last.
 
-    Without `every_step` only the thinned frames come, as each one waits for the device. Raises InputError at the call for
-    settings of another model, and for a `device` or `precision` (as of `refine`) that this machine lacks. Close it to stop.
+    Without `every_step` only the thinned frames come, as each one waits for the device. `first` is the number of the first
+    image: runs of parts, each of whole chunks, give the images of one run, save of coupled chains. Raises InputError at the
+    call for settings of another model, and for a `device` or `precision` (as of `refine`) that this machine lacks. Close it to
+    stop.
     """
     if settings.model != checkpoint.name:
         raise InputError(f"these settings are for model {settings.model!r}; got model {checkpoint.name!r}")
-    return _run(checkpoint, settings, check_device(device), checkpoint.dtype_for(precision, device), every_step)
+    return _run(checkpoint, settings, check_device(device), checkpoint.dtype_for(precision, device), every_step, first)
 
 
 def _run(
-    checkpoint: Checkpoint, settings: Settings, device: str, dtype: torch.dtype, every_step: bool
+    checkpoint: Checkpoint, settings: Settings, device: str, dtype: torch.dtype, every_step: bool, first: int
 ) -> Generator[Frame | RefineResult, None, None]:
-    labels = labels_of(checkpoint.config, settings.seed, torch.arange(settings.num_images, device=device), settings.label)
+    index = torch.arange(first, first + settings.num_images, device=device)
+    labels = labels_of(checkpoint.config, settings.seed, index, settings.label)
     target: Any = target_of(checkpoint, settings.ratio, settings.beta, device, dtype, labels)
     real = real_ratios(checkpoint, settings.ratio, settings.beta)
     end: Any = None
-    for end in run_target(target, settings, real, every_step):
+    for end in run_target(target, settings, real, every_step, first):
         if isinstance(end, Frame):
             yield end
     assert isinstance(end, SampledLaw)
@@ -172,16 +180,16 @@ def _run(
 
 
 def run_target(
-    target: Law, settings: Settings, real: Tensor | None = None, every_step: bool = True
+    target: Law, settings: Settings, real: Tensor | None = None, every_step: bool = True, first: int = 0
 ) -> Generator[Frame | SampledLaw, None, None]:
     """Sample the law exp(-energy) of `target` with the method of `settings`: frames, then the end. Close it to stop.
 
     Of `settings` the method with its values, the seed and the number of chains are read; what model, ratio and beta they name
     is the business of whoever made the target. `real` (R,) are beta * r of held-out real images, where there are any. Without
-    `every_step` only the thinned frames come.
+    `every_step` only the thinned frames come. `first` is the number of the first chain.
     """
     forwards, gradients = target.forwards, target.gradients
-    index = torch.arange(settings.num_images, device=target.device)
+    index = torch.arange(first, first + settings.num_images, device=target.device)
     start = target.start(Draws(settings.seed, index, 0), Stream.INIT)
     kernel = captured(kernel_for(target, METHODS[settings.method].build, settings.values, settings.seed, real), target)
     learning = {"pilot_forwards": target.forwards - forwards, "pilot_gradients": target.gradients - gradients}

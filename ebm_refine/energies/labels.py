@@ -183,21 +183,23 @@ def by_label(target: LabelledTarget, kernel_of: Callable[[Any], Kernel]) -> Kern
         return all(kernel.finished(taken(state, mine)) for kernel, mine in zip(kernels, rows, strict=True))
 
     def summary(state: Any) -> dict[str, float | str]:
-        return _summaries([(kernel.summary(taken(state, mine)), len(mine)) for kernel, mine in zip(kernels, rows, strict=True)])
+        parts = [(kernel.summary(taken(state, mine)), len(mine)) for kernel, mine in zip(kernels, rows, strict=True)]
+        return joined_summaries(parts)
 
     return Kernel(init, step, finished, summary)
 
 
 # What a summary counts is added up over labels; everything else that is a number is averaged over chains.
-COUNTS = ("diverged", "proposals", "exceedances", "budget_exhausted", "never_moved", "fallbacks", "unfinished")
+COUNTS = ("diverged", "proposals", "exceedances", "budget_exhausted", "never_moved", "fallbacks", "unfinished",
+          "nonfinite_proposals")  # fmt: skip
 
 
-def _summaries(parts: Sequence[tuple[Any, int]]) -> dict[str, float | str]:
-    """The summaries of batches of so many chains as one."""
+def joined_summaries(parts: Sequence[tuple[Any, int]]) -> dict[str, float | str]:
+    """The summaries of batches of so many chains as one; what is no number is that of the first batch."""
     joined: dict[str, Any] = {}
     for name in dict.fromkeys(name for summary, _ in parts for name in summary):
         found = [(summary[name], count) for summary, count in parts if name in summary]
-        if any(isinstance(value, str) for value, _ in found):
+        if any(not isinstance(value, int | float) for value, _ in found):
             joined[name] = found[0][0]
         elif name in COUNTS:
             joined[name] = sum(value for value, _ in found)

@@ -24,6 +24,7 @@ from ebm_refine.evaluation import sweeps
 from ebm_refine.evaluation.baselines import drawn
 from ebm_refine.evaluation.best_of import BestOf, tries_within
 from ebm_refine.evaluation.evidence import Evidence, panel_table
+from ebm_refine.evaluation.sampling import Sampled, sampled_in_parts
 from ebm_refine.evaluation.sharding import Share
 from ebm_refine.evaluation.tables import main_distance, summarise, table
 from ebm_refine.evaluation.truncation import THRESHOLD, Truncation
@@ -31,18 +32,15 @@ from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yards
 from ebm_refine.metrics.panel_store import Panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
-from ebm_refine.pipeline import run
-from ebm_refine.result import RefineResult
 from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.utils.atomic_io import replacing, writable_folder
 from ebm_refine.utils.devices import check_device, dtype_for
-from ebm_refine.utils.timing import ess_per_second, timed
 
 SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
 CONTROL_BUDGET = 25.0
 THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
-TELL_EVERY, LOOK_EVERY = 20.0, 1.0
+LOOK_EVERY = 1.0
 # So many images of a job are kept as a picture, where pictures are asked for.
 PICTURED = 8
 
@@ -62,13 +60,6 @@ class _Place(NamedTuple):
     @property
     def dtype(self) -> torch.dtype:
         return dtype_for(self.precision, self.device)
-
-
-class _Sampled(NamedTuple):
-    before: Tensor
-    after: Tensor
-    diagnostics: dict[str, Any]
-    ess_per_second: float | None = None
 
 
 def plan(
@@ -180,7 +171,7 @@ def evaluate(
             if stopping():
                 raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
             label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
-            record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid)
+            record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid, file)
             if evidence is not None:
                 evidence.keep(sampled.before, sampled.after, file)
             if keeping:
@@ -242,12 +233,14 @@ def _run(
     label: str,
     progress: Callable[[str], None],
     fid: Callable[[Tensor], float] | None,
-) -> tuple[dict[str, Any], _Sampled]:
+    file: Path,
+) -> tuple[dict[str, Any], Sampled]:
     started = time.monotonic()
     if isinstance(job, Truncation | BestOf):
-        sampled = _Sampled(*drawn(checkpoint, job, place.device, place.dtype))
+        sampled = Sampled(*drawn(checkpoint, job, place.device, place.dtype))
     else:
-        sampled = _refined(checkpoint, job, place, label, progress)
+        device, precision = place
+        sampled = sampled_in_parts(checkpoint, job, device, precision, file, lambda said: progress(f"{label}: {said}"))
     seconds = time.monotonic() - started
     measures = yardstick.measure(sampled.before, sampled.after)
     if fid:
@@ -265,7 +258,7 @@ def _run(
     return record, sampled
 
 
-def _pictured(sampled: _Sampled) -> Image.Image:
+def _pictured(sampled: Sampled) -> Image.Image:
     """The first images after a job below the same before it."""
     return render.grid(torch.cat([sampled.before[:PICTURED], sampled.after[:PICTURED]]), columns=PICTURED)
 
@@ -284,22 +277,6 @@ def _draw_sweeps(results: dict[str, Any], finished: Sequence[dict[str, Any]], fi
         return both.crop((0, 0, both.width, middle + 1)), both.crop((0, middle, both.width, both.height))
 
     sweeps.write(results, out, halves)
-
-
-def _refined(checkpoint: Checkpoint, job: Settings, place: _Place, label: str, progress: Callable[[str], None]) -> _Sampled:
-    started = told = time.monotonic()
-    step_seconds: list[float] = []
-    result: Any = None
-    for item, seconds in timed(run(checkpoint, job, place.device, place.precision)):
-        if isinstance(item, RefineResult):
-            result = item
-            continue
-        if item.step:
-            step_seconds.append(seconds)
-        if time.monotonic() - told > TELL_EVERY:
-            told = time.monotonic()
-            progress(f"{label}: step {item.step}/{item.n_steps}, {told - started:.0f} s")
-    return _Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
 
 
 def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,14 @@ from ebm_refine.evaluation.jobs import Job, plan
 from ebm_refine.evaluation.jobs import evaluate as run_jobs
 from ebm_refine.evaluation.tables import table
 from ebm_refine.metrics.evaluator import Yardstick
+from ebm_refine.metrics.own_checks import other_prior, see_that_real_is_preferred
 from ebm_refine.metrics.own_yardstick import EMBEDDED, own_yardstick
 from ebm_refine.metrics.panel import LEAST_IMAGES
 from ebm_refine.metrics.panel_kinds import borrowed_kinds, kinds_of
 from ebm_refine.metrics.panel_store import LEAST_REAL, MOST_DAMAGED, Panel, panel_of
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
+from ebm_refine.models.pair import Pair
 from ebm_refine.utils.devices import check_device
 
 MOST_REAL = 50_000
@@ -85,15 +88,22 @@ def measuring(
 ) -> tuple[Yardstick, Panel | None]:
     """What measures the jobs' samples against real ones, and with "auto" the panel that judges images; why not is told.
 
-    Raises InputError where the real samples are not of the model's samples' shape, and for too few of them.
+    Raises InputError where the real samples are not of the model's samples' shape, for too few of them, and where a raw score
+    that is to be used ranks generated samples above them. Warns where another prior would bring a pair much nearer to them.
     """
     shape = tuple(checkpoint.config["data"]["shape"])
     generator: Any = checkpoint.networks.get("generator")
     limits = getattr(generator, "value_range", None) or (-1.0, 1.0)
-    samples: Tensor = real_images(real, shape, limits, split="test", limit=MOST_REAL).pixels
+    found = real_images(real, shape, limits, split="test", limit=MOST_REAL)
+    samples = found.pixels
     if samples.ndim == 2 and not is_points(checkpoint.config):
         raise InputError(f"model {checkpoint.name!r} makes images; real is {tuple(samples.shape)}")
     yardstick = own_yardstick(samples, extractor, device)
+    if isinstance(checkpoint, Pair):
+        if any(job.ratio == "raw" for job in jobs):
+            see_that_real_is_preferred(checkpoint, found, device)
+        if doubt := other_prior(checkpoint, found, device):
+            warnings.warn(doubt, stacklevel=3)
     if samples.ndim == 2 or extractor != "auto":
         return yardstick, None
     images = min(sum(job.num_images for job in jobs if job.method == one.method) for one in jobs)

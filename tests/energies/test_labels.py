@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import ebm_refine
-from ebm_refine.energies.labels import _summaries, check_label, labels_of
+from ebm_refine.energies.labels import check_label, joined_summaries, labels_of
 from ebm_refine.energies.priors import uniform_latents
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
@@ -113,8 +113,20 @@ def test_one_label_for_all_is_asked_by_number_and_travels_with_the_settings():
 
 
 def test_counts_add_up_over_labels_and_means_are_weighted_by_chains():
-    joined = _summaries([({"unfinished": 1, "transitions": 4.0}, 10), ({"unfinished": 2, "transitions": 8.0}, 30)])
+    joined = joined_summaries([({"unfinished": 1, "transitions": 4.0}, 10), ({"unfinished": 2, "transitions": 8.0}, 30)])
     assert joined == {"unfinished": 3, "transitions": 7.0}
+
+
+def test_where_only_options_travel_the_class_is_one_of_them():
+    result = ebm_refine.refine(conditional(), "mala", n_steps=2, num_images=3, options={"label": 1})
+    assert result.labels.tolist() == [1, 1, 1]
+    assert result.settings.as_dict()["label"] == 1
+    with pytest.raises(InputError, match="from 0 to 2; got 3"):
+        ebm_refine.refine(conditional(), "mala", n_steps=2, num_images=3, options={"label": 3})
+    with pytest.raises(InputError, match="label is given twice, as 0 and in options as 1"):
+        ebm_refine.refine(conditional(), "mala", n_steps=2, num_images=3, label=0, options={"label": 1})
+    with pytest.raises(InputError, match="has no classes"):
+        ebm_refine.refine(model(nn.Identity(), Tilt(1.0)), "mala", n_steps=2, num_images=3, options={"label": 1})
 
 
 def test_the_law_of_each_class_is_its_own():

@@ -1,5 +1,7 @@
 """Own models against own real samples: images of any size and vectors, measured; what does not fit is refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import ebm_refine
 from ebm_refine import InputError
 from ebm_refine.cli import main
 from ebm_refine.metrics.own_yardstick import own_yardstick, two_sample_accuracy
+from ebm_refine.metrics.panel_kinds import training_free
 
 
 def flat(z: Tensor) -> Tensor:
@@ -31,16 +34,57 @@ def found(results, method: str, measure: str) -> float:
 
 
 def test_images_of_any_size_are_measured_and_the_right_ratio_brings_them_near(tmp_path):
-    arguments = {"methods": ["i-sir"], "real": brighter(600), "num_images": 400, "n_steps": 15, "progress": False}
+    arguments = {"methods": ["i-sir"], "real": brighter(590), "num_images": 400, "n_steps": 15, "progress": False}
     results = ebm_refine.evaluate(images(), **arguments, out=tmp_path)
     assert found(results, "i-sir", "kernel_distance") < 0.3 * found(results, "base", "kernel_distance")
     assert "8x8 pixels" in results["title"]
-    assert results["reference"]["images"] == 600
+    assert results["reference"]["images"] == 590
     jobs = list((tmp_path / "jobs").iterdir())
     stamps = [job.stat().st_mtime_ns for job in jobs]
     again = ebm_refine.evaluate(images(), **arguments, out=tmp_path)
     assert again["rows"] == results["rows"]
     assert [job.stat().st_mtime_ns for job in jobs] == stamps
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    """The kinds that need no weights, in place of CIFAR-10's encoders too."""
+    seen, place = [], "ebm_refine.evaluation.own_evaluation"
+    monkeypatch.setattr(f"{place}.borrowed_kinds", lambda: seen.append("borrowed") or training_free())
+    monkeypatch.setattr(f"{place}.kinds_of", lambda name: seen.append(name) or training_free())
+    return seen
+
+
+def test_auto_asks_the_kinds_that_fit_and_each_has_to_earn_its_vote(tmp_path, cheap):
+    arguments = {"methods": ["i-sir"], "num_images": 300, "n_steps": 15, "progress": False}
+    results = ebm_refine.evaluate(images(), real=brighter(700), out=tmp_path / "one", **arguments)
+    (judged,) = results["panel"]["rows"]
+    assert [row["kind"] for row in judged["rows"]] == ["filter bank", "pixels"]
+    pixels = judged["rows"][1]
+    assert pixels["after"]["value"] < 0.5 * pixels["before"]["value"]
+    assert all(row["votes"] or "test" in row["why"] or "tell" in row["why"] for row in judged["rows"])
+    assert judged["verdict"]["word"] in (tmp_path / "one" / "table.md").read_text()
+    assert cheap == ["borrowed"]
+    # Other real images are another panel; a callable is asked alone; of too few images no verdict is given.
+    other = ebm_refine.evaluate(images(), real=brighter(700, seed=1), out=tmp_path / "one", **arguments)
+    assert other["panel"]["fingerprint"] != results["panel"]["fingerprint"]
+    for real, more in [(brighter(700), {"extractor": lambda pixels: pixels.flatten(1).float()[:, :3]}), (brighter(599), {})]:
+        assert "panel" not in ebm_refine.evaluate(images(), real=real, out=tmp_path / "two", **arguments, **more)
+
+
+def test_of_a_size_with_a_panel_of_its_own_that_is_asked(tmp_path, cheap):
+    def digit_sized(z: Tensor) -> Tensor:
+        return flat(z).repeat(1, 1, 3, 3)[:, :, :28, :28]
+
+    mine = ebm_refine.pair(digit_sized, lambda x: x.mean((1, 2, 3)), latent=2)
+    real = ((digit_sized(torch.randn(600, 2, generator=torch.Generator().manual_seed(4))) + 1) * 127.5).round().to(torch.uint8)
+    ebm_refine.evaluate(mine, methods=["mh-gan"], real=real, num_images=256, n_steps=2, out=tmp_path, progress=False)
+    assert cheap == ["mnist"]
+
+
+def test_too_few_images_for_a_verdict_are_answered_with_what_it_needs(tmp_path, capsys):
+    ebm_refine.evaluate(images(), methods=["mh-gan"], real=brighter(300), num_images=120, n_steps=2, out=tmp_path)
+    assert "it needs 600 real images and --num-images 256 (in Python num_images=); got 300 and 120" in capsys.readouterr().err
 
 
 def test_a_callable_measures_in_its_own_features(tmp_path):
@@ -88,6 +132,40 @@ def test_what_does_not_fit_is_refused_before_anything_is_sampled(tmp_path):
     vectors = ebm_refine.pair(lambda z: z, lambda x: x[:, 0], latent=3)
     refused("the generator makes vectors", model=vectors, real=np.zeros((300, 2)))
     refused("extractor must be auto", model=vectors, real=np.zeros((300, 3)), extractor="inception")
+
+
+def test_a_turned_sign_is_found_before_anything_is_sampled(tmp_path):
+    def turned(x: Tensor) -> Tensor:
+        return -torch.atanh((2 * x.mean((1, 2, 3))).clamp(-0.999, 0.999))
+
+    given = {"methods": ["mh-gan"], "real": brighter(300), "num_images": 100, "n_steps": 2, "progress": False}
+    mine = ebm_refine.pair(flat, turned, latent=2)
+    with pytest.raises(
+        InputError, match=r"above a generated one in \d+% of pairs only: its sign is turned, give output='inverted'"
+    ):
+        ebm_refine.evaluate(mine, **given, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+    ebm_refine.evaluate(ebm_refine.pair(flat, turned, latent=2, output="inverted"), **given, out=tmp_path)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_a_wrong_prior_is_named(vectors, tmp_path):
+    def generator(z: Tensor) -> Tensor:
+        return z * 2 if vectors else flat(z * 1.5)
+
+    latents = torch.rand(400, 2, generator=torch.Generator().manual_seed(5)) * 2 - 1
+    made = generator(latents)
+    real = made if vectors else ((made + 1) * 127.5).round().to(torch.uint8)
+    given = {"methods": ["mh-gan"], "real": real, "num_images": 100, "n_steps": 2, "progress": False, "out": tmp_path}
+
+    def score(x: Tensor) -> Tensor:
+        return x.flatten(1).mean(1)
+
+    with pytest.warns(UserWarning, match="with prior='uniform' they would be at"):
+        ebm_refine.evaluate(ebm_refine.pair(generator, score, latent=2), **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ebm_refine.evaluate(ebm_refine.pair(generator, score, latent=2, prior="uniform"), **given)
 
 
 def test_images_of_another_size_have_no_distance():

@@ -19,6 +19,7 @@ from ebm_refine.data.real_images import real_images
 from ebm_refine.energies.density_ratio import fit_calibration, fit_isotonic, raw_slope
 from ebm_refine.energies.own_target import generated
 from ebm_refine.errors import InputError
+from ebm_refine.metrics.own_checks import other_prior
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.pair import Pair
 from ebm_refine.models.ratio_file import REAL_RATIOS, attached
@@ -76,6 +77,8 @@ def fit_ratio(
         raise InputError(
             f"a ratio is fitted to at least {LEAST} real samples, of which a tenth is kept apart; got {len(images.pixels)}"
         )
+    if doubt := other_prior(pair, images, device):
+        warnings.warn(doubt, stacklevel=2)
     chosen = body_for(shape, images.labels is not None, body)
     folder = _run_folder(pair, images, (chosen, steps, seed, device), runs)
     with contextlib.redirect_stderr(sys.stderr if progress else io.StringIO()):
