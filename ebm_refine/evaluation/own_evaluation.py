@@ -21,6 +21,7 @@ from ebm_refine.evaluation.jobs import Job, plan
 from ebm_refine.evaluation.jobs import evaluate as run_jobs
 from ebm_refine.evaluation.tables import table
 from ebm_refine.metrics.evaluator import Yardstick
+from ebm_refine.metrics.filter_bank import LEAST_SIDE
 from ebm_refine.metrics.own_checks import other_prior, see_that_real_is_preferred
 from ebm_refine.metrics.own_yardstick import EMBEDDED, own_yardstick
 from ebm_refine.metrics.panel import LEAST_IMAGES
@@ -114,6 +115,7 @@ def measuring(
         )
         return yardstick, None
     kinds = kinds_of(EMBEDDED[shape]) if shape in EMBEDDED else borrowed_kinds()
+    kinds = tuple(kind for kind in kinds if kind.name != "filter bank" or min(shape[1:]) >= LEAST_SIDE)
     told(f"testing which of {len(kinds)} kinds of features may vote on these images")
     return yardstick, panel_of(samples, _base(checkpoint, jobs[0].ratio, device), kinds=kinds)
 

@@ -59,8 +59,8 @@ def test_auto_asks_the_kinds_that_fit_and_each_has_to_earn_its_vote(tmp_path, ch
     arguments = {"methods": ["i-sir"], "num_images": 300, "n_steps": 15, "progress": False}
     results = ebm_refine.evaluate(images(), real=brighter(700), out=tmp_path / "one", **arguments)
     (judged,) = results["panel"]["rows"]
-    assert [row["kind"] for row in judged["rows"]] == ["filter bank", "pixels"]
-    pixels = judged["rows"][1]
+    (pixels,) = judged["rows"]  # a filter bank needs 16x16
+    assert pixels["kind"] == "pixels"
     assert pixels["after"]["value"] < 0.5 * pixels["before"]["value"]
     assert all(row["votes"] or "test" in row["why"] or "tell" in row["why"] for row in judged["rows"])
     assert judged["verdict"]["word"] in (tmp_path / "one" / "table.md").read_text()
