@@ -31,5 +31,14 @@ class ContrastiveEncoder(nn.Module):
             hidden = stage(hidden)
         return self.norm(self.linear(hidden.mean(dim=(2, 3))).float())
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Images (B, C, S, S) -> what each layer sees, shallow to deep: means over places (B, width), then the features."""
+        hidden = F.leaky_relu(self.stem(images), 0.2)
+        found = [hidden.mean(dim=(2, 3))]
+        for stage in self.stages:
+            hidden = stage(hidden)
+            found.append(hidden.mean(dim=(2, 3)))
+        return [*found, self.norm(self.linear(found[-1])).float()]
+
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images)

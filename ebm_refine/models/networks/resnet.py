@@ -30,6 +30,15 @@ class ResNetClassifier(nn.Module):
             hidden = stage(hidden)
         return hidden.amax(dim=(2, 3))
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Images (B, C, H, W) -> what each layer sees, shallow to deep: means over places (B, width), of the last one maxima."""
+        hidden = F.relu(self.whiten(images))
+        found = [hidden.mean(dim=(2, 3))]
+        for stage in self.stages:
+            hidden = stage(hidden)
+            found.append(hidden.mean(dim=(2, 3)))
+        return [*found[:-1], hidden.amax(dim=(2, 3))]
+
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
 
