@@ -23,7 +23,7 @@ class ContrastiveEncoder(nn.Module):
         self.stages = nn.ModuleList(Stage(before, after) for before, after in zip((first, *inner[:-1]), inner, strict=True))
         self.linear = nn.Linear(inner[-1], dimension, bias=False)
         self.norm = nn.BatchNorm1d(dimension, affine=False)
-        self.num_features = dimension
+        self.num_features, self.layer_widths = dimension, (first, *inner, dimension)
 
     def features(self, images: Tensor) -> Tensor:
         hidden = F.leaky_relu(self.stem(images), 0.2)

@@ -78,16 +78,20 @@ class FeatureRatio(nn.Module):
     body: "resnet-classifier" or "contrastive-encoder", with its `arguments`; a classifier's last layer is left out. Density
     ratio in the feature space of a network of its own: Ding, Wang and Welch 2020 (arXiv 1909.10670). The ratio of the features'
     laws is the generator's mean of exp(r) over the images with those features, so it is never steeper than that of the images.
+
+    `layers`: the body's "last" features, or those of "all" its layers, shallow ones too, so that textures cannot go wrong unseen.
     """
 
-    def __init__(self, body: str, arguments: dict[str, Any], hidden: int = 128, dropout: float = 0.3):
+    def __init__(self, body: str, arguments: dict[str, Any], hidden: int = 128, dropout: float = 0.3, layers: str = "last"):
         super().__init__()
         if body not in BODIES:
             raise ValueError(f"body must be one of {', '.join(BODIES)}; got {body!r}")
-        self.body = BODIES[body](**arguments)
+        if layers not in ("last", "all"):
+            raise ValueError(f"layers must be 'last' or 'all', got {layers!r}")
+        self.body, self.layers = BODIES[body](**arguments), layers
         if isinstance(self.body, ResNetClassifier):
             self.body.head = nn.Identity()  # type: ignore[assignment]
-        width = self.body.num_features
+        width = self.body.num_features if layers == "last" else sum(self.body.layer_widths)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width, affine=False),
             _scale_kept(nn.Linear(width, hidden)),
@@ -100,7 +104,11 @@ class FeatureRatio(nn.Module):
         self.last = _zeroed(nn.Linear(hidden, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.of_features(self.body.features(images))
+        return self.of_features(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees of images (B, C, H, W): (B, d)."""
+        return self.body.features(images) if self.layers == "last" else torch.cat(self.body.layers(images), dim=1)
 
     def of_features(self, features: Tensor) -> Tensor:
         """r (B,) of the body's features (B, d)."""

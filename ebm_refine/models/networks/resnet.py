@@ -22,7 +22,7 @@ class ResNetClassifier(nn.Module):
             Stage(before, after) for before, after in zip((2 * patch, *widths[:-1]), widths, strict=True)
         )
         self.head = nn.Linear(widths[-1], classes)
-        self.num_features = widths[-1]
+        self.num_features, self.layer_widths = widths[-1], (2 * patch, *widths)
 
     def features(self, images: Tensor) -> Tensor:
         hidden = F.relu(self.whiten(images))

@@ -141,7 +141,7 @@ def train_head(
 def features_of(network: FeatureRatio, pixels: Tensor, device: str, *, mirror: bool = False) -> Tensor:
     """The body's features (N, d), on the device, of images (N, C, H, W) uint8; `mirror` adds those of the mirror images."""
     sides = (pixels, pixels.flip(3)) if mirror else (pixels,)
-    return torch.cat([network.body.features(to_unit(part).to(device)).float() for side in sides for part in side.split(CHUNK)])
+    return torch.cat([network.features(to_unit(part).to(device)).float() for side in sides for part in side.split(CHUNK)])
 
 
 def _train_body(network: Any, body: Body, sides: Sides, job: Job) -> dict[str, Any]:
