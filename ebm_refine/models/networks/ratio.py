@@ -79,7 +79,7 @@ class FeatureRatio(nn.Module):
     ratio in the feature space of a network of its own: Ding, Wang and Welch 2020 (arXiv 1909.10670). The ratio of the features'
     laws is the generator's mean of exp(r) over the images with those features, so it is never steeper than that of the images.
 
-    `layers`: the body's "last" features, or those of "all" its layers, shallow ones too, so that textures cannot go wrong unseen.
+    `layers`: the body's "last" features, or those of "all" its layers, so that textures cannot go wrong unseen.
     """
 
     def __init__(self, body: str, arguments: dict[str, Any], hidden: int = 128, dropout: float = 0.3, layers: str = "last"):
