@@ -1,7 +1,7 @@
 """A stranger's GAN brought to `ebm_refine`: wrapped, given a ratio from 5,000 real images, refined, and put before the panel.
 
-    python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan.pt
-    python benchmarks/own_model.py --data ../shared/data/mnist --gan runs/small_gan.pt [--out benchmarks/results/own-model.json]
+    python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan.pt [--steps 1000]
+    python benchmarks/own_model.py --data ../shared/data/mnist --gan runs/small_gan.pt [--out benchmarks/results/own_model.json]
     python benchmarks/own_model.py --vectors [--out benchmarks/results/own-vectors.json]
 
 Between the two marks below stands all that somebody with a GAN of their own writes. The panel's kinds vote, save the one that
@@ -10,7 +10,6 @@ the ratio's body is of; the second form does the same for vectors, a small table
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -19,39 +18,67 @@ from typing import Any
 
 import torch
 from small_gan import LATENT, digits, networks
+from speed import machine
 from torch import Tensor, nn
 
 import ebm_refine
+from ebm_refine.evaluation.tables import RESULTS
+from ebm_refine.metrics.panel import body_kind
 
 REAL, IMAGES = 5000, 2000
 
 
-def images(data: str, gan: str, method: str, n_steps: int, eps: float | None, count: int, ratio: str | None) -> dict[str, Any]:
-    real, labels = digits(data)[:REAL], numbers(data)[:REAL]
-    started = time.monotonic()
+def images(given: argparse.Namespace) -> dict[str, Any]:
+    real, labels = digits(given.data)[:REAL], numbers(given.data)[:REAL]
+    method, *settings = given.method.split(":")
+    options = {
+        name: float(value) if "." in value else int(value) for name, _, value in (one.partition("=") for one in settings)
+    }
+    started = Clock()
 
     # From here …
-    generator, discriminator = networks(gan)
-    mine = ebm_refine.pair(generator, discriminator, latent=(LATENT, 1, 1), name="small-gan", ratio=ratio)
-    if ratio is None:
-        mine = ebm_refine.fit_ratio(mine, (real, labels))
-    fitted = time.monotonic()
-    result = ebm_refine.refine(mine, method, n_steps=n_steps, eps=eps, num_images=count)
+    generator, discriminator = networks(given.gan, given.averaged)
+    mine = ebm_refine.pair(generator, discriminator, latent=(LATENT, 1, 1), name="small-gan", ratio=given.ratio)
+    if given.ratio is None:
+        mine = ebm_refine.fit_ratio(mine, (real, labels), body=given.body, runs=given.runs)
+        mine.save_ratio(Path(given.gan).with_suffix(".ratio.safetensors"))
+    fitted = Clock()
+    result = ebm_refine.refine(mine, method, num_images=given.num_images, **options)
     # … to here.
 
-    seconds = {"fit": fitted - started, "refine": time.monotonic() - fitted}
-    if ratio is None:
-        mine.save_ratio(Path(gan).with_suffix(".ratio.safetensors"))
-    report = ebm_refine.panel(result.before, result.after, dataset="mnist", body="classifier")
+    refined = Clock()
+    report = ebm_refine.panel(result.before, result.after, dataset="mnist", body=body_kind(mine.config))
     print(report, file=sys.stderr)
     voting = [row for row in report.rows if row.votes]
+    mnist_gan = json.loads((RESULTS / "mnist-gan-panel.json").read_text())["rows"][0]["rows"]
+    ours = {row["kind"]: row["before"]["value"] for row in mnist_gan}
     return {
         "settings": result.settings.as_dict(),
-        "seconds": seconds,
-        "ratio_report": {name: one["verdict"] for name, one in mine.config["ratio_report"].items()},
+        "gan": {"file": Path(given.gan).name, "averaged": given.averaged},
+        "real_images": REAL,
+        "seconds": {"fit": fitted.since(started), "refine": refined.since(fitted)},
+        "ratio": mine.config["training"]["ratio"],
+        "ratio_report": {name: without_lists(one) for name, one in mine.config["ratio_report"].items()},
+        "diagnostics": {name: value for name, value in result.diagnostics.items() if isinstance(value, int | float | str)},
         "panel": report.as_dict(),
+        "base_against_mnist_gan": {row.kind: row.before.value / ours[row.kind] for row in report.rows},
         "median_change_of_voters": statistics.median(row.relative for row in voting) if voting else None,
+        **machine(),
     }
+
+
+class Clock:
+    """Wall and processor time; the machine may be shared."""
+
+    def __init__(self) -> None:
+        self.wall, self.processor = time.monotonic(), time.process_time()
+
+    def since(self, other: "Clock") -> dict[str, float]:
+        return {"wall": self.wall - other.wall, "processor": self.processor - other.processor}
+
+
+def without_lists(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if not isinstance(value, list | dict)}
 
 
 def numbers(folder: str) -> Tensor:
@@ -102,18 +129,15 @@ if __name__ == "__main__":
     parser.add_argument("--data")
     parser.add_argument("--gan")
     parser.add_argument("--vectors", action="store_true")
-    parser.add_argument("--method", default="langevin")
-    parser.add_argument("--n-steps", type=int, default=100)
-    parser.add_argument("--eps", type=float, default=0.05)
+    parser.add_argument("--averaged", action="store_true", help="the averaged generator in place of the plain one")
+    parser.add_argument("--body", help="of the ratio; without it by size and labels")
+    parser.add_argument("--method", default="mh-gan:n_steps=49", help="with its settings, as in mala:eps=0.1:n_steps=75")
     parser.add_argument("--num-images", type=int, default=IMAGES)
     parser.add_argument("--ratio", help="a ratio fitted before")
+    parser.add_argument("--runs", default="runs/own-model", help="folder of the fit's resumable state")
     parser.add_argument("--out")
     given = parser.parse_args()
-    if given.vectors:
-        found = vectors()
-    else:
-        eps = None if math.isnan(given.eps) else given.eps
-        found = images(given.data, given.gan, given.method, given.n_steps, eps, given.num_images, given.ratio)
+    found = vectors() if given.vectors else images(given)
     text = json.dumps(found, indent=1)
     if given.out:
         Path(given.out).write_text(text + "\n")

@@ -3,7 +3,8 @@
     python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan.pt [--steps 3000]
 
 Nothing here imports `ebm_refine`. A DCGAN of 28x28 digits with the non-saturating loss (Goodfellow et al. 2014), spectral norm
-in the discriminator, and an exponential average of the generator; about five minutes on one core. `networks(file)` gives both.
+in the discriminator, and an exponential average of the generator over some hundred batches beside it; 0.16 s a batch on a core.
+`networks(file)` gives generator and discriminator, the averaged generator with `averaged=True`.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def digits(folder: str, split: str = "train") -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in rows]))[:, None]
 
 
-def train(images: Tensor, steps: int, seed: int = 0, batch: int = 64) -> tuple[Generator, Discriminator]:
+def train(images: Tensor, steps: int, seed: int = 0, batch: int = 64) -> dict[str, nn.Module]:
     torch.manual_seed(seed)
     g, d = Generator(), Discriminator()
     average = copy.deepcopy(g).eval()
@@ -77,16 +78,16 @@ def train(images: Tensor, steps: int, seed: int = 0, batch: int = 64) -> tuple[G
         of_g.step()
         with torch.no_grad():
             for one, other in zip(average.state_dict().values(), g.state_dict().values(), strict=True):
-                one.lerp_(other, 0.002) if one.is_floating_point() else one.copy_(other)
+                one.lerp_(other, max(0.01, 1 / step)) if one.is_floating_point() else one.copy_(other)
         if step % 250 == 0:
             print(f"step {step}: D {loss.item():.3f}, G {loss_g.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
-    return average, d.eval()
+    return {"generator": g.eval(), "averaged": average, "discriminator": d.eval()}
 
 
-def networks(file: str) -> tuple[Generator, Discriminator]:
+def networks(file: str, averaged: bool = False) -> tuple[Generator, Discriminator]:
     states = torch.load(file, weights_only=True)
     g, d = Generator(), Discriminator()
-    g.load_state_dict(states["generator"])
+    g.load_state_dict(states["averaged" if averaged else "generator"])
     d.load_state_dict(states["discriminator"])
     return g.eval(), d.eval()
 
@@ -97,5 +98,5 @@ if __name__ == "__main__":
     parser.add_argument("--out", required=True)
     parser.add_argument("--steps", type=int, default=3000)
     chosen = parser.parse_args()
-    g, d = train(digits(chosen.data), chosen.steps)
-    torch.save({"generator": g.state_dict(), "discriminator": d.state_dict()}, chosen.out)
+    trained = train(digits(chosen.data), chosen.steps)
+    torch.save({name: network.state_dict() for name, network in trained.items()}, chosen.out)

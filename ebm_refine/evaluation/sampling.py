@@ -58,10 +58,10 @@ def sampled_in_parts(
         parts.append(part)
         files.append(file)
     diagnostics = joined_summaries([(part.diagnostics, len(part.before)) for part in parts])
-    whole = Sampled(*(torch.cat([part[side] for part in parts]) for side in (0, 1)), diagnostics)  # type: ignore[arg-type]
+    before, after = torch.cat([part.before for part in parts]), torch.cat([part.after for part in parts])
     for file in files:
         file.unlink(missing_ok=True)
-    return whole
+    return Sampled(before, after, diagnostics)
 
 
 def _run(
