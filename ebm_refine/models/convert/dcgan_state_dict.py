@@ -131,12 +131,12 @@ def baked(state: dict[str, Tensor], role: str, file: Path) -> dict[str, Tensor]:
     for key in [key for key in plain if key.endswith(".sn_u")]:  # mimicry takes one step of the power iteration in each call
         stem = key.removesuffix(".sn_u")
         plain.pop(f"{stem}.sn_sigma", None)
-        weight, u = plain.get(f"{stem}.weight"), plain.pop(key)
-        if weight is None or u.shape != (1, len(weight)):
+        given, u = plain.get(f"{stem}.weight"), plain.pop(key)
+        if given is None or u.shape != (1, len(given)):
             raise CheckpointError(f"{file}: {key!r} has no weight that fits it")
-        matrix, normal = weight.flatten(1), torch.nn.functional.normalize
+        matrix, normal = given.flatten(1), torch.nn.functional.normalize
         v = normal(u @ matrix)
-        plain[f"{stem}.weight"] = weight / (normal(v @ matrix.T) @ matrix @ v.T)
+        plain[f"{stem}.weight"] = given / (normal(v @ matrix.T) @ matrix @ v.T)
     return {key.removesuffix("_orig") if key.endswith("weight_orig") else key: value for key, value in plain.items()}
 
 
