@@ -108,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
 
+    monitor = commands.add_parser(
+        "monitor", help="say what is wrong with a training run, going on or ended, and draw its curves"
+    )
+    monitor.add_argument("folder", help="the run's folder, which holds log.jsonl: runs/RECIPE")
+    monitor.add_argument("--out", help="where the curves go (SVG); without it monitor.svg in the run's folder")
+    monitor.set_defaults(run=_monitor)
+
     search = commands.add_parser("search", help="work on the grid search of GANs and EBGANs; resumable, any number at once")
     search.add_argument("--data", help="folder of parquet files, or a Hub data set; without it MNIST's own Hub id")
     search.add_argument("--study", default="mnist-grid", help="name of the study")
@@ -188,6 +195,21 @@ def _train(chosen: argparse.Namespace) -> int:
         device=_device(chosen.device), runs=Path(chosen.runs), out=Path(chosen.out), resume=chosen.resume,
     )  # fmt: skip
     print(f"wrote {folder}")
+    return 0
+
+
+def _monitor(chosen: argparse.Namespace) -> int:
+    from ebm_refine.training.common import monitor
+
+    folder = Path(chosen.folder)
+    records = monitor.read_log(folder)
+    for problem, remedy in (found := monitor.findings(records)):
+        print(f"{problem}\n  {remedy}")
+    if not found:
+        print(f"nothing found wrong in {len(records)} records")
+    file = Path(chosen.out) if chosen.out else folder / "monitor.svg"
+    monitor.draw(records, file, folder.name)
+    print(f"wrote {file}")
     return 0
 
 

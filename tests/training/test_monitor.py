@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from ebm_refine.cli.commands import main
 from ebm_refine.errors import InputError
 from ebm_refine.training.common.monitor import draw, findings, read_log
 
@@ -87,3 +88,17 @@ def test_the_picture_has_a_curve_a_number_whose_ends_are_its_lowest_and_highest(
     assert y0 < y1
     assert "a &lt;run&gt;" in picture
     assert "1 to 3, now 2" in picture
+
+
+def test_the_command_says_what_is_wrong_and_draws(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(record) + "\n" for record in pair(0.05, [9, 8, 8, 8, 8])))
+    assert main(["monitor", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "D wins" in printed
+    assert "<svg" in (tmp_path / "monitor.svg").read_text()
+    log.write_text("".join(json.dumps(record) + "\n" for record in HEALTHY[1]))
+    assert main(["monitor", str(tmp_path), "--out", str(tmp_path / "curves.svg")]) == 0
+    assert "nothing found wrong in 5 records" in capsys.readouterr().out
+    assert main(["monitor", str(tmp_path / "absent")]) == 2
+    assert "holds no training run" in capsys.readouterr().err
