@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     monitor = commands.add_parser(
-        "monitor", help="say what is wrong with a training run, going on or ended, and draw its curves"
+        "monitor", help="say what is wrong with a training run, and draw its curves"
     )
     monitor.add_argument("folder", help="the run's folder, which holds log.jsonl: runs/RECIPE")
     monitor.add_argument("--out", help="where the curves go (SVG); without it monitor.svg in the run's folder")
