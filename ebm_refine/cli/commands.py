@@ -108,9 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in the runs folder")
     train.set_defaults(run=_train)
 
-    monitor = commands.add_parser(
-        "monitor", help="say what is wrong with a training run, and draw its curves"
-    )
+    monitor = commands.add_parser("monitor", help="say what is wrong with a training run, and draw its curves")
     monitor.add_argument("folder", help="the run's folder, which holds log.jsonl: runs/RECIPE")
     monitor.add_argument("--out", help="where the curves go (SVG); without it monitor.svg in the run's folder")
     monitor.set_defaults(run=_monitor)
