@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ebm_refine.errors import InputError
 from ebm_refine.utils.atomic_io import replacing
@@ -221,7 +221,7 @@ def _points(records: Records, name: str) -> list[tuple[float, float]]:
     return [(float(s), float(v)) for s, v in logged if _is_number(s) and _is_number(v)]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
