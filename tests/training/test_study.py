@@ -187,10 +187,26 @@ def test_another_study_under_the_same_name_is_refused_not_mixed(tmp_path, other,
     assert len(Study(journal, PLAN).results()) == 24
 
 
+def test_a_line_that_was_cut_short_is_lost_alone(tmp_path):
+    """A full disk in the middle of a line: Optuna would write the next line to its end, and read no line from there on."""
+    journal = tmp_path / "study.journal"
+    assert work(Study(journal, PLAN), found, limit=0.0) == 0
+    study = Study(journal, PLAN)
+    trial, setting = study.take()
+    assert study.finish(trial, found(setting))
+    whole = journal.read_bytes()
+    for cut in (1, 20):  # the last line is that the trial is done
+        journal.write_bytes(whole[:-cut])
+        assert work(Study(journal, PLAN), found, beat=BEAT) == 24
+        assert sorted(Study(journal, PLAN).results(), key=str) == sorted(
+            [{"place": place, **one._asdict(), **found(one)} for place, one in enumerate(PLAN.settings())], key=str
+        )
+
+
 def test_a_storage_that_is_no_journal_is_refused(tmp_path):
     with pytest.raises(InputError, match="is a folder; name a file"):
         Study(tmp_path, PLAN)
-    for content in ("no journal\nat all\n", '{"a": 1}\n'):
+    for content in ("no journal\nat all\n", "no journal\nat all", '{"a": 1}\n'):
         (tmp_path / "text").write_text(content)
         with pytest.raises(InputError, match="is no readable journal"):
             Study(tmp_path / "text", PLAN)

@@ -1,7 +1,9 @@
 """Looking never waits for runs; what nobody listens to ends; clients take turns; results stay, memory is bounded."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -114,6 +116,36 @@ def test_the_python_client_looks_while_the_queue_is_full(address, numbers):
         for visitor in visitors:
             visitor.goes_away()
     assert seconds_until(lambda: workers() == 0 and waiting(address) == 0, 30) < 30
+
+
+def test_heavy_looks_leave_threads_to_everybody_else(page, numbers, monkeypatch):
+    """Looks have no lane: computing, they could take every thread that pages, direct calls and runs need."""
+    demo, address = page
+    monkeypatch.setattr(rules, "MAX_LOOKING", 3)
+    go, computing, most = threading.Event(), [0], [0]
+
+    def heavy(*values):
+        computing[0] += 1
+        most[0] = max(most[0], computing[0])
+        go.wait(30)
+        computing[0] -= 1
+        raise InputError("looked long enough")
+
+    monkeypatch.setattr(demo.fns[numbers["look"]], "fn", heavy)
+    with ThreadPoolExecutor(8) as pool:
+        try:
+            looks = [pool.submit(joined, address, numbers["look"], [None, 0], f"heavy{number}") for number in range(8)]
+            assert seconds_until(lambda: computing[0] == 3, 20) < 20
+            assert HTTP.get(address).status_code == 200
+            assert HTTP.post(f"{address}gradio_api/run/status", json={"data": []}).status_code == 200
+            assert call(address, {"data": ["tiny", None, None, 1, 2, 0, "auto", None]})["data"]  # a run begins beside them
+            assert computing[0] == 3
+        finally:
+            go.set()
+        for look in looks:
+            look.result()
+    assert most[0] == 3
+    assert computing[0] == 0
 
 
 def test_results_outlive_other_peoples_calls_and_memory_is_bounded(page, numbers, monkeypatch):

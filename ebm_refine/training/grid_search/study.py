@@ -10,6 +10,7 @@ clocks may differ between machines.
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -73,6 +74,7 @@ class Study:
         }
         with self._queue():
             try:
+                _cut_half_line(journal)
                 self._storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
                 known = plan.name in optuna.get_all_study_names(self._storage)
                 opened = optuna.load_study if known else partial(optuna.create_study, direction="maximize")
@@ -260,6 +262,24 @@ def _listen(
             told(f"trial {trial}: no sign of its worker for {patience:.0f} s, queued anew")
             study.give_back(trial)
     return fresh
+
+
+def _cut_half_line(journal: Path) -> None:
+    """Cut off a last line that a full disk or a power cut left half-written: the next line would be written to its end.
+
+    Optuna would then read neither, nor any line behind them.
+    """
+    if not journal.exists():
+        return
+    lock = _optuna().storages.journal.JournalFileSymlinkLock(str(journal))  # the one of those who write lines
+    lock.acquire()
+    try:
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole and b'"op_code"' in content.partition(b"\n")[0]:  # not of a file that is something else
+            os.truncate(journal, whole)
+    finally:
+        lock.release()
 
 
 def _results(done: list[Any]) -> list[dict[str, Any]]:

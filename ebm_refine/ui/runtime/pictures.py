@@ -3,10 +3,12 @@
 Two routes beside Gradio's: `shown/NAME` for results, `page/NAME` for the scripts, styles and films that ship with the page.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -55,12 +57,18 @@ class Shelf:
                 self.promised.popitem(last=False)
         return f"shown/{name}"
 
-    def get(self, name: str) -> bytes | None:
-        """The file of that name; None where there is none, or no longer."""
+    def ready(self, name: str) -> bytes | None:
+        """The file of that name where it need not be made first."""
         with self.lock:
             if name in self.kept:
                 self.kept.move_to_end(name)
-                return self.kept[name]
+            return self.kept.get(name)
+
+    def get(self, name: str) -> bytes | None:
+        """The file of that name, made if it was only promised; None where there is none, or no longer."""
+        if (known := self.ready(name)) is not None:
+            return known
+        with self.lock:
             make = self.promised.get(name)
         if make is None:
             return None
@@ -96,9 +104,16 @@ def routes() -> list[Route]:
     return [Route("/shown/{name}", _shown), Route("/page/{name}", _page)]
 
 
+# Films take seconds to make: one at a time, on a thread of their own, so that they wait for each other and nobody for them.
+_MAKER = ThreadPoolExecutor(1, "films")
+
+
 async def _shown(request: Request) -> Response:
     name = request.path_params["name"]
-    return _answer(name, await run_in_threadpool(SHELF.get, name))
+    data = SHELF.ready(name)
+    if data is None:
+        data = await asyncio.get_running_loop().run_in_executor(_MAKER, SHELF.get, name)
+    return _answer(name, data)
 
 
 async def _page(request: Request) -> Response:

@@ -17,6 +17,8 @@ MAX_WAITING_PER_CLIENT = 4
 MAX_WAITING_PER_ADDRESS = 8
 # Looks of one client that compute at a time, and that wait for that: nobody clicks faster.
 MAX_LOOKING_PER_CLIENT = 4
+# Of all together: fewer than there are threads (40), so that pages, direct calls and runs find one whatever looks compute.
+MAX_LOOKING = 24
 MAX_LOOKS_PER_CLIENT = 64
 MAX_LOOKS = 1_000
 # A run of which nothing is known; how long any run takes to begin and to be measured; and seconds for a gradient evaluation,

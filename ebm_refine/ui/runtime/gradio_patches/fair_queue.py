@@ -80,6 +80,7 @@ class FairQueue(Queue):
     def get_events(self) -> tuple[list[Event], bool, str] | None:
         """The next event: of a lane in turns, of looks the first whose client has not enough of them computing."""
         lanes = list(self.event_queue_per_concurrency_id.items())
+        looking = sum(not is_run(event.fn) for event in self._active())
         random.shuffle(lanes)
         for name, lane in lanes:
             if not lane.queue or lane.current_concurrency == lane.concurrency_limit:
@@ -87,6 +88,8 @@ class FairQueue(Queue):
             busy = Counter(self._client(event) for event in self._active() if event.concurrency_id == name)
             if is_run(lane.queue[0].fn):
                 event: Event | None = waiting.in_turns(lane.queue, self._client, busy.elements())[0]
+            elif looking >= waiting.MAX_LOOKING:
+                continue
             else:
                 free = (one for one in lane.queue if busy[self._client(one)] < waiting.MAX_LOOKING_PER_CLIENT)
                 event = next(free, None)
