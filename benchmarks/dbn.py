@@ -39,8 +39,8 @@ from ebm_refine.samplers.gibbs import gibbs
 from ebm_refine.samplers.loop import run
 from ebm_refine.training.algorithms.classifier import labelled
 from ebm_refine.training.algorithms.contrastive_divergence import source_of
-from ebm_refine.training.algorithms.dbn_learning import bits_of
 from ebm_refine.training.algorithms.finetune import classifier_of, error_rate, fine_tune
+from ebm_refine.training.pipelines.belief_net import bits_of
 from ebm_refine.utils.atomic_io import replacing
 
 LABELS = (100, 1000, 54_000)

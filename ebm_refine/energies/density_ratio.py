@@ -54,7 +54,7 @@ class Increasing(nn.Module):
         self.register_buffer("slopes", (steps[:, 1] / steps[:, 0]).float())
 
     def forward(self, raw: Tensor) -> Tensor:
-        line = torch.searchsorted(self.starts[1:].contiguous(), raw.detach())
+        line = torch.searchsorted(self.starts[1:].contiguous(), raw.detach().contiguous())
         return self.values[line] + self.slopes[line] * (raw - self.starts[line])
 
 

@@ -239,6 +239,7 @@ def test_shares_are_disjoint_and_whole():
     assert Share().of(jobs) == jobs
 
 
+@pytest.mark.slow
 def test_two_processes_of_accelerate_share_one_list(tiny_models, tmp_path):
     """No job is lost or run twice, each process has run some, and the results are those of one process."""
     program = tmp_path / "program.py"

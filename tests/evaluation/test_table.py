@@ -122,6 +122,7 @@ def called(monkeypatch, *words: str) -> None:
     benchmark.main()
 
 
+@pytest.mark.slow
 def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     stop = Path("runs/table/stop")
     stop.parent.mkdir(parents=True)

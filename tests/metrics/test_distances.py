@@ -62,6 +62,7 @@ def test_frechet_from_stored_moments_equals_torchmetrics_from_the_images():
     assert frechet_distance(fake, reference_of(real)) == pytest.approx(float(metric.compute()), rel=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
 def test_kernel_distance_equals_torchmetrics_on_one_whole_subset():
     real, fake = normal(150, 0), normal(150, 1, shift=0.2)
     metric = KernelInceptionDistance(feature=Identity(), subsets=1, subset_size=150, normalize=True).set_dtype(torch.float64)

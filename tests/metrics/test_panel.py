@@ -82,6 +82,7 @@ def test_less_damage_is_a_gain_in_every_kind_and_more_is_a_loss():
     assert better.as_dict()["rows"][0]["votes"]
 
 
+@pytest.mark.slow
 def test_the_body_of_the_ratio_and_kinds_that_see_nothing_have_no_vote():
     many, few = images(300, 2, blotch=60), images(300, 2, blotch=20)
     told = {found.kind: found.why for found in measured(toy_panel(), many, few, body="pixels").rows}
@@ -91,6 +92,7 @@ def test_the_body_of_the_ratio_and_kinds_that_see_nothing_have_no_vote():
     assert all("does not tell base from real" in found.why for found in real.rows)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_change_contains_the_noise_of_the_reference():
     """Ten times the generated images do not shrink it beyond the reference's part."""
     real = images(300, 1)
@@ -99,6 +101,7 @@ def test_the_error_of_a_change_contains_the_noise_of_the_reference():
     assert few / math.sqrt(10) < 0.9 * many < few
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", training_free(), ids=lambda kind: kind.name)
 def test_both_training_free_kinds_earn_their_vote_on_images_of_classes(kind):
     # Averages over 16 pixels hardly see noise: it takes more images.
@@ -127,6 +130,7 @@ def test_damage_grows_with_its_grade():
         assert gone[0] < gone[1] < gone[2]
 
 
+@pytest.mark.slow
 def test_any_images_go_against_given_real_ones():
     real, before, after = images(600, 0, side=40), images(256, 2, 60, side=40), images(256, 2, 10, side=40)
     found = panel(before.numpy(), after, real, test_rights=False)

@@ -21,6 +21,9 @@ from ebm_refine.models import hub
 from ebm_refine.models.checkpoint import load_checkpoint, save_checkpoint
 from ebm_refine.models.model_card import model_card
 
+# What huggingface_hub does when it pushes.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -297,6 +300,7 @@ def test_offline_mode_uses_the_cache_only(server, files, monkeypatch):
     assert server.log == []
 
 
+@pytest.mark.slow
 def test_the_environment_alone_is_enough(server, files, tmp_path):
     """The real variables in a fresh process: fetched from HF_ENDPOINT into HF_HOME, then used offline."""
     server.add("org/pair", files)

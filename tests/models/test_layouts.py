@@ -294,6 +294,7 @@ def read(files: list[Any], folder: Any, row: Row, **options: Any) -> Any:
     return import_pair(*files, folder / "pair", dataset="any", reading=reading, image_size=row.size)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")  # the old one is what is read
 @pytest.mark.parametrize("name", EXACT)
 def test_read_exactly(name, tmp_path):
     row = EXACT[name]
@@ -311,6 +312,7 @@ def test_read_under_an_assumption_that_an_option_changes(name, tmp_path):
     assert max(apart(read(files, tmp_path, row, **options), generator, discriminator)) < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_with_the_remedy(name, tmp_path):
     row, expected = REFUSED[name]

@@ -38,6 +38,7 @@ def test_gaussian_posterior_in_the_plane(from_the_law: bool) -> None:
     assert said["unfinished"] == 0
 
 
+@pytest.mark.slow
 def test_gaussian_posterior_in_a_hundred_dimensions() -> None:
     """r of the first ten coordinates alone, so that the posterior's other ninety are the prior's; from exact draws."""
     weight = torch.zeros(100)

@@ -66,6 +66,7 @@ assert "random-walk" in open(out + "/table/results.json").read()
 """
 
 
+@pytest.mark.slow
 def test_one_file_and_one_line_make_it_work_everywhere(tmp_path: Path) -> None:
     """In a scratch copy of the package: command line, API, page and `evaluate --budget`."""
     shutil.copytree(ROOT / "ebm_refine", tmp_path / "ebm_refine", ignore=shutil.ignore_patterns("__pycache__"))

@@ -17,6 +17,8 @@ NO_LAW = {
 # The flow's own networks cost more than all of the toys: fewer chains and particles. OBRS: few enough proposals that the
 # ratio is cut.
 FITTED = {"flex2mcmc": {"chains": 1000, "particles": 4}, "obrs": {"n_steps": 4}}
+# Several seconds each.
+MANY_PASSES = {"ex2mcmc", "flex2mcmc"}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +28,12 @@ def quickly_learned_flow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [row for row in METHODS.values() if row.law.claim is not Claim.NONE], ids=lambda row: row.name
+    "method",
+    [
+        pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.name in MANY_PASSES else [])
+        for row in METHODS.values()
+        if row.law.claim is not Claim.NONE
+    ],
 )
 def test_a_method_has_the_law_that_it_claims(method: Method, record_property) -> None:
     found = laws.scores(method, **FITTED.get(method.name, {}))

@@ -173,6 +173,7 @@ def test_mutation_of_further_samplers(fault: str) -> None:
     assert_caught(oracle(mutant(module, old, new)))
 
 
+@pytest.mark.slow
 def test_mutation_of_the_flows_density() -> None:
     """Without the volume term the weights are those of another proposal."""
     broken = mutant(flow, "network().log_prob(part)", "network().base.log_prob(part)")

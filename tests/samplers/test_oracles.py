@@ -16,12 +16,11 @@ Score = Callable[[str, dict[str, float]], None]
 
 
 @pytest.fixture
-def score(capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]) -> Score:
-    """Print the scores, record them in the test report, and ask that each lies within LIMIT."""
+def score(record_property: Callable[[str, object], None]) -> Score:
+    """Record the scores in the test report and ask that each lies within LIMIT; `pytest -s` shows them."""
 
     def check(title: str, scores: dict[str, float]) -> None:
-        with capsys.disabled():
-            print(f"\n  oracle {title}: " + ", ".join(f"{name} z = {z:+.2f}" for name, z in scores.items()), end="")
+        print(f"oracle {title}: " + ", ".join(f"{name} z = {z:+.2f}" for name, z in scores.items()))
         for name, z in scores.items():
             record_property(f"{title}, {name}", z)
         assert all(abs(z) <= LIMIT for z in scores.values()), scores
@@ -73,6 +72,7 @@ EXACT: dict[str, tuple[Callable[[Target], Kernel], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_oracle_exact_posterior(score: Score, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(flow, "ITERATIONS", 12)
@@ -146,6 +146,7 @@ ACROSS: dict[str, tuple[Callable[[Target], Kernel], int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACROSS)
 def test_oracle_unequal_weights_are_mended_by_global_moves(score: Score, name: str) -> None:
     """25 of 25 modes, at least 99.9 % high quality, weights uniform by chi-square."""

@@ -104,6 +104,12 @@ def test_the_command_line_refuses_another_seed(tmp_path, capsys):
     assert (tmp_path / "out" / "toy-moons-gan" / "generator.safetensors").read_bytes() == weights
 
 
+def handles(pid: int, number: int) -> bool:
+    """Whether the process has set a handler for the signal `number`; before that it is simply killed by it."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 @pytest.mark.slow
 def test_sigterm_ends_a_run_cleanly(tmp_path):
     out = tmp_path / "out"
@@ -111,10 +117,13 @@ def test_sigterm_ends_a_run_cleanly(tmp_path):
     command = [sys.executable, "-m", "ebm_refine", "refine", *settings, "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(8)
+    until = time.monotonic() + 120
+    while not handles(process.pid, signal.SIGTERM) and time.monotonic() < until:
+        time.sleep(0.2)
+    time.sleep(2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
     assert "Traceback" not in errors
     assert "stopped" in errors
