@@ -46,7 +46,8 @@ def main() -> None:
     real, fake = 2 * torch.rand(2, chosen.batch, 1, 28, 28) - 1
 
     def step() -> None:
-        diverged(energy_step(network, adam, buffer, recipe, real, source_of(0, 1, "cpu")), recipe)
+        numbers = energy_step(network, adam, buffer, recipe, real, source_of(0, 1, "cpu"))
+        diverged({name: float(value) for name, value in numbers.items()}, recipe)
 
     def floor() -> None:
         bare.requires_grad_(False)
