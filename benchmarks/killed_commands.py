@@ -91,10 +91,12 @@ def _small_training() -> None:
     from ebm_refine.training.algorithms import plane_games
     from ebm_refine.training.pipelines import toy_model
 
-    plane_games.TOLD = toy_model.SAVE_EVERY = 20
+    plane_games.TOLD = plane_games.SAVE_EVERY = 20
     toy_model.REPORT_POINTS = 400
     whole: Any = toy_model.Toy
-    toy_model.Toy = lambda dataset, family, settings, seed: whole(dataset, family, settings._replace(ratio_steps=40), seed)  # type: ignore[assignment,misc]
+    toy_model.Toy = lambda dataset, family, settings, *rest: whole(  # type: ignore[assignment,misc]
+        dataset, family, settings._replace(ratio_steps=40), *rest
+    )
 
 
 def _small_search() -> None:
