@@ -294,6 +294,18 @@ def test_what_no_family_has_is_refused_with_the_remedy(tmp_path):
     assert not (tmp_path / "pair").exists()
 
 
+def test_upsampling_generators_of_pytorch_gan_are_refused_with_the_remedy(tmp_path):
+    doubling = [nn.Upsample(scale_factor=2), nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8, 0.8), nn.LeakyReLU(0.2)]
+    generator = nn.Sequential(
+        nn.Linear(LATENT, 8 * 49), nn.Unflatten(1, (8, 7, 7)), nn.BatchNorm2d(8), *doubling, nn.Conv2d(8, 1, 3, 1, 1), nn.Tanh()
+    )
+    torch.save(generator.state_dict(), tmp_path / "g.pth")
+    torch.save(mlp(784, 16, 1, act=nn.ReLU).state_dict(), tmp_path / "d.pth")
+    with pytest.raises(CheckpointError, match=r"ebm_refine\.pair\(generator, discriminator, latent=…\)") as caught:
+        import_pair(tmp_path / "g.pth", tmp_path / "d.pth", tmp_path / "pair", dataset="any")
+    assert "\n" not in str(caught.value)
+
+
 def test_options_of_residual_networks_are_refused_for_others(tmp_path):
     *_, files = written(tmp_path, "conditional DCGAN")
     with pytest.raises(InputError, match="--upsampling is for residual networks"):
