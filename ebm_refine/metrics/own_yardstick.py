@@ -18,6 +18,8 @@ from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance, mean_kernel_of_others, paired_difference
 from ebm_refine.metrics.evaluator import Yardstick
 from ebm_refine.metrics.features import Reference, features_for
+from ebm_refine.metrics.fid import MIN_IMAGES
+from ebm_refine.metrics.report import described
 from ebm_refine.parameters import shorten
 from ebm_refine.utils import cancellation
 
@@ -63,10 +65,14 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
         if extractor != "auto":
             raise InputError(f"vectors are measured in their own coordinates: extractor must be auto; got {shorten(extractor)}")
         return _of_vectors(real)
+    if extractor == "inception" and len(real) < MIN_IMAGES:  # before its weights are fetched
+        raise InputError(
+            f"inception needs at least {MIN_IMAGES} real images; got {len(real)}: give more, or --extractor auto (in Python "
+            f"extractor='auto'), which takes {LEAST}"
+        )
     chosen = _extractor(tuple(real.shape[1:]), extractor, device)
     if len(real) < chosen.least:
-        instead = f", or give --extractor auto, which takes {LEAST}" if chosen.inception else ""
-        raise InputError(f"{chosen.title} needs at least {chosen.least} real images; got {len(real)}: give more{instead}")
+        raise InputError(f"{chosen.title} needs at least {chosen.least} real images; got {len(real)}: give more")
     rows = chosen.rows(real)
     reference, size = reference_of(rows), rows.shape[1]
 
@@ -87,7 +93,7 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
         "title": chosen.title,
         "sha256": chosen.sha256,
         "dimension": size,
-        "reference": {"split": "own real images", "images": len(real)},
+        "reference": {"split": "own real", "images": len(real)},
     }
     return Yardstick(measure, chosen.least, description, f"{chosen.sha256} {_hash(real)}", lambda count: _floors(rows, count))
 
@@ -95,11 +101,7 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
 def _kernel(features: dict[str, Tensor], reference: Reference) -> dict[str, Any]:
     estimates = {name: kernel_distance(rows, reference) for name, rows in features.items()}
     estimates["difference"] = paired_difference(features["before"], features["after"], reference)
-    return {
-        "kernel_distance": {
-            name: {"value": one.value, "error": one.error, "interval": list(one.interval)} for name, one in estimates.items()
-        }
-    }
+    return {"kernel_distance": {name: described(one) for name, one in estimates.items()}}
 
 
 def reference_of(rows: Tensor) -> Reference:
@@ -123,7 +125,7 @@ def _extractor(shape: tuple[int, ...], extractor: Any, device: str) -> Extractor
             return Extractor(embedded, embedded.title, embedded.sha256)
         return Extractor(coarse, f"{CELLS}x{CELLS} pixels, area-averaged: colours and coarse layout alone", "8x8")
     if extractor == "inception":
-        from ebm_refine.metrics.fid import MIN_IMAGES, open_inception
+        from ebm_refine.metrics.fid import open_inception
 
         opened = open_inception(device=device)
         return Extractor(opened.features, opened.describe()["title"], opened.sha256, MIN_IMAGES, inception=True)
@@ -166,7 +168,7 @@ def _of_vectors(real: Tensor) -> Yardstick:
     description = {
         "title": f"standardised coordinates; kernel distance in {FOURIER} random Fourier features; accuracy of a classifier of "
         "real against generated, 0.5 where it can tell nothing",
-        "reference": {"split": "own real vectors", "images": len(real)},
+        "reference": {"split": f"{len(real)} own real vectors"},
     }
     rows = fourier(standard)
     return Yardstick(measure, LEAST, description, f"vectors {_hash(real)}", lambda count: _floors(rows, count))

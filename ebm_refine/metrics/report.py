@@ -34,9 +34,9 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         "reference": {"split": split, "kernel_images": len(reference.features), "frechet_images": reference.images},
         **extractor.describe(),
         "kernel_distance": {
-            "before": _described(kernel_distance(features_before, reference)),
-            "after": _described(kernel_distance(features_after, reference)),
-            "difference": _described(paired_difference(features_before, features_after, reference)),
+            "before": described(kernel_distance(features_before, reference)),
+            "after": described(kernel_distance(features_after, reference)),
+            "difference": described(paired_difference(features_before, features_after, reference)),
         },
         "floors": floors_at(extractor, len(before)),
     }
@@ -44,7 +44,7 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
         report["frechet_distance"] = {
             "before": frechet_distance(features_before, reference),
             "after": frechet_distance(features_after, reference),
-            "difference": _described(paired_frechet_difference(features_before, features_after, reference)),
+            "difference": described(paired_frechet_difference(features_before, features_after, reference)),
         }
     else:
         report["frechet_note"] = (
@@ -86,5 +86,5 @@ def floors_at(extractor: FeatureExtractor, count: int) -> dict[str, Any]:
     return {"num_images": size, **extractor.floors[str(size)]}
 
 
-def _described(estimate: Estimate) -> dict[str, Any]:
+def described(estimate: Estimate) -> dict[str, Any]:
     return {**estimate._asdict(), "interval": list(estimate.interval)}

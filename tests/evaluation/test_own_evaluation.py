@@ -39,6 +39,9 @@ def test_images_of_any_size_are_measured_and_the_right_ratio_brings_them_near(tm
     assert found(results, "i-sir", "kernel_distance") < 0.3 * found(results, "base", "kernel_distance")
     assert "8x8 pixels" in results["title"]
     assert results["reference"]["images"] == 590
+    table = (tmp_path / "table.md").read_text()
+    assert "reference: 590 own real images." in table
+    assert "spreads over seeds" not in table  # the gain's error has the real images' own noise in it, of one seed too
     jobs = list((tmp_path / "jobs").iterdir())
     stamps = [job.stat().st_mtime_ns for job in jobs]
     again = ebm_refine.evaluate(images(), **arguments, out=tmp_path)
@@ -106,7 +109,9 @@ def test_vectors_are_measured_by_a_kernel_their_moments_and_a_classifier(tmp_pat
         assert found(results, "i-sir", measure) < 0.2 * found(results, "base", measure)
     assert found(results, "base", "classifier_accuracy") > 0.7
     assert abs(found(results, "i-sir", "classifier_accuracy") - 0.5) < 0.06
-    assert "accuracy of a real-or-generated classifier" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "accuracy of a real-or-generated classifier" in table
+    assert "reference: 800 own real vectors." in table
 
 
 def test_a_classifier_cannot_tell_one_law_from_itself():
@@ -123,6 +128,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_sampled(tmp_path):
 
     refused("crop and resize", real=np.zeros((300, 9, 9), np.uint8))
     refused("needs at least 100 real images; got 20", real=brighter(20))
+    refused("inception needs at least 2048 real images; got 300: give more, or --extractor auto", extractor="inception")
     refused(r"num_images must be at least 100 .* give --num-images 100", num_images=50)
     refused("extractor must be one of auto, inception", extractor="fid")
     refused("the extractor fails", extractor=lambda pixels: 1 / 0)
