@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ebm_refine.ui.tabs.refine.job import Finished, first_model, run
+from ebm_refine.ui.tabs.refine.job import Finished, first_model, opening, run
 from ebm_refine.ui.tabs.refine.metrics_panel import verdict
 
 
@@ -21,11 +21,13 @@ def main() -> None:
     rows = []
     for seed in range(chosen.seeds):
         began = time.monotonic()
-        *_, end = run(first_model(), {"seed": seed})
+        *_, end = run(first_model(), {"seed": seed, "num_images": opening(first_model()).num_images})
         assert isinstance(end, Finished)
         kind, _ = verdict(end.record.metrics)
-        difference = end.record.metrics.get("kernel_distance", {}).get("difference")
-        rows.append({"seed": seed, "verdict": kind, "difference": difference, "seconds": round(time.monotonic() - began, 2)})
+        said = end.record.metrics["verdict"]
+        changes = {one["kind"]: round(one["change"] / one["before"], 3) for one in said["kinds"]}
+        seconds = round(time.monotonic() - began, 2)
+        rows.append({"seed": seed, "verdict": kind, "z": round(said["z"], 2), "relative_change": changes, "seconds": seconds})
         print(rows[-1], flush=True)
     counts = Counter(row["verdict"] for row in rows)
     settings = {name: value for name, value in end.record.settings.as_dict().items() if name != "seed"}

@@ -11,16 +11,17 @@ from typing import Any
 from PIL import Image
 
 from ebm_refine import render
+from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.pictures import ASSETS
 from ebm_refine.ui.tabs.refine.job import Finished, Record, film_samples, run
-from ebm_refine.ui.tabs.refine.pictures import film_pictures, film_steps, sheets
+from ebm_refine.ui.tabs.refine.pictures import FILM_QUALITY, film_pictures, film_steps, sheets
 from ebm_refine.ui.tabs.refine.showcase import FILE
 
-QUALITY, CARD_SIDE, CARD_TILES = 85, 112, 4
+QUALITY, CARD_SIDE, CARD_TILES = FILM_QUALITY, 112, 4
 PREVIEW_SIZE = (1200, 630)
 # key, title, model, arguments of `refine` where they differ from the model's own
 RUNS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("digits", "Digits", "mnist-gan", {}),
+    ("digits", "Digits", "mnist-gan", {"num_images": 256}),
     ("cifar", "CIFAR-10", "cifar10-dcgan", {"num_images": 128}),
     ("faces", "Faces", "celeba-dcgan", {}),
     ("gaussians", "25 Gaussians", "toy-grid25-exact", {"method": "i-sir", "n_steps": 60, "num_images": 1000,
@@ -29,6 +30,7 @@ RUNS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 
 
 def main() -> None:
+    limits.MAX_SECONDS = 3600  # a busy machine may take its time
     entries = []
     for key, title, model, arguments in RUNS:
         *_, end = run(model, {"seed": 0, **arguments})

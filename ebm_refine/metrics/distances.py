@@ -74,10 +74,18 @@ def paired_difference(before: Tensor, after: Tensor, reference: Reference) -> Es
 
     The projections are subtracted image by image before their variance is taken, so what the pairs share cancels.
     """
+    _, change, on_features, on_reference = change_projections(before, after, reference)
+    return _estimate(change, on_features, on_reference, len(on_reference))
+
+
+def change_projections(before: Tensor, after: Tensor, reference: Reference) -> tuple[float, float, Tensor, Tensor]:
+    """The kernel distance before, its change, and what each pair of rows (N,) and each real image (M,) contributes to that.
+
+    The changes of several kinds of features on the same images are correlated; these rows say how much.
+    """
     value_before, on_before, reference_before = _projections(before, reference)
     value_after, on_after, reference_after = _projections(after, reference)
-    on_reference = reference_after - reference_before
-    return _estimate(value_after - value_before, on_after - on_before, on_reference, len(on_reference))
+    return value_before, value_after - value_before, on_after - on_before, reference_after - reference_before
 
 
 def mean_kernel_of_others(features: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from ebm_refine.ui.api import energy_gans as energy_gans_api
 from ebm_refine.ui.api import refine as api
 from ebm_refine.ui.api import sweep as sweep_api
 from ebm_refine.ui.api import toy2d as laboratory_api
+from ebm_refine.ui.components import opening_results
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.gradio_patches import Page
 from ebm_refine.ui.runtime.index_page import IndexPage, preview
@@ -80,6 +81,7 @@ def build(data: str | None = None) -> gr.Blocks:
                 gr.Markdown(f"# {place.title}", elem_id="title")
                 place.build(demo)
                 gr.HTML(_links(present.values(), path), elem_id="places", apply_default_css=False, js_on_load=None)
+    opening_results.show(demo)
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
     return demo

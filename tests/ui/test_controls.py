@@ -33,16 +33,15 @@ def classes(monkeypatch: pytest.MonkeyPatch) -> str:
     return "classes"
 
 
-def test_a_class_is_a_row_of_the_form_and_travels_in_the_link(classes: str):
+def test_a_class_is_chosen_and_travels_in_the_link(classes: str):
     import gradio as gr
 
     with gr.Blocks():
         made = controls.build(job.checked(classes, {}))
-    form = json.loads(made.form.value)
-    assert [row["name"] for row in form["rows"]][:2] == ["label", "beta"]
+    assert made.label.visible
+    assert [value for _, value in made.label.choices] == ["any", *map(str, range(10))]
     assert "label" not in given(made.form.value)
-    next(row for row in form["rows"] if row["name"] == "label")["value"] = "7"
-    values = [classes, "langevin", "", 5, 4, "0", "auto", json.dumps(form)]
+    values = [classes, "langevin", "", 5, 4, "0", "auto", made.form.value, "7"]
     settings = job.checked(*made.arguments(values))
     assert settings.label == 7
     query = share_link.query_of(settings)
@@ -59,7 +58,7 @@ def test_what_is_empty_is_left_to_the_model(classes: str):
     with gr.Blocks():
         made = controls.build(job.checked(classes, {}))
     empty = json.dumps({"rows": [{**row, "value": " "} for row in json.loads(made.form.value)["rows"]]})
-    settings = job.checked(*made.arguments([classes, "langevin", "  ", None, None, "", None, empty]))
+    settings = job.checked(*made.arguments([classes, "langevin", "  ", None, None, "", None, empty, "any"]))
     assert settings == job.checked(classes, {"method": "langevin"})
     with pytest.raises(InputError, match="form"):
-        made.arguments([classes, "langevin", "", 5, 4, "0", "auto", "[1"])
+        made.arguments([classes, "langevin", "", 5, 4, "0", "auto", "[1", "any"])

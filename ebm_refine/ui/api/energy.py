@@ -16,7 +16,7 @@ from ebm_refine.tasks import digit_preprocessing as digits
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import masks
 from ebm_refine.tasks.energy_model import Chains
-from ebm_refine.ui.api.refine import LANE
+from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words

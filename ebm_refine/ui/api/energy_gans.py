@@ -9,7 +9,7 @@ from PIL import Image
 
 from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.ui.api.energy import given_digits
-from ebm_refine.ui.api.refine import LANE
+from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy_gans import models as models_room
 from ebm_refine.ui.tabs.refine.job import told

@@ -14,18 +14,24 @@ import orjson
 from gradio.components.api_component import Api
 
 import ebm_refine
+from ebm_refine.catalogue import ModelInfo
+from ebm_refine.energies.labels import label_count
 from ebm_refine.errors import InputError
+from ebm_refine.models.kinds import is_points, law_of
 from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import COMMON
+from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.model_cache import stamp
 from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, device, refinable_models, run, told
 
-LANE = "gpu"
 _ROWS = {row.name: row for row in COMMON}
 NULL = {"type": "null"}
+# The widest ranges of any method.
+EPS, STEPS = (next(row for row in METHODS["langevin"].parameters if row.name == name) for name in ("eps", "n_steps"))
+GROUPS = ("generators of images", "energies of images", "points in the plane")
 
 
 def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) -> float:
@@ -35,7 +41,10 @@ def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) 
 
 @priced(_evaluations)
 def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ratio="auto", options=None) -> Iterator[tuple]:
-    """Refine a model's samples. Yields progress in the metrics' place, then before PNG, after PNG, metrics and bundle."""
+    """Refine a model's samples. While it runs, progress in the metrics' place ({step, n_steps, mean_energy}); then four values.
+    before: PNG of the samples as they began; after: PNG of the same samples refined; metrics: an object with settings (those
+    that were used), diagnostics of the chain (ignored: what the method does not use), kernel_distance and, of images with
+    enough encoders, verdict; bundle: a zip with both pictures, samples.npz, settings.json and metrics.json."""
     progress: dict[str, Any] = {"step": 0}
     with told():
         arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}
@@ -57,12 +66,16 @@ def _models_json(_stamp: Any) -> bytes:
 
 
 def models() -> list[dict[str, Any]]:
-    """The models that can be refined, with their methods, parameters and defaults."""
+    """The models that can be refined, those of one group together: name, title, kind, data set, shape, defaults, number of
+    classes (0: none), and their methods with every parameter's range, unit and default, and the law that each samples."""
+    grouped = sorted(refinable_models().values(), key=lambda model: (GROUPS.index(_group(model)), model.name))
     return [
         {
             "name": model.name,
             "title": model.config.get("title", model.name),
             "kind": model.kind,
+            "group": _group(model),
+            "classes": label_count(model.config),
             "dataset": model.dataset,
             "shape": list(model.shape),
             "defaults": model.config.get("defaults", {}),
@@ -70,13 +83,21 @@ def models() -> list[dict[str, Any]]:
                 name: {
                     "title": METHODS[name].title,
                     "summary": METHODS[name].summary,
+                    "law": METHODS[name].law.sentence,
                     "parameters": [_row(row) for row in METHODS[name].parameters],
                 }
                 for name in model.methods
             },
         }
-        for model in refinable_models().values()
+        for model in grouped
     ]
+
+
+def _group(model: ModelInfo) -> str:
+    """What it is, in words."""
+    if is_points(model.config):
+        return GROUPS[2]
+    return GROUPS[0] if law_of(model.config) == "pair" else GROUPS[1]
 
 
 def status(waiting: Callable[[], int]) -> dict[str, Any]:
@@ -95,16 +116,47 @@ def add(demo: gr.Blocks) -> None:
     """Give the page its endpoints; they need components, of which none is shown."""
     inputs = [
         input_of("model", {"type": "string"}, "a name that /models lists"),
-        input_of("method", {"anyOf": [{"type": "string"}, NULL]}, "null: the model's default"),
-        input_of("eps", {"anyOf": [{"type": "number"}, NULL]}, "step size; null: the model's default"),
-        input_of("n_steps", {"anyOf": [{"type": "integer"}, NULL]}, "transitions; null: the model's default"),
-        input_of("num_images", {"type": "integer"}, f"from 1 to {limits.MAX_IMAGES}", _ROWS["num_images"].default),
-        input_of("seed", {"type": "integer"}, _ROWS["seed"].help, _ROWS["seed"].default),
-        input_of("ratio", {"type": "string"}, _ROWS["ratio"].help, _ROWS["ratio"].default),
+        input_of(
+            "method",
+            {"anyOf": [{"type": "string"}, NULL]},
+            "how to sample: a name that /models lists for the model; null: the model's default",
+        ),
+        input_of(
+            "eps",
+            {"anyOf": [{"type": "number"}, NULL]},
+            f"step size, {EPS.allowed} in units of the latent space (Langevin's eps); null: the model's default. A "
+            "method without a step size ignores it and says so in metrics.diagnostics.ignored",
+        ),
+        input_of(
+            "n_steps",
+            {"anyOf": [{"type": "integer"}, NULL]},
+            f"number of steps a sample takes, {STEPS.allowed}; images times steps may be at most "
+            f"{limits.MAX_WORK} for most methods (points {limits.MAX_POINT_WORK}); null: the model's default",
+        ),
+        input_of(
+            "num_images",
+            {"type": "integer"},
+            f"number of samples, a whole number from 1 to {limits.MAX_IMAGES} (points {limits.MAX_POINTS})",
+            _ROWS["num_images"].default,
+        ),
+        input_of(
+            "seed",
+            {"type": "integer"},
+            f"{_ROWS['seed'].allowed}: {_ROWS['seed'].help}; the same seed gives the same samples",
+            _ROWS["seed"].default,
+        ),
+        input_of(
+            "ratio",
+            {"type": "string"},
+            f"which discriminator score: {_ROWS['ratio'].help}; {_ROWS['ratio'].allowed}",
+            _ROWS["ratio"].default,
+        ),
         input_of(
             "options",
             {"anyOf": [{"type": "object", "additionalProperties": {}}, NULL]},
-            "beta, temperature and the method's further parameters by name",
+            f"further values by name: beta, {_ROWS['beta'].allowed} (weight of the score; 0: the generator alone), temperature "
+            "of methods that have one, label (the class, a whole number, of models with classes), and the method's parameters "
+            "as /models lists them with units and ranges",
         ),
     ]
     outputs = [
@@ -136,11 +188,11 @@ def input_of(name: str, schema: dict[str, Any], description: str, default: Any =
 
 
 def split_options(options: Any) -> dict[str, Any]:
-    """`beta` and `temperature` have no place of their own in the call, so they travel among the options."""
+    """`beta`, `temperature` and `label` have no place of their own in the call, so they travel among the options."""
     if options is not None and not isinstance(options, dict):
         raise InputError(f"options must be an object of names and values; got {shorten(options)}")
     rest = dict(options or {})
-    own = {name: rest.pop(name) for name in ("beta", "temperature") if name in rest}
+    own = {name: rest.pop(name) for name in ("beta", "temperature", "label") if name in rest}
     return {**own, "options": rest}
 
 

@@ -8,7 +8,8 @@ import gradio as gr
 from PIL import Image
 
 from ebm_refine import render
-from ebm_refine.ui.api.refine import LANE, NULL, input_of, split_options
+from ebm_refine.ui.api.refine import EPS, NULL, STEPS, input_of, split_options
+from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine.job import told
 from ebm_refine.ui.tabs.sweep import job as sweeping
@@ -59,18 +60,30 @@ def as_json(plan: Plan, cells: list[Cell]) -> dict[str, Any]:
 def add(demo: gr.Blocks) -> None:
     """Give the page the endpoint; it needs components, of which none is shown."""
     most = sweeping.MAX_VALUES
+    sizes = f"step sizes, a list of 1 to {most}, each {EPS.allowed}"
+    steps = f"numbers of steps, a list of 1 to {most}, each {STEPS.allowed}"
     inputs = [
         input_of("model", {"type": "string"}, "a name that /models lists"),
-        input_of("method", {"type": "string"}, "one with a step size", "langevin"),
-        input_of("eps", {"type": "array", "items": {"type": "number"}}, f"step sizes, 1 to {most}", [0.1, 0.001, 1e-05, 1e-07]),
-        input_of("n_steps", {"type": "array", "items": {"type": "integer"}}, f"numbers of transitions, 1 to {most}", [5, 20]),
+        input_of("method", {"type": "string"}, "a method with a step size, as /models lists", "langevin"),
+        input_of(
+            "eps",
+            {"type": "array", "items": {"type": "number"}},
+            sizes,
+            [0.1, 0.001, 1e-05, 1e-07],
+        ),
+        input_of(
+            "n_steps",
+            {"type": "array", "items": {"type": "integer"}},
+            steps,
+            [5, 20],
+        ),
         input_of("num_images", {"type": "integer"}, sweeping.IMAGES.allowed, sweeping.IMAGES.default),
         input_of("seed", {"type": "integer"}, sweeping.SEED.help, sweeping.SEED.default),
         input_of("ratio", {"type": "string"}, "as in /refine", "auto"),
         input_of(
             "options",
             {"anyOf": [{"type": "object", "additionalProperties": {}}, NULL]},
-            "beta, temperature and the method's further parameters by name",
+            "further values by name, as in /refine: beta, temperature, label, and the method's parameters",
         ),
     ]
     outputs = [

@@ -85,6 +85,12 @@
   // Values come as JSON in one string: Gradio's page copies other values piece by piece at every message.
   const read = (value) => value ? JSON.parse(value) : null;
 
+  // As `read`, for large values: what ships with the page is fetched once it is shown.
+  async function fetched(value) {
+    const found = read(value);
+    return found && found.src && Object.keys(found).length === 1 ? (await fetch(found.src)).json() : found;
+  }
+
   function player(element, props, watch) {
     const film = new Film(element), scrub = new Scrub(element, (frame) => film.draw(frame));
     function load() {
@@ -125,5 +131,5 @@
     for (const one of document.querySelectorAll('.empty[aria-label]:not([role])')) one.setAttribute('role', 'img');
   }).observe(document.documentElement, {childList: true, subtree: true});
 
-  window.page = {Scrub, Film, sharpen, read, player, address, still, slug};
+  window.page = {Scrub, Film, sharpen, read, fetched, player, address, still, slug};
 })();

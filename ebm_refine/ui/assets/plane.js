@@ -92,9 +92,9 @@
         canvas.dataset.frame = at;
       });
     }
-    function load() {
-      const value = page.read(props.value), whole = find('.plane');
-      if (!whole) return;
+    async function load() {
+      const asked = props.value, value = await page.fetched(asked), whole = find('.plane');
+      if (!whole || asked !== props.value) return;
       whole.hidden = !value;
       if (whole.hidden) { scrub.pause(); windows = []; return; }
       steps = value.steps;

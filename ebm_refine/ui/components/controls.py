@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ebm_refine.catalogue import ModelInfo
-from ebm_refine.energies.labels import label_parameter
+from ebm_refine.energies.labels import label_count, label_parameter
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
@@ -26,6 +26,7 @@ _LOG_TO_TEXT = "(x) => String(Number(Math.pow(10, x).toPrecision(3)))"
 _TEXT_TO_LOG = "(text) => Number(text) > 0 ? Math.log10(Number(text)) : null"
 _NUMBER = gr.InputHTMLAttributes(autocomplete="off", spellcheck=False)
 _HERE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+ANY_CLASS = "any"
 # Rows with a control of their own; every other row of a method is in the form.
 _OWN = ("eps", "n_steps")
 
@@ -44,11 +45,12 @@ class Controls:
     seed: gr.Textbox
     ratio: gr.Radio
     form: gr.HTML
+    label: gr.Dropdown
 
     @property
     def inputs(self) -> list[Any]:
         """In the order that `arguments` expects."""
-        return [self.model, self.method, self.eps, self.n_steps, self.num_images, self.seed, self.ratio, self.form]
+        return [self.model, self.method, self.eps, self.n_steps, self.num_images, self.seed, self.ratio, self.form, self.label]
 
     @property
     def shown(self) -> list[Any]:
@@ -57,15 +59,17 @@ class Controls:
 
     def arguments(self, values: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
         """The model and the arguments of `refine` from the raw values of `inputs`; only what the chosen method reads."""
-        model, method, eps, n_steps, num_images, seed, ratio, more = values
+        model, method, eps, n_steps, num_images, seed, ratio, more, label = values
         chosen = METHODS.get(method) if isinstance(method, str) else None
-        label = label_parameter(model_named(model).config)
-        own = [*([label] if label else []), *(chosen.parameters if chosen else ())]
+        classes = label_parameter(model_named(model).config)
+        own = [*([classes] if classes else []), *(chosen.parameters if chosen else ())]
         rows = {**_COMMON, **{row.name: row for row in own}}
         # Of another method's rows, which a form may still hold for a moment, nothing is read.
         typed = {name: text for name, text in given(more).items() if name in rows}
         raw = {**typed, "num_images": num_images, "seed": seed, "ratio": ratio}
         raw |= {name: value for name, value in (("eps", eps), ("n_steps", n_steps)) if name in rows}
+        if classes and label != ANY_CLASS:
+            raw["label"] = label
         parsed = {name: _parsed(rows[name], value) for name, value in raw.items() if not _empty(value)}
         main = {name: parsed.pop(name) for name in ("eps", "n_steps", "temperature", "label", *_COMMON) if name in parsed}
         return model, {"method": method, **main, "options": parsed}
@@ -91,6 +95,9 @@ class Controls:
                 info=_ratio_help(info),
             ),
             self.form: shown(_form_rows(method.parameters, info), _form_values(settings)),
+            self.label: gr.update(
+                choices=_classes(info), value=_class(settings), visible=label_parameter(info.config) is not None
+            ),
             self.eps: gr.update(visible=eps is not None),
             self.eps_slider: gr.update(visible=eps is not None),
         }
@@ -132,6 +139,10 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
             [(one.config.get("title", name), name) for name, one in scope.models.items()],
             value=settings.model, label="Model", elem_id=f"{prefix}model",
         )  # fmt: skip
+        label = gr.Dropdown(
+            _classes(info), value=_class(settings), label="Class", visible=label_parameter(info.config) is not None,
+            elem_id=f"{prefix}label",
+        )  # fmt: skip
         method_control = gr.Dropdown(_method_choices(info), value=settings.method, label="Method", elem_id=f"{prefix}method")
     summary = gr.Markdown(method.summary, elem_classes="note")
     with gr.Column(elem_classes="steps"):
@@ -155,7 +166,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
         )  # fmt: skip
         more = form(_form_rows(method.parameters, info), _form_values(settings), elem_id=f"{prefix}options")
     dice.click(None, js="() => String(Math.floor(Math.random() * 4294967296))", outputs=seed, api_visibility="private")
-    return Controls(model, method_control, summary, eps, eps_slider, n_steps, num_images, seed, ratio, more)
+    return Controls(model, method_control, summary, eps, eps_slider, n_steps, num_images, seed, ratio, more, label)
 
 
 def _eps(row: Parameter | None, settings: Settings, info: ModelInfo, prefix: str) -> tuple[gr.Textbox, gr.Slider]:
@@ -194,13 +205,23 @@ def _parsed(row: Parameter, value: Any) -> Any:
 
 def _form_rows(rows: Sequence[Parameter], info: ModelInfo) -> list[Parameter]:
     """What is neither among the common controls nor has one of its own."""
-    label = label_parameter(info.config)
-    first = [*([label] if label else []), *([_COMMON["beta"]] if _has_ratio(info) else [])]
+    first = [_COMMON["beta"]] if _has_ratio(info) else []
     return [*first, *(row for row in rows if row.name not in _OWN)]
 
 
 def _form_values(settings: Settings) -> dict[str, Any]:
-    return {**settings.values, "beta": settings.beta, "label": settings.label}
+    return {**settings.values, "beta": settings.beta}
+
+
+def _classes(info: ModelInfo) -> list[tuple[str, str]]:
+    """What the class may be, by the names that the model has for them."""
+    count = label_count(info.config)
+    names = (info.config.get("labels") or {}).get("names") or [str(label) for label in range(count)]
+    return [("any: one drawn for each image", ANY_CLASS), *((str(names[label]), str(label)) for label in range(count))]
+
+
+def _class(settings: Settings) -> str:
+    return ANY_CLASS if settings.label is None else str(settings.label)
 
 
 def _method_choices(info: ModelInfo) -> list[tuple[str, str]]:
@@ -235,9 +256,11 @@ def _eps_help(row: Parameter, info: ModelInfo, settings: Settings) -> str:
 
 
 def _steps_help(settings: Settings, info: ModelInfo) -> str:
-    """The limit, where these settings exceed it."""
+    """What N does; the limit, where these settings exceed it."""
     noun, most = ("points", limits.MAX_POINT_WORK) if is_points(info.config) else ("images", limits.most_work(settings))
-    return f"{noun} × N may be at most {most:,} here" if settings.num_images * settings.n_steps > most else ""
+    if settings.num_images * settings.n_steps > most:
+        return f"{noun} × N may be at most {most:,} here"
+    return "More steps change more, and take longer."
 
 
 def _steps_shown(row: Parameter, value: int) -> int:

@@ -5,22 +5,23 @@ from typing import Any
 
 import gradio as gr
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
 from ebm_refine.errors import InputError
 from ebm_refine.tasks import digit_preprocessing as digits
 from ebm_refine.tasks import synthetic_digits as patterns
+from ebm_refine.ui.components.picture_view import picture_view, shown
+from ebm_refine.ui.components.run_bar import LOOK
 from ebm_refine.ui.components.sketch import sketch
 from ebm_refine.ui.tabs.energy.job import MAX_CANDIDATES, SIDE
-from ebm_refine.ui.tabs.refine.results import KEEP_SECONDS, LOOK
+from ebm_refine.ui.tabs.refine.results import KEEP_SECONDS
 
 EXAMPLE, DRAW, UPLOAD = "Example", "Draw", "Upload"
 SOURCES = [EXAMPLE, DRAW, UPLOAD]
 FIRST_EXAMPLE = 4
 FIRST_ROW = "31415"
-_SEEN = 168
+_SIZE = 168
 
 
 class DigitInput:
@@ -33,14 +34,14 @@ class DigitInput:
         self.source = gr.Radio(SOURCES, value=EXAMPLE, label="Where the digits come from", elem_id=f"{name}-source")
         if row:
             self.example: Any = gr.Textbox(
-                FIRST_ROW, label="Digits to write", info="written in code, with a pen that shakes", max_lines=1,
+                FIRST_ROW, label="Digits to write", info="drawn by a small program, each a little differently", max_lines=1,
                 max_length=MAX_CANDIDATES, elem_id=f"{name}-example",
             )  # fmt: skip
         else:
             self.example = gr.Radio(
                 [str(digit) for digit in range(10)],
                 value=str(FIRST_EXAMPLE),
-                label="Written in code",
+                label="Which digit",
                 elem_id=f"{name}-example",
             )
         where: dict[str, Any] = {
@@ -56,10 +57,7 @@ class DigitInput:
             label="A picture of digits in a row" if row else "A picture of a digit", type="binary", visible=False,
             elem_id=f"{name}-file", height=140,
         )  # fmt: skip
-        self.seen = gr.Image(
-            _picture(first), label="What the model sees", format="png", type="pil", interactive=False, buttons=[],
-            elem_id=f"{name}-seen", elem_classes="pixel seen", alt_text="The digits as the model sees them",
-        )  # fmt: skip
+        self.seen = picture_view(_seen(first), elem_id=f"{name}-seen")
         self.trouble = gr.HTML(visible=False, elem_id=f"{name}-trouble")
         inputs = [self.source, self.example, self.sketch, self.file]
         outputs = [self.digits, self.seen, self.trouble]
@@ -77,8 +75,8 @@ class DigitInput:
             found = self._found(source, example, drawn, file)
         except InputError as error:
             words = f'<div role="alert">{html.escape(str(error), quote=False)}.</div>'
-            return {self.digits: None, self.seen: None, self.trouble: gr.update(value=words, visible=True)}
-        return {self.digits: found, self.seen: _picture(found), self.trouble: gr.update(visible=False)}
+            return {self.digits: None, self.seen: "", self.trouble: gr.update(value=words, visible=True)}
+        return {self.digits: found, self.seen: _seen(found), self.trouble: gr.update(visible=False)}
 
     def _found(self, source: str, example: Any, drawn: Any, file: bytes | None) -> Tensor:
         if source == EXAMPLE:
@@ -108,7 +106,8 @@ def _examples(text: str) -> Tensor:
     return patterns.written([int(one) for one in labels], SIDE)
 
 
-def _picture(images: Tensor) -> Image.Image:
+def _seen(images: Tensor) -> str:
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     columns = len(pixels)
-    return render.grid(pixels, columns=columns, scale=max(1, _SEEN // SIDE if columns == 1 else 560 // (columns * (SIDE + 1))))
+    scale = max(1, _SIZE // SIDE if columns == 1 else 560 // (columns * (SIDE + 1)))
+    return shown(render.grid(pixels, columns=columns, scale=scale), "What the model sees", "The digits as the model sees them")

@@ -1,5 +1,6 @@
 """Work that can be stopped while it computes: it runs in a thread, and the caller hears something every heartbeat."""
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from contextvars import copy_context
@@ -7,7 +8,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-from ebm_refine.ui.runtime import freed_memory
+from ebm_refine.ui.runtime import freed_memory, limits
 from ebm_refine.utils.cancellation import Cancelled, cancellable, check
 
 HEARTBEAT = 0.2
@@ -19,6 +20,16 @@ class _End:
 
     def __init__(self, error: BaseException | None = None):
         self.error = error
+
+
+def bounded(work: Callable[[], Generator[T, None, None]]) -> Generator[T | None, None, None]:
+    """`in_background`, which ends with an InputError after as many seconds as a visitor's run may take."""
+    began = time.monotonic()
+    with closing(in_background(work)) as news:
+        for item in news:
+            yield item
+            if time.monotonic() - began > limits.MAX_SECONDS:
+                raise limits.too_slow()
 
 
 def in_background(work: Callable[[], Generator[T, None, None]]) -> Generator[T | None, None, None]:

@@ -4,6 +4,7 @@ import html
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context, set_render_context
 from starlette.middleware import Middleware
 
 from ebm_refine.ui.runtime.gradio_patches.fair_queue import FairQueue
@@ -29,8 +30,28 @@ class Page(gr.Blocks):
         self._sessions = holder
         holder.begin()
 
+    def __exit__(self, exc_type: type[BaseException] | None = None, *args: Any) -> None:
+        """As `gr.Blocks.__exit__` of Gradio 6.31, which makes a whole application at the end of every page of `route`: nine of
+        them took half of the start. The configuration and the application are made once, by `queue`."""
+        if exc_type is not None:
+            set_render_context(None)
+            Context.root_block = None
+            return
+        self.fill_expected_parents()
+        set_render_context(self.parent)
+        self.default_config.attach_load_events()
+        if self.parent is None:
+            Context.root_block = None
+        else:
+            self.parent.children.extend(self.children)
+        self.progress_tracking = any(block_fn.tracks_progress for block_fn in self.fns.values())
+        self.page = ""
+        self.validate_navbar_settings()
+        self.exited: bool = True
+
     def queue(self, *args: Any, **options: Any) -> "Page":
         """As `gr.Blocks.queue`, but fair; the application made here, which serves where nobody calls `launch`, is guarded."""
+        self.config = self.get_config_file()
         super().queue(*args, **options)
         self._queue = FairQueue(self, self._queue)
         self.app.add_middleware(RequestGuard, blocks=self)

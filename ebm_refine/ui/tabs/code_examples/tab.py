@@ -9,10 +9,10 @@ import gradio as gr
 from ebm_refine.errors import InputError
 from ebm_refine.ui.api.energy import QUESTIONS
 from ebm_refine.ui.components.code_block import code_block, shown
+from ebm_refine.ui.components.run_bar import PRIVATE
 from ebm_refine.ui.tabs.code_examples import snippets
 from ebm_refine.ui.tabs.energy.job import energy_models
 from ebm_refine.ui.tabs.refine.job import checked, first_model
-from ebm_refine.ui.tabs.refine.results import PRIVATE
 from ebm_refine.ui.tabs.refine.share_link import settings_from
 
 TITLE = "API"

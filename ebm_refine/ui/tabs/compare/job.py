@@ -2,28 +2,26 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from PIL import Image
-from torch import Tensor
 
-from ebm_refine import pipeline, render
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter
-from ebm_refine.result import Frame, RefineResult, decode, picture
+from ebm_refine.result import Frame, RefineResult, decode
 from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.model_cache import kept
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import LIVE_EVERY, checked, device, measured, model_named
-from ebm_refine.utils.timing import ess_per_second, timed
+from ebm_refine.ui.tabs.refine.several_runs import OneRun, drawn, several
+from ebm_refine.utils.timing import ess_per_second
 
 GRID_WIDTH = 440
 IMAGES = Parameter("num_images", "int", 16, 2, 64, unit="images", help="the same seeds for both")
@@ -73,17 +71,6 @@ class Compared(NamedTuple):
     between: dict[str, Any]
 
 
-@dataclass
-class _Running:
-    settings: Settings
-    items: Iterator[tuple[Frame | RefineResult, float]]
-    progress: float = 0.0
-    seconds: float = 0.0
-    shown: float = -math.inf
-    step_seconds: tuple[float, ...] = ()
-    result: RefineResult | None = None
-
-
 def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tuple[dict[str, Any], dict[str, Any]]) -> Pair:
     """Both runs, within the page's limits together; each of `sides` holds method, ratio and eps. Raises InputError."""
     common = {"num_images": IMAGES.parse(num_images), "seed": SEED.given(seed)}
@@ -107,54 +94,37 @@ def run(pair: Pair) -> Generator[Moment | Compared | None, None, None]:
 
     Raises InputError for a run that takes too long.
     """
-    began = time.monotonic()
-    with closing(in_background(lambda: _work(pair))) as news:
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+    with closing(bounded(lambda: _work(pair))) as news:
+        yield from news
 
 
 @borrows_gpu
 def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
-    where = device()
+    where, shown = device(), [-math.inf, -math.inf]
     checkpoint = kept(pair.first.model)
-    sides = [_Running(settings, timed(pipeline.run(checkpoint, settings, where))) for settings in (pair.first, pair.second)]
-    while waiting := [side for side in sides if side.result is None]:
-        # Whichever is less far gets the next transition, so that both end together.
-        side = min(waiting, key=lambda one: one.progress)
-        item, seconds = next(side.items)
-        side.seconds += seconds
+    ended: dict[int, OneRun] = {}
+    for side, run_, item in several(checkpoint, (pair.first, pair.second), where, in_turns=True):
         if isinstance(item, RefineResult):
-            side.result = item
-            continue
-        side.progress = item.step / item.n_steps
-        side.step_seconds += (seconds,) if item.step else ()
-        if time.monotonic() - side.shown >= LIVE_EVERY:
-            samples = decode(checkpoint, side.settings, item.positions, where)
-            yield Moment(sides.index(side), item, _drawn(checkpoint, samples), side.seconds)
-            side.shown = time.monotonic()
-    first, second = (side.result for side in sides)
-    assert first is not None
-    assert second is not None
+            ended[side] = run_
+        elif time.monotonic() - shown[side] >= LIVE_EVERY:
+            samples = decode(checkpoint, run_.settings, item.positions, where)
+            yield Moment(side, item, drawn(checkpoint, samples, GRID_WIDTH), run_.seconds)
+            shown[side] = time.monotonic()
+    first, second = (_result(ended[side]) for side in (0, 1))
     yield Compared(
-        _drawn(checkpoint, first.before),
-        (_ended(checkpoint, sides[0]), _ended(checkpoint, sides[1])),
+        drawn(checkpoint, first.before, GRID_WIDTH),
+        (_ended(checkpoint, ended[0]), _ended(checkpoint, ended[1])),
         measured(checkpoint, first.after, second.after),
     )
 
 
-def _ended(checkpoint: Checkpoint, side: _Running) -> Side:
-    result = side.result
-    assert result is not None
-    after: Tensor = result.after
-    metrics = {"diagnostics": result.diagnostics, **measured(checkpoint, result.before, after)}
+def _ended(checkpoint: Checkpoint, side: OneRun) -> Side:
+    result = _result(side)
+    metrics = {"diagnostics": result.diagnostics, **measured(checkpoint, result.before, result.after)}
     rate = ess_per_second(result.diagnostics, side.step_seconds)
-    return Side(side.settings, _drawn(checkpoint, after), metrics, side.seconds, rate)
+    return Side(side.settings, drawn(checkpoint, result.after, GRID_WIDTH), metrics, side.seconds, rate)
 
 
-def _drawn(checkpoint: Checkpoint, samples: Tensor) -> Image.Image:
-    """A plot of points, or a grid of images large enough to be looked at beside two others."""
-    if is_points(checkpoint.config):
-        return picture(checkpoint.config, samples)
-    return render.grid(samples, scale=render.scale_for(samples, GRID_WIDTH))
+def _result(side: OneRun) -> RefineResult:
+    assert side.result is not None
+    return side.result

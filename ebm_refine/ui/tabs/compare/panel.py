@@ -1,38 +1,30 @@
 """What the Compare tab says: a committed table, and the numbers of two live runs side by side."""
 
-import html
 from collections.abc import Callable
 from typing import Any
 
 from ebm_refine.evaluation.tables import tabulated, verdict_of
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import spent
+from ebm_refine.ui.components.html_table import number, panel, small, table
+from ebm_refine.ui.components.html_table import verdict as verdict_html
 from ebm_refine.ui.tabs.compare.job import Compared, Side
 
 
 def committed_html(results: dict[str, Any]) -> str:
     """A table of `benchmarks/results`, rows that the panel confirms marked."""
-    table = tabulated(results)
-    head = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in table.header)
-    rows = []
+    told, kinds = tabulated(results), []
     # The floor's row, where there is one, has no entry among the results.
-    for number, cells in enumerate(table.rows):
-        row = results["rows"][number] if number < len(results["rows"]) else None
+    for place in range(len(told.rows)):
+        row = results["rows"][place] if place < len(results["rows"]) else None
         kind = ""
         if row is None or row["method"] == "base":
             kind = "floor"
         elif verdict_of(results, row) == "confirmed":
             kind = "gained"
-        first, *others = (html.escape(cell) for cell in cells)
-        rows.append(
-            f"<tr class='{kind}'><th scope='row'>{first}</th>" + "".join(f"<td>{cell}</td>" for cell in others) + "</tr>"
-        )
-    notes = "".join(f"<p class='small'>{html.escape(note)}</p>" for note in table.notes)
-    caption = html.escape(table.caption.replace("`", ""))
-    return (
-        f"<div class='panel'><p class='small'>{caption}</p><div class='wide' tabindex='0'>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}</div>"
-    )
+        kinds.append(kind)
+    made = table(told.header, told.rows, kinds, wide=True)
+    return panel(small(told.caption.replace("`", "")), made, *map(small, told.notes))
 
 
 def compared_html(end: Compared) -> str:
@@ -40,17 +32,9 @@ def compared_html(end: Compared) -> str:
     kind, sentence = verdict(end)
     first, second = end.sides
     rows = [(title, cell(first), cell(second)) for title, cell in _ROWS if cell(first) is not None or cell(second) is not None]
-    body = "".join(
-        f"<tr><th scope='row'>{html.escape(title)}</th>"
-        + "".join(f"<td>{html.escape('–' if cell is None else cell)}</td>" for cell in cells)
-        + "</tr>"
-        for title, *cells in rows
-    )
-    heads = "".join(f"<th scope='col'>{html.escape(text)}</th>" for text in ("", f"A: {name(first)}", f"B: {name(second)}"))
-    return (
-        f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>{_small_print(end)}</div>"
-    )
+    filled = [[title, *("–" if cell is None else cell for cell in cells)] for title, *cells in rows]
+    made = table(["", f"A: {name(first)}", f"B: {name(second)}"], filled)
+    return panel(verdict_html(kind, sentence), made, _small_print(end))
 
 
 def verdict(end: Compared) -> tuple[str, str]:
@@ -158,8 +142,8 @@ def _small_print(end: Compared) -> str:
             f"distance in {between['title']} ({between['dimension']} dimensions, weights {between['sha256'][:12]}). "
         )
     text += "A sampler lowers its energy by construction, so no energy is among these numbers."
-    return f"<p class='small'>{html.escape(text)}</p>"
+    return small(text)
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return number(value, 3)

@@ -11,11 +11,14 @@ from ebm_refine.evaluation.tables import committed
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import Settings, available_ratios, methods_of
-from ebm_refine.ui.api.refine import LANE
+from ebm_refine.ui.components.parameter_form import AUTOMATIC
+from ebm_refine.ui.components.picture_view import picture_view
+from ebm_refine.ui.components.picture_view import shown as seen
+from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
 from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
 from ebm_refine.ui.tabs.refine.job import checked, first_model, model_named, refinable_models, told
-from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle, progress_line
 
 TITLE = "Compare"
 ABSENT = (
@@ -24,6 +27,8 @@ ABSENT = (
 )
 # Shown first where the model has them: a local method against a global one.
 FAVOURITES = ("langevin", "ex2mcmc")
+BEFORE = "Before: both begin here"
+LIVE_QUALITY = 80
 
 
 class _Controls(NamedTuple):
@@ -38,20 +43,19 @@ class _Shown(NamedTuple):
     """What one side shows."""
 
     status: gr.HTML
-    picture: gr.Image
+    picture: gr.HTML
 
 
 def build() -> None:
     """Lay out the tab and wire it. At least one model must be refinable."""
-    gr.Markdown("## Measured", elem_id="compare-measured")
-    _tables()
-    gr.Markdown("## Live")
     gr.Markdown(
-        "Two methods begin with the same samples and may spend the same number of network evaluations on each. With few images "
-        "only large differences can be told from chance: the interval says how large.",
+        "Two methods begin with the same samples and may spend the same number of network evaluations on each. Which one comes "
+        "closer to real images?",
         elem_classes="note",
     )
     _live()
+    gr.Markdown("## Measured on thousands of images", elem_id="compare-measured")
+    _tables()
 
 
 def _tables() -> None:
@@ -105,16 +109,15 @@ def _live() -> None:
             seed = gr.Number(SEED.default, label="Seed", info=SEED.help, precision=0, elem_id="compare-seed")
     with gr.Row():
         sides = [_side(letter, start_model, number) for number, letter in enumerate("AB")]
-    with gr.Row(equal_height=True):
-        start = gr.Button("Run both", variant="primary", elem_id="compare-run", scale=3, min_width=120)
-        stop = gr.Button("Stop", variant="stop", elem_id="compare-stop", scale=1, min_width=90)
-    said = gr.HTML(idle("Choose two methods, then press Run both."), elem_id="compare-status", elem_classes="run-status")
-    with gr.Row():
-        before = _picture("Before: both begin here", "compare-before")
-        shown = [_shown(letter) for letter in "AB"]
+    bar = RunBar("compare", "Run both", "Choose two methods, then press Run both.")
+    said = bar.status
     numbers = gr.HTML(elem_id="compare-numbers")
+    with gr.Row():
+        with gr.Column(min_width=240):
+            before = picture_view(elem_id="compare-before")
+        shown = [_shown(letter) for letter in "AB"]
     inputs = [model, images, seed, budget, *(control for side in sides for control in side)]
-    outputs = [said, before, numbers, *(component for side in shown for component in side)]
+    outputs = [before, numbers, *(component for side in shown for component in side)]
 
     def compare(*values: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
@@ -135,9 +138,9 @@ def _live() -> None:
     def _moment(moment: Moment) -> dict[Any, Any]:
         side = shown[moment.side]
         line = progress_line(moment.frame, moment.seconds)
-        updates: dict[Any, Any] = {side.status: line, side.picture: gr.update(value=moment.picture)}
+        updates: dict[Any, Any] = {side.status: line, side.picture: seen(moment.picture, "AB"[moment.side], "", LIVE_QUALITY)}
         if moment.frame.step == 0:
-            updates[before] = gr.update(value=moment.picture)
+            updates[before] = seen(moment.picture, BEFORE, "", LIVE_QUALITY)
         return updates
 
     def _end(end: Compared, seconds: float) -> dict[Any, Any]:
@@ -145,21 +148,17 @@ def _live() -> None:
         what = f"{settings.num_images} samples of {settings.model}, seed {settings.seed}"
         updates: dict[Any, Any] = {
             said: idle(f"Both on {what}, in {seconds:.1f} s"),
-            before: gr.update(value=end.before, alt_text=f"Samples before refinement: {what}"),
+            before: seen(end.before, BEFORE, f"Samples before refinement: {what}"),
             numbers: compared_html(end),
         }
         for side, letter, component in zip(end.sides, "AB", shown, strict=True):
             done = f"{letter}: {name(side)}, {side.metrics['diagnostics']['steps']} steps in {side.seconds:.1f} s"
             updates[component.status] = idle(done)
-            updates[component.picture] = gr.update(value=side.picture, alt_text=f"Samples after {name(side)}: {what}")
+            title = f"{letter}: {name(side)}"
+            updates[component.picture] = seen(side.picture, title, f"Samples after {name(side)}: {what}")
         return updates
 
-    def stopped() -> str:
-        time.sleep(0.3)
-        return idle("Stopped.")
-
-    running = start.click(compare, inputs, outputs, preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE)
-    stop.click(None, None, None, cancels=[running]).then(stopped, None, said, queue=False, **PRIVATE)
+    bar.runs(compare, inputs, outputs)
     _follow(model, sides)
 
 
@@ -194,11 +193,11 @@ def _side(letter: str, model: str, number: int) -> _Controls:
     key = letter.lower()
     with gr.Column(min_width=280), gr.Group():
         method = gr.Dropdown(_methods(config), value=settings.method, label=f"Method {letter}", elem_id=f"compare-method-{key}")
-        ratio = gr.Radio(["auto", *available_ratios(config)], value="auto", label=f"Log ratio r of {letter}")
+        ratio = gr.Radio(["auto", *available_ratios(config)], value="auto", label=f"Discriminator score of {letter}")
         # Text, as a number that is left empty would say 0.
         eps = gr.Textbox(
             _written(settings.values.get("eps")), label=f"eps of {letter}", visible="eps" in settings.values, max_lines=1,
-            placeholder="let the method decide", elem_id=f"compare-eps-{key}",
+            placeholder=AUTOMATIC, elem_id=f"compare-eps-{key}",
         )  # fmt: skip
     return _Controls(method, ratio, eps)
 
@@ -206,8 +205,8 @@ def _side(letter: str, model: str, number: int) -> _Controls:
 def _shown(letter: str) -> _Shown:
     key = letter.lower()
     with gr.Column(min_width=240):
-        picture = _picture(letter, f"compare-picture-{key}")
-        status = gr.HTML(idle(""), elem_id=f"compare-status-{key}", elem_classes="run-status")
+        picture = picture_view(elem_id=f"compare-picture-{key}")
+        status = gr.HTML("", elem_id=f"compare-status-{key}", elem_classes="run-status")
     return _Shown(status, picture)
 
 
@@ -240,10 +239,3 @@ def _written(eps: float | None) -> str:
 
 def _slider(row: Parameter, label: str, key: str, value: float | None = None) -> gr.Slider:
     return gr.Slider(row.low, row.high, value=value or row.default, step=1, label=label, info=row.help, elem_id=key)
-
-
-def _picture(label: str, key: str) -> gr.Image:
-    return gr.Image(
-        label=label, format="png", type="pil", interactive=False, elem_id=key, elem_classes="pixel",
-        alt_text=f"Samples: {label}", buttons=["download", "fullscreen"], min_width=240,
-    )  # fmt: skip

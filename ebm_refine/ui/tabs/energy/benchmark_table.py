@@ -1,6 +1,5 @@
 """The committed measurement of the MNIST models, with and without an energy, as `benchmarks/mnist.py` made it."""
 
-import html
 import json
 import statistics
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ebm_refine.evaluation.tables import RESULTS
+from ebm_refine.ui.components.html_table import panel, small, table
 
 FILE = RESULTS / "mnist.json"
 TITLE = "Measured: MNIST with and without an EBM"
@@ -51,25 +51,14 @@ def as_html(results: dict[str, Any]) -> str:
             measures.append([name, side, *told, *energies])
             counts.append([name, side, *_shares([run[side]["histogram"] for run in model["runs"]])])
     head = ["model", "chains", *(title for title, _ in COLUMNS.values()), "mean energy", "of real digits"]
-    return (
-        f"<div class='panel'><p class='small'>{html.escape(words)}</p>{table(head, measures)}"
-        f"<p class='small'>How often the feature net saw each digit, in percent:</p>"
-        f"{table(['model', 'chains', *map(str, range(10))], counts)}</div>"
-    )
+    shares = table(["model", "chains", *map(str, range(10))], counts, wide=True)
+    often = small("How often the classifier saw each digit, in percent:")
+    return panel(small(words), table(head, measures, wide=True), often, shares)
 
 
 def _shares(histograms: Sequence[Sequence[int]]) -> list[str]:
     """The share of each class in percent, mean over the runs."""
     return [f"{100 * statistics.fmean(one):.0f}" for one in zip(*([n / sum(h) for n in h] for h in histograms), strict=True)]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in head)
-    body = "".join(
-        f"<tr><th scope='row'>{html.escape(first)}</th>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in others) + "</tr>"
-        for first, *others in rows
-    )
-    return f"<div class='wide' tabindex='0'><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def spread(value: dict[str, float], places: int) -> str:

@@ -13,21 +13,22 @@ from ebm_refine import render
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import masks
 from ebm_refine.tasks.energy_model import Chains
-from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.film_player import film, player
+from ebm_refine.ui.components.picture_view import picture_view, shown
+from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.pictures import SHELF
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
-from ebm_refine.ui.tabs.energy.job import Question, energy_models
+from ebm_refine.ui.tabs.energy.job import Question, first_energy
 from ebm_refine.ui.tabs.refine.job import told
 from ebm_refine.ui.tabs.refine.pictures import strip_bytes
-from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle
 
-LANED: dict[str, Any] = {**PRIVATE, "preprocess": False, "concurrency_id": LANE, "concurrency_limit": 1}
 STEPS_SHOWN = 1000
 BESIDE = "mala"
+LIVE_QUALITY = 80
 ANY = "any"
 
 
@@ -37,10 +38,7 @@ class ChainsView:
     def __init__(self, title: str, name: str):
         self.title = title
         gr.Markdown(f"**{title}**")
-        self.live = gr.Image(
-            show_label=False, format="png", type="pil", interactive=False, buttons=["download"], elem_id=f"{name}-live",
-            elem_classes="pixel", alt_text=f"Grid of chains: {title}",
-        )  # fmt: skip
+        self.live = picture_view(elem_id=f"{name}-live")
         self.film = player(elem_id=f"{name}-film", elem_classes="film")
         self.words = gr.HTML(elem_id=f"{name}-words")
         self.plot = gr.LinePlot(
@@ -54,7 +52,7 @@ class ChainsView:
 
     def cleared(self) -> dict[Any, Any]:
         return {
-            self.live: gr.update(value=None, visible=True),
+            self.live: "",
             self.film: None,
             self.words: "",
             # Hidden and not taken off the page: Gradio's plot goes on watching its size, and fails once it has none.
@@ -62,8 +60,11 @@ class ChainsView:
         }
 
     def moment(self, moment: asking.Moment) -> dict[Any, Any]:
-        images = moment.images
-        return {self.live: render.grid(images, scale=render.scale_for(images, 480))}
+        return self.running(render.grid(moment.images))
+
+    def running(self, picture: Image.Image) -> dict[Any, Any]:
+        """Updates for a moment that is a picture."""
+        return {self.live: shown(picture, "", f"Grid of chains: {self.title}", LIVE_QUALITY), self.film: None}
 
     def ended(self, chains: Chains) -> dict[Any, Any]:
         words, energies = energy_words.of_chains(chains), energy_words.energy_frame(chains)
@@ -72,23 +73,17 @@ class ChainsView:
     def filmed(self, pictures: list[Image.Image], steps: list[int], words: str, energies: pd.DataFrame) -> dict[Any, Any]:
         """The end of a run: its film, HTML about it, and rows (step, energy, series)."""
         return {
-            self.live: gr.update(visible=False),
+            self.live: "",
             self.film: film(SHELF.put(strip_bytes(pictures)), steps, f"Film of the chains: {self.title}"),
             self.words: words,
             self.plot: gr.update(value=energies, visible=True),
         }
 
 
-class Runner:
+class Runner(RunBar):
     """Run and Stop, a status line, and the event that follows one or more runs, each in its own view."""
 
-    def __init__(self, name: str, label: str):
-        with gr.Row(equal_height=True):
-            self.start = gr.Button(label, variant="primary", scale=3, min_width=120, elem_id=f"{name}-run")
-            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=80, elem_id=f"{name}-stop")
-        self.status = gr.HTML(elem_id=f"{name}-status", elem_classes="run-status")
-
-    def runs(self, asked: Callable[..., list[Question]], inputs: Sequence[Any], views: Sequence[ChainsView]) -> None:
+    def asks(self, asked: Callable[..., list[Question]], inputs: Sequence[Any], views: Sequence[ChainsView]) -> None:
         """`asked(*values)` gives the questions, one for each view that is to be used, all checked before the first runs."""
 
         def run(*values: Any) -> Iterator[dict[Any, Any]]:
@@ -112,19 +107,12 @@ class Runner:
 
     def follows(self, run: Callable[..., Iterator[dict[Any, Any]]], inputs: Sequence[Any], views: Sequence[ChainsView]) -> None:
         """`run(*values)` yields updates of the status and of the views; Stop ends it."""
-        outputs = [self.status, *(component for view in views for component in view.outputs)]
-        running = self.start.click(run, inputs, outputs, **LANED)
-        self.stop.click(None, None, None, cancels=[running]).then(_stopped, None, self.status, queue=False, **PRIVATE)
-
-
-def _stopped() -> str:
-    time.sleep(0.3)  # the word comes after whatever the cancelled run still had on its way
-    return idle("Stopped.")
+        self.runs(run, inputs, [component for view in views for component in view.outputs])
 
 
 def from_noise(model: gr.Dropdown) -> None:
     """The section in which noise slides into digits, beside a long chain at unit temperature."""
-    first = next(iter(energy_models().values()))
+    first = first_energy()
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             with gr.Group():
@@ -160,7 +148,7 @@ def from_noise(model: gr.Dropdown) -> None:
         questions = [asking.sampling(model, "short-run", n_steps=n_steps, **common)]
         return [*questions, asking.sampling(model, BESIDE, n_steps=long, **common)] if beside else questions
 
-    runner.runs(asked, [model, n_steps, beside, long, label, images, seed], [cold, warm])
+    runner.asks(asked, [model, n_steps, beside, long, label, images, seed], [cold, warm])
 
     def chosen(name: Any) -> list[Any]:
         with told():
@@ -184,7 +172,7 @@ def completing(model: gr.Dropdown, digit: DigitInput) -> None:
         part = share / 100 if isinstance(share, int | float) else share
         return [asking.completion(model, given(images)[0], mask, part, **_arguments(chain))]
 
-    runner.runs(asked, [model, digit.digits, mask, share, *controls], [view])
+    runner.asks(asked, [model, digit.digits, mask, share, *controls], [view])
 
 
 def denoising(model: gr.Dropdown, digit: DigitInput) -> None:
@@ -205,7 +193,7 @@ def denoising(model: gr.Dropdown, digit: DigitInput) -> None:
     def asked(model: Any, images: Any, sigma: Any, *chain: Any) -> list[Question]:
         return [asking.denoising(model, given(images)[0], sigma, **_arguments(chain))]
 
-    runner.runs(asked, [model, digit.digits, sigma, *controls], [view])
+    runner.asks(asked, [model, digit.digits, sigma, *controls], [view])
 
 
 def _chain_controls(name: str) -> list[Any]:

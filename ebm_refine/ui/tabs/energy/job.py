@@ -18,7 +18,7 @@ from ebm_refine.tasks import masks
 from ebm_refine.tasks import row_decoding as reading
 from ebm_refine.tasks.energy_model import Chains, EnergyModel
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.model_cache import kept, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import LIVE_EVERY, device
@@ -67,6 +67,11 @@ def energy_models() -> dict[str, ModelInfo]:
     """The embedded models that can be asked, by name."""
     fitting = (model for model in known_models() if answers.can_answer(model.config) and model.shape[-1] == SIDE)
     return {model.name: model for model in fitting}
+
+
+def first_energy() -> ModelInfo:
+    """The model that the page opens with: one that can be asked everything, or else the first there is."""
+    return next(iter([*labelled_models().values(), *energy_models().values()]))
 
 
 def labelled_models() -> dict[str, ModelInfo]:
@@ -150,12 +155,8 @@ def _settings(info: ModelInfo, sampler: Any, arguments: dict[str, Any]) -> Setti
 
 def ask(question: Question) -> Generator[Moment | Answer | None, None, None]:
     """Yield moments of chains about ten times a second, then the answer; None every fifth of a second. Close it to stop."""
-    began = time.monotonic()
-    with closing(in_background(lambda: _work(question.settings, question))) as news:
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+    with closing(bounded(lambda: _work(question.settings, question))) as news:
+        yield from news
 
 
 @borrows_gpu

@@ -1,6 +1,5 @@
 """What is said of an energy's answers: one sentence that decides, a table, and what must not be read into either."""
 
-import html
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,6 +11,8 @@ from ebm_refine import render
 from ebm_refine.settings import Settings
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
+from ebm_refine.ui.components.html_table import number, panel, small, table, verdict
+from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
 from ebm_refine.ui.tabs.refine.pictures import FILM_FRAMES
@@ -37,81 +38,80 @@ def of_sampler(settings: Settings) -> str:
 
 def of_moment(moment: Moment, what: str, seconds: float) -> str:
     """The line under which chains run, with its progress bar."""
-    text = f"{what}: step {moment.step} of {moment.n_steps} · mean energy {moment.mean_energy:.3g} · {seconds:.1f} s"
-    share = 100 * moment.step / moment.n_steps
-    return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
+    text = f"{what}: step {moment.step} of {moment.n_steps} · mean energy {number(moment.mean_energy, 3)} · {seconds:.1f} s"
+    return progress(text, moment.step / moment.n_steps)
 
 
 def of_chains(chains: Chains) -> str:
     before, after = float(chains.energy_before.mean()), float(chains.energy_after.mean())
     diagnostics = chains.diagnostics
-    parts = [f"Mean energy E(x) {_number(before)} → {_number(after)} after {diagnostics['steps']} steps."]
+    parts = [f"Mean energy E(x) {number(before)} → {number(after)} after {diagnostics['steps']} steps."]
     if chains.settings.method == "mala":
         parts.append(f"{diagnostics['accepted_share']:.0%} of the moves were accepted at eps {diagnostics['eps']:.3g}.")
     if diagnostics["nonfinite_proposals"]:
         parts.append(f"{diagnostics['nonfinite_proposals']} moves to infinity were refused.")
     parts.append(of_sampler(chains.settings))
-    return _small(*parts)
+    return panel(small(*parts))
 
 
 def of_detection(found: Detection) -> str:
     share = found.share_above
-    words = f"{share:.1%} of the digits have at least this energy ({_number(found.energy)})"
+    words = f"{share:.1%} of the digits have at least this energy ({number(found.energy)})"
     if share < 0.01:
-        kind, verdict = "worse", f"Hardly a digit to this model: only {words}."
+        kind, sentence = "worse", f"Hardly a digit to this model: only {words}."
     elif share < 0.05:
-        kind, verdict = "same", f"An unusual digit to this model: {words}."
+        kind, sentence = "same", f"An unusual digit to this model: {words}."
     else:
-        kind, verdict = "better", f"As probable as digits are to this model: {words}."
-    rows = [[name, f"{value:.3f}", _number(float(found.energies[name].mean()))] for name, value in found.aurocs.items()]
-    table = _table(["digits against", "AUROC", "mean energy"], rows)
-    small = _small(
-        f"Measured on {found.measured_on}, whose mean energy is {_number(float(found.energies[detection.DIGITS].mean()))}. "
+        kind, sentence = "better", f"As probable as digits are to this model: {words}."
+    rows = [[name, f"{value:.3f}", number(float(found.energies[name].mean()))] for name, value in found.aurocs.items()]
+    made = table(["digits against", "AUROC", "mean energy"], rows)
+    notes = small(
+        f"Measured on {found.measured_on}, whose mean energy is {number(float(found.energies[detection.DIGITS].mean()))}. "
         f"AUROC is the probability that what is no digit has the higher energy of the two: 1 tells them apart always, 0.5 "
         f"never, and below 0.5 the energy takes it for more of a digit than digits.",
         ONE_MODEL,
     )
-    return _panel(kind, verdict, table, small)
+    return _panel(kind, sentence, made, notes)
 
 
 def of_ranking(found: Ranking, names: Sequence[str]) -> str:
     best = int(found.order[0])
-    verdict = f"Most probable under this model: {names[best]}."
+    sentence = f"Most probable under this model: {names[best]}."
     rows = [
-        [str(place + 1), names[number], _number(float(found.energies[number])), _number(float(found.log_ratios[number]))]
-        for place, number in enumerate(found.order.tolist())
+        [str(place + 1), names[which], number(float(found.energies[which])), number(float(found.log_ratios[which]))]
+        for place, which in enumerate(found.order.tolist())
     ]
-    table = _table(["", "candidate", "E(x)", f"log p(x)/p({names[0]})"], rows)
-    small = _small(RATIO, ONE_MODEL)
-    return _panel("better" if best == 0 else "same", verdict, table, small)
+    made = table(["", "candidate", "E(x)", f"log p(x)/p({names[0]})"], rows)
+    notes = small(RATIO, ONE_MODEL)
+    return _panel("better" if best == 0 else "same", sentence, made, notes)
 
 
 def of_classification(found: Classification, beta: float) -> str:
     label = int(found.labels[0])
     probability = float(found.log_probabilities[0, label].exp())
-    verdict = f"Least energy: {label}, with p(y | x) = {probability:.3f} at beta {beta:g}."
-    small = _small(
+    sentence = f"Least energy: {label}, with p(y | x) = {probability:.3f} at beta {beta:g}."
+    notes = small(
         "The decision is the label of least energy and does not depend on beta; p(y | x) ∝ exp(−beta E(x, y)) does. It "
         "says how sure the model is that it is this one, not that it is a digit at all: ask the detection for that."
     )
     probabilities = found.log_probabilities[0].exp().tolist()
     rows = "".join(
-        f"<tr><th scope='row'>{number}</th><td>{_number(float(energy))}</td><td>{share:.3f}</td>"
+        f"<tr><th scope='row'>{place}</th><td>{number(float(energy))}</td><td>{share:.3f}</td>"
         f"<td class='share'><span style='width:{100 * share:.1f}%'></span></td></tr>"
-        for number, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
+        for place, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
     )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("y", "E(x, y)", "p(y | x)", ""))
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return _panel("better", verdict, table, small)
+    made = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return _panel("better", sentence, made, notes)
 
 
 def of_row(found: Row, rule: str) -> str:
     alone, together = (" ".join(str(label) for label in row.tolist()) for row in (found.alone, found.together))
     rows = [
-        ["each by itself", alone, _number(found.energy_alone)],
-        ["under the rule", together, _number(found.energy_together)],
+        ["each by itself", alone, number(found.energy_alone)],
+        ["under the rule", together, number(found.energy_together)],
     ]
-    verdict = f"The row of least energy under the rule “{rule}”: {together}."
+    sentence = f"The row of least energy under the rule “{rule}”: {together}."
     if found.energy_enumerated is not None:
         agrees = abs(found.energy_enumerated - found.energy_together) < 1e-6
         check = (
@@ -120,7 +120,7 @@ def of_row(found: Row, rule: str) -> str:
         )
     else:
         check = f"There are {found.rows:,.0f} rows; min-sum finds the best without looking at them."
-    return _panel("better", verdict, _table(["read", "row", "energy of the row"], rows), _small(check))
+    return _panel("better", sentence, table(["read", "row", "energy of the row"], rows), small(check))
 
 
 # --- Pictures and tables for plots -----------------------------------------------------------------------------------------
@@ -152,23 +152,9 @@ def detection_frame(found: Detection) -> pd.DataFrame:
 
 def ranked_picture(images: Tensor, found: Ranking, names: Sequence[str], scale: int = 5) -> Image.Image:
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    captions = [f"{place + 1}. {names[number]}" for place, number in enumerate(found.order.tolist())]
+    captions = [f"{place + 1}. {names[which]}" for place, which in enumerate(found.order.tolist())]
     return render.captioned(pixels[found.order], captions, scale)
 
 
-def _panel(kind: str, verdict: str, *parts: str) -> str:
-    return f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(verdict)}</p>{"".join(parts)}</div>'
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    top = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(value)}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _small(*sentences: str) -> str:
-    return f"<div class='panel'><p class='small'>{html.escape(' '.join(sentences))}</p></div>"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
+def _panel(kind: str, sentence: str, *parts: str) -> str:
+    return panel(verdict(kind, sentence), *parts)

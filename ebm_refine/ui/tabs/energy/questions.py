@@ -10,12 +10,16 @@ import torch
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import row_decoding as reading
 from ebm_refine.ui.components.digit_input import DigitInput, given
+from ebm_refine.ui.components.picture_view import picture_view
+from ebm_refine.ui.components.picture_view import shown as seen
+from ebm_refine.ui.components.run_bar import laned
+from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
-from ebm_refine.ui.tabs.energy.chains import LANED
 from ebm_refine.ui.tabs.energy.job import Question
 from ebm_refine.ui.tabs.refine.job import told
-from ebm_refine.ui.tabs.refine.results import idle
+
+ORDER = "The candidates in the order of their energies"
 
 
 def _asks(button: gr.Button, asked: Callable[..., Question], shown: Callable[..., dict[Any, Any]], inputs: Sequence[Any],
@@ -30,7 +34,7 @@ def _asks(button: gr.Button, asked: Callable[..., Question], shown: Callable[...
                 for item in news:
                     yield {outputs[0]: gr.skip()} if item is None else shown(item, *values)
 
-    button.click(run, list(inputs), list(outputs), **LANED)
+    button.click(run, list(inputs), list(outputs), **laned())
 
 
 def detecting(model: gr.Dropdown, digit: DigitInput) -> None:
@@ -56,10 +60,7 @@ def ranking(model: gr.Dropdown, digit: DigitInput) -> None:
     seed = gr.Number(0, label="Seed of the noise and the clothing", precision=0, elem_id="rank-seed")
     button = gr.Button("Rank the candidates", variant="primary", elem_id="rank-run")
     words = gr.HTML(elem_id="rank-words")
-    picture = gr.Image(
-        label="Most probable first", format="png", type="pil", interactive=False, buttons=[], elem_id="rank-picture",
-        elem_classes="pixel", visible=False, alt_text="The candidates in the order of their energies",
-    )  # fmt: skip
+    picture = picture_view(elem_id="rank-picture")
 
     def candidates(images: Any, seed: Any) -> dict[str, torch.Tensor]:
         return answers.variants(given(images)[0], asking.SEED.given(seed))
@@ -71,7 +72,7 @@ def ranking(model: gr.Dropdown, digit: DigitInput) -> None:
         made = candidates(images, seed)
         names = list(made)
         grid = energy_words.ranked_picture(torch.stack(list(made.values())), found, names)
-        return {words: energy_words.of_ranking(found, names), picture: gr.update(value=grid, visible=True)}
+        return {words: energy_words.of_ranking(found, names), picture: seen(grid, "Most probable first", ORDER)}
 
     _asks(button, asked, shown, [model, digit.digits, seed], [words, picture])
 

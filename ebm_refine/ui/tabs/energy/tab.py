@@ -8,7 +8,7 @@ from ebm_refine.ui.tabs.energy import chains as energy_chains
 from ebm_refine.ui.tabs.energy import panels as energy_words
 from ebm_refine.ui.tabs.energy import questions as energy_questions
 from ebm_refine.ui.tabs.energy import training_history as energy_story
-from ebm_refine.ui.tabs.energy.job import energy_models, labelled_models
+from ebm_refine.ui.tabs.energy.job import energy_models, first_energy, labelled_models
 
 TITLE = "Energy models"
 _HEAD = f"""Here the energy itself is the model: p(x) is proportional to exp(−E(x)). {energy_words.ONE_MODEL}"""
@@ -20,7 +20,7 @@ def build() -> None:
     models = energy_models()
     gr.Markdown(_HEAD, elem_classes="note")
     model = gr.Dropdown(
-        [(info.config.get("title", name), name) for name, info in models.items()], value=next(iter(models)), label="Model",
+        [(info.config.get("title", name), name) for name, info in models.items()], value=first_energy().name, label="Model",
         elem_id="energy-model",
     )  # fmt: skip
     gr.Markdown("## From noise to digits")

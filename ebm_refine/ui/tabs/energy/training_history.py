@@ -3,17 +3,18 @@
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 from torch import Tensor
 
 from ebm_refine import render
+from ebm_refine.ui.components.picture_view import picture_view, shown
+from ebm_refine.ui.components.run_bar import LOOK
 from ebm_refine.ui.runtime.model_cache import kept
 from ebm_refine.ui.tabs.energy.job import model_asked
 from ebm_refine.ui.tabs.refine.job import told
-from ebm_refine.ui.tabs.refine.results import LOOK
 
 # The table of a checkpoint: epoch -> chains (chains, points, C, H, W) uint8 on their way from noise.
 TABLE = "story"
+ALT = "Chains from noise, a row each, at one epoch of training"
 _NONE = "This model kept no chains of its training."
 
 
@@ -22,21 +23,18 @@ def story(model: gr.Dropdown) -> None:
     with gr.Accordion("How it learned: chains from noise at several epochs", open=False, elem_id="story") as section:
         epoch = gr.Radio([], label="Epoch", visible=False, elem_id="story-epoch")
         words = gr.Markdown(_NONE, elem_classes="note", elem_id="story-words")
-        picture = gr.Image(
-            show_label=False, format="png", type="pil", interactive=False, buttons=[], elem_id="story-picture", visible=False,
-            elem_classes="pixel film", alt_text="Chains from noise, a row each, at one epoch of training",
-        )  # fmt: skip
+        picture = picture_view(elem_id="story-picture")
 
     def opened(name: Any) -> dict[Any, Any]:
         with told():
             epochs = _epochs(name)
         if not epochs:
-            return {epoch: gr.update(choices=[], value=None, visible=False), words: _NONE, picture: gr.update(visible=False)}
+            return {epoch: gr.update(choices=[], value=None, visible=False), words: _NONE, picture: ""}
         last = list(epochs)[-1]
         return {
             epoch: gr.update(choices=list(epochs), value=last, visible=True),
             words: "Every row is a chain of the recipe's sampler, from noise on the left to the end of its walk on the right.",
-            picture: gr.update(value=_rows(epochs[last]), visible=True),
+            picture: _rows(epochs[last]),
         }
 
     def chosen(name: Any, which: Any) -> Any:
@@ -56,5 +54,5 @@ def _epochs(name: Any) -> dict[str, Tensor]:
     return {key.removeprefix("epoch-").lstrip("0") or "0": table[key] for key in sorted(table)}
 
 
-def _rows(chains: Tensor) -> Image.Image:
-    return render.grid(chains.flatten(0, 1), columns=chains.shape[1], scale=2)
+def _rows(chains: Tensor) -> str:
+    return shown(render.grid(chains.flatten(0, 1), columns=chains.shape[1]), "", ALT)

@@ -13,13 +13,14 @@ from ebm_refine.catalogue import ModelInfo
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.parameters import Parameter
 from ebm_refine.settings import resolve
+from ebm_refine.ui.components.html_table import number, panel, small, table
+from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.runtime.model_cache import known_models
 from ebm_refine.ui.tabs.energy import benchmark_table as energy_measured
 from ebm_refine.ui.tabs.energy.chains import STEPS_SHOWN, ChainsView, Runner
 from ebm_refine.ui.tabs.energy_gans.models import SEED
 from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, told
 from ebm_refine.ui.tabs.refine.pictures import energy_frame, film_pictures
-from ebm_refine.ui.tabs.refine.results import idle, progress_line
 
 TITLE = "Belief network"
 FILE = RESULTS / "dbn.json"
@@ -61,7 +62,7 @@ def build() -> None:
             with closing(run(info.name, values)) as news:
                 for item in news:
                     if isinstance(item, Live):
-                        yield {view.live: item.picture, runner.status: progress_line(item.frame, time.monotonic() - began)}
+                        yield {**view.running(item.picture), runner.status: progress_line(item.frame, time.monotonic() - began)}
                     elif isinstance(item, Finished):
                         done = idle(f"Done in {time.monotonic() - began:.1f} s.")
                         yield {**_filmed(view, item.record), runner.status: done}
@@ -82,8 +83,8 @@ def as_html(results: dict[str, Any]) -> str:
         [steps, *(energy_measured.spread(row[key], places) for key, (_, places) in _COLUMNS.items())]
         for steps, row in by_steps.items()
     ]
-    table = energy_measured.table(["Gibbs steps", *(title for title, _ in _COLUMNS.values())], rows)
-    return f"<div class='panel'><p>{html.escape(_shown(by_steps))}</p>{table}<p class='small'>{html.escape(measured)}</p></div>"
+    made = table(["Gibbs steps", *(title for title, _ in _COLUMNS.values())], rows, wide=True)
+    return panel(f"<p>{html.escape(_shown(by_steps))}</p>", made, small(measured))
 
 
 def _head(info: ModelInfo) -> str:
@@ -114,10 +115,9 @@ def _shown(by_steps: dict[str, Any]) -> str:
 
 
 def _filmed(view: ChainsView, record: Record) -> dict[Any, Any]:
-    before, after = (f"{float(energy.mean()):.4g}".replace("-", "−") for energy in (record.energy_before, record.energy_after))
+    before, after = (number(float(energy.mean())) for energy in (record.energy_before, record.energy_after))
     words = (
         f"Mean energy {before} → {after} after {record.steps[-1]} steps: the free energy of the top machine's visible bits. It "
         "falls because a coin knows nothing of the law; that it lies low says nothing about the digits."
     )
-    html_words = f"<div class='panel'><p class='small'>{html.escape(words)}</p></div>"
-    return view.filmed(*film_pictures(record), html_words, energy_frame(record))
+    return view.filmed(*film_pictures(record), panel(small(words)), energy_frame(record))

@@ -13,7 +13,8 @@ import pandas as pd
 from PIL import Image
 
 from ebm_refine.evaluation import tables
-from ebm_refine.ui.tabs.refine.results import LOOK
+from ebm_refine.ui.components.picture_view import picture_view, shown
+from ebm_refine.ui.components.run_bar import LOOK
 
 TITLE = "Grid search"
 FAMILIES = {"gan": "GAN", "ebgan": "EBGAN", "ebgan-pt": "EBGAN-PT"}
@@ -117,10 +118,7 @@ def _digits(family: str, which: str, title: str, told: dict[str, Any]) -> None:
     with gr.Column(min_width=240):
         label = f"{title}: score {told['score']:.3f}"
         picture = file().with_name(f"grid-search-{family}-{which}.png")
-        gr.Image(
-            Image.open(picture), label=label, format="png", type="pil", interactive=False, elem_id=f"study-{family}-{which}",
-            elem_classes="pixel", alt_text=f"64 digits. {label}", buttons=["download", "fullscreen"],
-        )  # fmt: skip
+        picture_view(shown(Image.open(picture), label, f"64 digits. {label}"), elem_id=f"study-{family}-{which}")
         gr.Markdown(f"{setting_words(told['setting'])}; {_counted(told['classes'], 'class', 'classes')}", elem_classes="note")
 
 

@@ -1,12 +1,12 @@
 """Energy-based GANs at work: all models sampled on the same seeds, and what their autoencoders make of digits."""
 
-import html
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from ebm_refine import render
 from ebm_refine.catalogue import ModelInfo
@@ -14,11 +14,13 @@ from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.parameters import Parameter
 from ebm_refine.settings import COMMON
 from ebm_refine.ui.components.digit_input import DigitInput, given
-from ebm_refine.ui.tabs.energy.chains import LANED
+from ebm_refine.ui.components.html_table import panel, small
+from ebm_refine.ui.components.picture_view import picture_view, shown
+from ebm_refine.ui.components.run_bar import RunBar, laned
+from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.tabs.energy_gans import models as models_room
 from ebm_refine.ui.tabs.energy_gans.models import Reconstructed, energy_gan_models, short_title
 from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, told
-from ebm_refine.ui.tabs.refine.results import PRIVATE, idle, progress_line
 
 IMAGES = Parameter("num_images", "int", 16, 1, 64)
 _BETA = next(row for row in COMMON if row.name == "beta")
@@ -33,24 +35,20 @@ def side_by_side() -> None:
         images = gr.Slider(IMAGES.low, IMAGES.high, value=IMAGES.default, step=1, label="Images", elem_id="gans-images")
         seed = gr.Number(0, label="Seed", info="the same latents for every model", precision=0, elem_id="gans-seed")
         ratio = gr.Radio(
-            list(RATIOS), value=RATIOS[0], label="Log ratio r", info="raw is −D itself", elem_id="gans-ratio",
+            list(RATIOS), value=RATIOS[0], label="Which score", info="raw is −D itself", elem_id="gans-ratio",
         )  # fmt: skip
         beta = gr.Slider(0, 10, value=1, step=0.1, label="beta", info="inverse temperature of r", elem_id="gans-beta")
-    with gr.Row(equal_height=True):
-        start = gr.Button("Sample all of them", variant="primary", elem_id="gans-run", scale=3, min_width=120)
-        stop = gr.Button("Stop", variant="stop", elem_id="gans-stop", scale=1, min_width=90)
-    said = gr.HTML(idle("Press the button: every model begins with the same seed."), elem_id="gans-status",
-                   elem_classes="run-status")  # fmt: skip
-    views: dict[str, tuple[gr.Image, gr.Image, gr.HTML]] = {}
+    bar = RunBar("gans", "Sample all of them", "Press the button: every model begins with the same seed.")
+    said = bar.status
+    views: dict[str, tuple[gr.HTML, gr.HTML, gr.HTML]] = {}
     with gr.Row():
         for name, info in models.items():
             with gr.Column(min_width=250):
                 gr.Markdown(f"**{short_title(info)}**")
                 with gr.Row():
-                    before = _picture("Before", f"{name}-before", f"Samples of {short_title(info)} before sampling")
-                    after = _picture("After", f"{name}-after", f"Samples of {short_title(info)} after sampling")
+                    before, after = (picture_view(elem_id=f"{name}-{side}", min_width=110) for side in ("before", "after"))
                 views[name] = (before, after, gr.HTML(elem_id=f"{name}-words"))
-    outputs = [said, *(component for view in views.values() for component in view)]
+    outputs = [component for view in views.values() for component in view]
 
     def sample(images: Any, seed: Any, ratio: Any, beta: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
@@ -64,13 +62,13 @@ def side_by_side() -> None:
                     for item in news:
                         if isinstance(item, Live):
                             line = progress_line(item.frame, time.monotonic() - began)
-                            yield {said: line, after: item.picture, **({before: item.picture} if not item.frame.step else {})}
+                            now = _sides(item.picture, item.picture, before, after, models[name])
+                            yield {said: line, **{key: now[key] for key in ([after] if item.frame.step else [before, after])}}
                         elif isinstance(item, Finished):
                             yield _ended(models[name], item.record, before, after, words)
             yield {said: idle(f"Done in {time.monotonic() - began:.1f} s.")}
 
-    running = start.click(sample, [images, seed, ratio, beta], outputs, **LANED)
-    stop.click(None, None, None, cancels=[running]).then(_stopped, None, said, queue=False, **PRIVATE)
+    bar.runs(sample, [images, seed, ratio, beta], outputs)
 
 
 def reconstructions() -> None:
@@ -91,15 +89,14 @@ def reconstructions() -> None:
                 )  # fmt: skip
                 seed = gr.Number(0, label="Seed", precision=0, elem_id="gans-digits-seed")
             button = gr.Button("Reconstruct", variant="primary", elem_id="gans-reconstruct")
-        views: dict[str, tuple[gr.Image, gr.HTML]] = {}
+        views: dict[str, tuple[gr.HTML, gr.HTML]] = {}
         with gr.Column(scale=2, min_width=320):
             names = list(models)
             for place in range(0, len(names), 2):
                 with gr.Row():
                     for name in names[place : place + 2]:
-                        title = short_title(models[name])
                         with gr.Column(min_width=250):
-                            picture = _picture(title, f"{name}-seen", f"Images and their reconstructions by {title}")
+                            picture = picture_view(elem_id=f"{name}-seen")
                             views[name] = (picture, gr.HTML(elem_id=f"{name}-seen-words"))
 
     def reconstruct(images: Any, count: Any, seed: Any) -> dict[Any, Any]:
@@ -107,14 +104,16 @@ def reconstructions() -> None:
         with told():
             for name, (picture, words) in views.items():
                 found = models_room.reconstructed(name, given(images)[:1], count, seed)
-                updates |= {picture: found.picture, words: _seen_words(models[name], found)}
+                title = short_title(models[name])
+                made = shown(found.picture, title, f"Images and their reconstructions by {title}")
+                updates |= {picture: made, words: _seen_words(models[name], found)}
         return updates
 
     outputs = [component for view in views.values() for component in view]
-    button.click(reconstruct, [digit.digits, count, seed], outputs, **LANED)
+    button.click(reconstruct, [digit.digits, count, seed], outputs, **laned())
 
 
-def _ended(info: ModelInfo, record: Record, before: gr.Image, after: gr.Image, words: gr.HTML) -> dict[Any, Any]:
+def _ended(info: ModelInfo, record: Record, before: gr.HTML, after: gr.HTML, words: gr.HTML) -> dict[Any, Any]:
     settings = record.settings
     assert record.ratio_before is not None
     assert record.ratio_after is not None
@@ -125,9 +124,8 @@ def _ended(info: ModelInfo, record: Record, before: gr.Image, after: gr.Image, w
         f"D is {energy_gans.unit_of(info.config)}. A sampler is told to raise r: it is no measure of quality."
     )
     return {
-        before: render.grid(record.before),
-        after: render.grid(record.after),
-        words: f"<div class='panel'><p class='small'>{html.escape(text)}</p></div>",
+        **_sides(render.grid(record.before), render.grid(record.after), before, after, info),
+        words: panel(small(text)),
     }
 
 
@@ -137,20 +135,14 @@ def _seen_words(info: ModelInfo, found: Reconstructed) -> str:
     text += f"{float(generated.mean()):.3g} on average of the generated ones."
     if found.shares_above is not None:
         text += f" Of held-out real digits {found.shares_above[0]:.1%} have at least the chosen digit's energy."
-    return f"<div class='panel'><p class='small'>{html.escape(text)}</p></div>"
+    return panel(small(text))
 
 
 def _signed(values: Any) -> str:
     return f"{float(values.mean()):+.3g}".replace("-", "−")
 
 
-def _picture(label: str, name: str, alt: str) -> gr.Image:
-    return gr.Image(
-        label=label, format="png", type="pil", interactive=False, buttons=[], elem_id=name, elem_classes="pixel", alt_text=alt,
-        min_width=110,
-    )  # fmt: skip
-
-
-def _stopped() -> str:
-    time.sleep(0.3)  # the word comes after whatever the cancelled run still had on its way
-    return idle("Stopped.")
+def _sides(first: Image.Image, last: Image.Image, before: gr.HTML, after: gr.HTML, info: ModelInfo) -> dict[Any, Any]:
+    """Updates that show both pictures of one model."""
+    what = f"Samples of {short_title(info)}"
+    return {before: shown(first, "Before", f"{what} before sampling"), after: shown(last, "After", f"{what} after sampling")}

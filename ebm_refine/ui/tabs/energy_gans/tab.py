@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import gradio as gr
 
+from ebm_refine.ui.components.run_bar import LOOK
 from ebm_refine.ui.tabs.energy_gans import belief_network as belief_net
 from ebm_refine.ui.tabs.energy_gans import grid_search as study
 from ebm_refine.ui.tabs.energy_gans import live as energy_gans_live
 from ebm_refine.ui.tabs.energy_gans import training_history as energy_gans_views
 from ebm_refine.ui.tabs.energy_gans.models import energy_gan_models
 from ebm_refine.ui.tabs.energy_gans.training_history import Opened
-from ebm_refine.ui.tabs.refine.results import LOOK
 
 TITLE = "Energy-based GANs"
 _HEAD = """Here the discriminator is an autoencoder, and D(x), the error with which it reconstructs an image, is an energy: low

@@ -1,6 +1,5 @@
 """What energy-based GANs kept of their training: energies of real and generated images, margins, k, and likeness of codes."""
 
-import html
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from ebm_refine.catalogue import ModelInfo
 from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.energies.autoencoder_gan import CONTROLS, GENERATED, REAL, family_of
 from ebm_refine.tasks import ood_detection as detection
+from ebm_refine.ui.components.html_table import panel, small
 from ebm_refine.ui.tabs.energy_gans.models import curves_kept, energies_kept, energy_gan_models, short_title
 
 _BINS = 40
@@ -137,7 +137,7 @@ def _energy_words(info: ModelInfo, kept: dict[str, Tensor]) -> str:
 
 
 def _small(text: str) -> str:
-    return f"<div class='panel'><p class='small'>{html.escape(text)}</p></div>"
+    return panel(small(text))
 
 
 def _plot(title: str, y: str, name: str) -> gr.LinePlot:

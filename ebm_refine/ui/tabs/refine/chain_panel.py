@@ -1,12 +1,12 @@
 """How the chain itself fared, beside its film: convergence, effective samples, acceptance, gradients, distance to its law."""
 
-import html
 import math
 from typing import Any
 
 import pandas as pd
 
 from ebm_refine.samplers import METHODS
+from ebm_refine.ui.components.html_table import number, panel, small, table
 from ebm_refine.ui.tabs.refine.job import Record
 
 
@@ -18,12 +18,9 @@ def as_html(record: Record) -> str:
     if "gradient_norm_after" in diagnostics:
         change = f"{diagnostics['gradient_norm_before']:.4g} → {diagnostics['gradient_norm_after']:.4g}"
         rows.append(("mean length of the gradient", change, "before → after"))
-    body = "".join(
-        f"<tr><th scope='row'>{html.escape(title)}</th><td>{html.escape(value)}</td><td>{html.escape(aim)}</td></tr>"
-        for title, value, aim in rows
-    )
-    missing = "" if "energy_ess_bulk" in diagnostics else f"<p class='small'>{html.escape(_why_none(record))}</p>"
-    return f"<div class='panel'><table><tbody>{body}</tbody></table>{missing}{_SMALL_PRINT}</div>"
+    missing = "" if "energy_ess_bulk" in diagnostics else small(_why_none(record))
+    law = METHODS[record.settings.method].law.sentence
+    return panel(small(f"The law that the chain samples: {law}"), table([], rows), missing, small(_SMALL_PRINT))
 
 
 def accepted_frame(record: Record) -> pd.DataFrame:
@@ -55,7 +52,7 @@ def _law(diagnostics: dict[str, Any]) -> list[tuple[str, str, str]]:
     if "stein_discrepancy" not in diagnostics:
         return []
     value, sd = diagnostics["stein_discrepancy"], diagnostics["stein_null_sd"]
-    return [("kernelised Stein discrepancy", f"{value:.3g}".replace("-", "−"), f"0 ± {sd:.2g} for samples of the law")]
+    return [("kernelised Stein discrepancy", number(value, 3), f"0 ± {sd:.2g} for samples of the law")]
 
 
 def _why_none(record: Record) -> str:
@@ -65,7 +62,7 @@ def _why_none(record: Record) -> str:
 
 
 _SMALL_PRINT = (
-    "<p class='small'>R-hat and effective draws are of the energies in the later half of the recorded steps. The Stein "
+    "R-hat and effective draws are of the energies in the later half of the recorded steps. The Stein "
     "discrepancy sets the chains' ends against the law that they are meant to have; it cannot see wrong weights of modes far "
-    "apart, and in many dimensions sees little. None of these is a measure of the images' quality.</p>"
+    "apart, and in many dimensions sees little. None of these is a measure of the images' quality."
 )

@@ -13,9 +13,9 @@ from ebm_refine.settings import Settings
 _SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
 _DIGITS = 2
 _PANEL_WORDS = {
-    "confirmed": "Confirmed by encoders of other kinds than the ratio's:",
-    "open": "Open, by encoders of other kinds than the ratio's:",
-    "contradicted": "Contradicted by encoders of other kinds than the ratio's:",
+    "confirmed": "Confirmed on {images:,} images by the whole panel of such encoders:",
+    "open": "Open on {images:,} images, says the whole panel of such encoders:",
+    "contradicted": "Contradicted on {images:,} images by the whole panel of such encoders:",
 }
 
 
@@ -76,7 +76,7 @@ def panel_html(settings: Settings) -> str:
             theirs = {"method": row["method"], "ratio": row["ratio"], **row["settings"]}
             if all(theirs.get(name) == mine.get(name) for name in (*_SETTINGS, "options")):
                 word, reason = row["verdict"]["word"], row["verdict"]["reason"]
-                text = f"{_PANEL_WORDS.get(word, word)} {reason}. {row['images']:,} images."
+                text = f"{_PANEL_WORDS.get(word, word).format(images=row['images'])} {reason}."
                 return f"<p class='small panel-word {html.escape(word)}'>{html.escape(text)}</p>"
     return ""
 

@@ -23,7 +23,7 @@ from ebm_refine.parameters import listed, shorten
 from ebm_refine.result import Frame, RefineResult, decode, picture
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.model_cache import kept, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.utils.timing import ess_per_second, timed
@@ -34,6 +34,8 @@ WATCHED = 16
 # The recorded positions stay in memory while the visitor looks at them.
 KEPT_BYTES = 16_000_000
 FIRST = "mnist-gan"
+# How many images the page begins with, by data set: as many as a verdict needs, and as seconds allow.
+IMAGES = {"mnist": 256, "cifar10": 128}
 T = TypeVar("T")
 
 
@@ -93,6 +95,13 @@ def first_model() -> str:
     return FIRST if FIRST in models else next(iter(models))
 
 
+def opening(name: str) -> Settings:
+    """What the page shows of a model first: its own settings, with as many images as a verdict needs."""
+    info = model_named(name)
+    count = IMAGES.get(info.dataset)
+    return checked(name, {"num_images": count} if count else {})
+
+
 def model_named(name: Any) -> ModelInfo:
     """The embedded model of that name; paths and Hub ids are for the library, not for visitors."""
     models = refinable_models()
@@ -118,15 +127,11 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[Live | Finished | No
     Raises InputError for bad values, and for a run that takes too long.
     """
     settings = checked(model, arguments)
-    began = time.monotonic()
     with (
         TemporaryDirectory(prefix="refine-", ignore_cleanup_errors=True) as folder,
-        closing(in_background(lambda: _work(settings, folder))) as news,
+        closing(bounded(lambda: _work(settings, folder))) as news,
     ):
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+        yield from news
 
 
 @contextmanager
@@ -164,6 +169,7 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
     positions, film_steps = _recorded(result)
     measures = measured(checkpoint, result.before, result.after)
     metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
+    metrics |= _judged(checkpoint, result)
     record = Record(
         settings=result.settings,
         before=result.before,
@@ -219,6 +225,16 @@ def measured(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str,
         return compare(before, after, features_for(dataset))
     except InputError as error:
         return {"note": str(error)}
+
+
+def _judged(checkpoint: Checkpoint, result: RefineResult) -> dict[str, Any]:
+    """What two kinds of encoders say that the method does not use; nothing where the data set has no such kinds."""
+    from ebm_refine.metrics.live_verdict import live_verdict
+
+    try:
+        return {"verdict": live_verdict(result.before, result.after, checkpoint.config, result.settings.ratio).as_dict()}
+    except InputError:
+        return {}
 
 
 def _bundle(result: RefineResult, metrics: dict[str, Any], folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """The same settings on many more images: enough for a Fréchet distance, with its floor, while the visitor waits or stops it."""
 
-import html
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -13,15 +12,16 @@ from ebm_refine import pipeline
 from ebm_refine.errors import InputError
 from ebm_refine.result import Frame, RefineResult
 from ebm_refine.settings import Settings
-from ebm_refine.ui.api.refine import LANE
+from ebm_refine.ui.components.html_table import interval, number, panel, small
+from ebm_refine.ui.components.run_bar import RunBar
+from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.model_cache import kept
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine import evidence
 from ebm_refine.ui.tabs.refine.job import Record, device, measured, told
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # A Fréchet distance needs ten times the features' dimension.
 IMAGES_A_DIMENSION = 10
 
@@ -34,12 +34,8 @@ def images_needed(record: Record) -> int | None:
 
 def run(settings: Settings, count: int) -> Generator[float | dict[str, Any] | None, None, None]:
     """Yield the share of the steps that is done, then the report on `count` images. Raises InputError if it takes too long."""
-    began = time.monotonic()
-    with closing(in_background(lambda: _work(replace(settings, num_images=count)))) as news:
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+    with closing(bounded(lambda: _work(replace(settings, num_images=count)))) as news:
+        yield from news
 
 
 @borrows_gpu
@@ -56,37 +52,24 @@ class LargeMeasurement:
     """Button, Stop and the answer, laid out where this is made; `record` is the state that holds the run."""
 
     def __init__(self, record: gr.State):
-        with gr.Row(equal_height=True, elem_classes="run-bar"):
-            self.start = gr.Button("Measure on many more images", elem_id="measure", scale=3, min_width=200, visible=False)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="measure-stop", scale=1, min_width=80, visible=False)
-        self.said = gr.HTML("", elem_id="measure-status", elem_classes="run-status")
-        running = self.start.click(
-            self._measure, record, [self.said, self.stop], concurrency_id=LANE, concurrency_limit=1, **PRIVATE
-        )
-        self.stop.click(None, None, None, cancels=[running]).then(
-            lambda: ("<div aria-live='polite'>Stopped.</div>", gr.update(visible=False)),
-            None,
-            [self.said, self.stop],
-            **PRIVATE,
-        )
+        self.bar = RunBar("measure", "Measure on many more images", visible=False)
+        self.said = self.bar.status
+        self.bar.runs(self._measure, [record], [])
 
     @property
     def outputs(self) -> list[Any]:
         """What a finished run fills."""
-        return [self.start, self.said, self.stop]
+        return [self.bar.start, self.bar.stop, self.said]
 
     def offered(self, record: Record) -> dict[Any, Any]:
         """Updates after a run: how many images, and about how long it takes."""
-        count, stop = images_needed(record), gr.update(visible=False)
-        if count is None or count <= len(record.before):
-            return {self.start: gr.update(visible=False), self.said: "", self.stop: stop}
-        about = max(2, round(record.seconds * count / len(record.before)))
-        label = f"Measure on {count:,} images (about {about} s)"
-        # What is sure to take too long is not offered.
-        return {self.start: gr.update(visible=about <= limits.MAX_SECONDS, value=label), self.said: "", self.stop: stop}
-
-    def _stopped(self) -> dict[Any, Any]:
-        return {self.said: "<div aria-live='polite'>Stopped.</div>", self.stop: gr.update(visible=False)}
+        count, label, offered = images_needed(record), "", False
+        if count is not None and count > len(record.before):
+            about = max(2, round(record.seconds * count / len(record.before)))
+            label = f"Measure on {count:,} images (about {about} s)"
+            offered = about <= limits.MAX_SECONDS  # what is sure to take too long is not offered
+        start = gr.update(visible=offered, value=label)
+        return {self.bar.start: start, self.bar.stop: gr.update(visible=offered), self.said: ""}
 
     def _measure(self, record: Record | None) -> Iterator[dict[Any, Any]]:
         began, share = time.monotonic(), 0.0
@@ -94,11 +77,11 @@ class LargeMeasurement:
             count = images_needed(record) if record is not None else None
             if record is None or count is None:
                 raise InputError("there is no finished run to measure; press Run")
-            yield {self.said: _progress(0.0, 0.0), self.stop: gr.update(visible=True)}
+            yield {self.said: _progress(0.0, 0.0)}
             with closing(run(record.settings, count)) as news:
                 for item in news:
                     if isinstance(item, dict):
-                        yield {self.said: as_html(item), self.stop: gr.update(visible=False)}
+                        yield {self.said: as_html(item)}
                         return
                     share = share if item is None else item
                     yield {self.said: _progress(share, time.monotonic() - began)}
@@ -107,7 +90,7 @@ class LargeMeasurement:
 def as_html(report: dict[str, Any]) -> str:
     """The Fréchet distance before and after, the distance of real images from real ones, and the kernel distance's change."""
     if "frechet_distance" not in report:
-        return f"<p class='small'>{html.escape(report.get('note', report.get('frechet_note', 'nothing was measured')))}</p>"
+        return small(report.get("note", report.get("frechet_note", "nothing was measured")))
     frechet, difference = report["frechet_distance"], report["kernel_distance"]["difference"]
     low, high = difference["interval"]
     certain = "below 0, so better" if high < 0 else "above 0, so worse" if low > 0 else "on both sides of 0, so open"
@@ -115,11 +98,9 @@ def as_html(report: dict[str, Any]) -> str:
         before=frechet["before"], after=frechet["after"], error=None, real=report["floors"].get("frechet_mean"),
         num_images=report["num_images"], seeds=1, title=report["title"], split=report["reference"]["split"],
     )  # fmt: skip
-    words = f"Change of the kernel distance: {difference['value']:.4g} (95 % interval {low:.4g} … {high:.4g}: {certain})."
-    shown = html.escape(words.replace("-", "−"))
-    return f"<div class='panel'>{evidence.as_html(found)}<p class='small'>{shown}</p></div>"
+    words = f"Change of the kernel distance: {number(difference['value'])} (95 % interval {interval(low, high)}: {certain})."
+    return panel(evidence.as_html(found), small(words))
 
 
 def _progress(share: float, seconds: float) -> str:
-    text = f"measuring · {share:.0%} · {seconds:.0f} s".replace("%", " %")
-    return f'<div>{text}<div class="bar"><span style="width:{100 * share:.0f}%"></span></div></div>'
+    return progress(f"measuring · {share:.0%} · {seconds:.0f} s".replace("%", " %"), share)

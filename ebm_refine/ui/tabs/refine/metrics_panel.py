@@ -1,8 +1,9 @@
 """The numbers of a run in words that a newcomer understands. Quality is the distance alone, never the energy."""
 
-import html
 from typing import Any
 
+from ebm_refine.ui.components.html_table import interval, number, panel, small, table
+from ebm_refine.ui.components.html_table import verdict as verdict_html
 from ebm_refine.ui.tabs.refine import points_panel as point_panel
 
 _UNDERSTOOD = {
@@ -33,31 +34,62 @@ _UNDERSTOOD = {
     "budget_exhausted": "images whose budget ended without an acceptance",
     "exceedances": "log ratios above the bound, which were clipped",
 }
+# The kinds of encoders, for readers who do not know them.
+_PLAIN = {
+    "classifier": "a classifier",
+    "contrastive": "an encoder trained without labels",
+    "autoencoder": "an autoencoder",
+    "filter bank": "a bank of fixed filters",
+    "pixels": "coarse pixels",
+}
 # Sentences, and the numbers that they warn of, are shown in words of their own.
 _SENTENCES = ("ratio_warning", "energy_warning", "ignored")
 
 
 def verdict(metrics: dict[str, Any], recorded: bool = False) -> tuple[str, str]:
-    """A kind ("better", "worse", "same", "unknown") and one sentence, on the paired difference of kernel distances; of points
-    on their distance to the data. `recorded`: a measurement on many images stands beside it."""
+    """A kind ("better", "worse", "same", "unknown") and one sentence: by two kinds of encoders that the method does not use,
+    or, where the data set has none, on the paired difference of kernel distances; of points on their distance to the data.
+    `recorded`: a measurement on many images stands beside it."""
     if "earth_movers_distance" in metrics:
         return point_panel.verdict(metrics)
     if "kernel_distance" not in metrics:
         return "unknown", f"No verdict: {metrics.get('note', 'nothing was measured')}."
-    low, high = metrics["kernel_distance"]["difference"]["interval"]
-    count = metrics["num_images"]
-    if high < 0:
+    count, word = metrics["num_images"], _word(metrics)
+    if word == "better":
         return "better", f"Better: these {count} images came closer to real ones, by more than chance explains."
-    if low > 0:
+    if word == "worse":
         return "worse", f"Worse: these {count} images moved away from real ones, by more than chance explains."
     more = "The figure below was measured on many more." if recorded else "Run with more images to narrow the interval."
     return "same", f"{count} images are too few to tell. {more}"
 
 
+def _word(metrics: dict[str, Any]) -> str:
+    if "verdict" in metrics:
+        return str(metrics["verdict"]["word"])
+    low, high = metrics["kernel_distance"]["difference"]["interval"]
+    return "better" if high < 0 else "worse" if low > 0 else "same"
+
+
+def who_says(metrics: dict[str, Any]) -> str:
+    """Who gave the verdict, and what each said, as HTML; nothing where there is no more to say."""
+    found = metrics.get("verdict")
+    if found is None:
+        return ""
+    said = ", ".join(f"{_PLAIN.get(one['kind'], one['kind'])} {_change(one)}" for one in found["kinds"])
+    return small(f"Judged by encoders that this method does not use. Change of the distance to real images: {said}.")
+
+
+def _change(one: dict[str, Any]) -> str:
+    """A change in percent of the distance before, with its standard error; plain where there was no distance before."""
+    if one["before"] <= 0:
+        return f"{number(one['change'])} ± {number(one['error'])}"
+    return f"{one['change'] / one['before']:+.0%} ± {one['error'] / one['before']:.0%}".replace("-", "−").replace("%", " %")
+
+
 def with_verdict(metrics: dict[str, Any]) -> str:
     """The verdict above the metric panel."""
     kind, sentence = verdict(metrics)
-    return f'<div class="panel"><p class="verdict {kind}" role="status">{html.escape(sentence)}</p></div>{as_html(metrics)}'
+    return panel(verdict_html(kind, sentence)) + as_html(metrics)
 
 
 def as_html(metrics: dict[str, Any]) -> str:
@@ -68,25 +100,21 @@ def as_html(metrics: dict[str, Any]) -> str:
     if "earth_movers_distance" in metrics:
         parts += [point_panel.table(metrics), point_panel.small_print(metrics)]
     parts.append(_diagnostics(metrics["diagnostics"]))
-    return '<div class="panel">' + "".join(parts) + "</div>"
+    return panel(*parts)
 
 
 def _distances(metrics: dict[str, Any]) -> str:
     names = {"before": "before", "after": "after", "difference": "after − before"}
-    rows = "".join(
-        f"<tr><th scope='row'>{names[name]}</th><td>{_number(entry['value'])}</td>"
-        f"<td>{_number(entry['interval'][0])} … {_number(entry['interval'][1])}</td></tr>"
+    rows = [
+        [names[name], number(entry["value"]), interval(*entry["interval"])]
         for name, entry in metrics["kernel_distance"].items()
-    )
-    floors = metrics.get("floors") or {}
+    ]
+    kinds, floors = [""] * len(rows), metrics.get("floors") or {}
     if floors.get("kernel_mean") is not None:
-        spread = f"± {_number(floors['kernel_sd'])}" if floors.get("kernel_sd") is not None else ""
-        rows += (
-            f"<tr class='floor'><th scope='row'>real against real</th><td>{_number(floors['kernel_mean'])}</td>"
-            f"<td>{spread} at {floors['num_images']} images</td></tr>"
-        )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("Kernel distance to real images", "value", "95 % interval"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        spread = f"± {number(floors['kernel_sd'])} " if floors.get("kernel_sd") is not None else ""
+        rows.append(["real against real", number(floors["kernel_mean"]), f"{spread}at {floors['num_images']} images"])
+        kinds.append("floor")
+    return table(["Kernel distance to real images", "value", "95 % interval"], rows, kinds)
 
 
 def _small_print(metrics: dict[str, Any]) -> str:
@@ -103,22 +131,15 @@ def _small_print(metrics: dict[str, Any]) -> str:
         if frechet
         else f" {metrics.get('frechet_note', '')[:1].upper()}{metrics.get('frechet_note', '')[1:]}."
     )
-    return f"<p class='small'>{html.escape(text + more)}</p>"
+    return small(text + more)
 
 
 def _diagnostics(diagnostics: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><th scope='row'>{html.escape(_UNDERSTOOD.get(name, name.replace('_', ' ')))}</th><td>{_number(value)}</td></tr>"
+    rows = [
+        [_UNDERSTOOD.get(name, name.replace("_", " ")), number(value)]
         for name, value in diagnostics.items()
         if name not in _SENTENCES and isinstance(value, int | float)
-    )
-    told = [diagnostics[name] for name in _SENTENCES if name in diagnostics]
-    notes = "".join(f"<p class='small'>{html.escape(str(sentence))}.</p>" for sentence in told)
+    ]
+    notes = "".join(small(f"{diagnostics[name]}.") for name in _SENTENCES if name in diagnostics)
     summary = "Diagnostics of the chain (not a measure of quality)"
-    return f"<details><summary>{summary}</summary><table>{rows}</table>{notes}</details>"
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return f"{value:.4g}".replace("-", "−")
+    return f"<details><summary>{summary}</summary>{table([], rows)}{notes}</details>"

@@ -23,7 +23,7 @@ ORDERS = (
     "energy change: largest fall first",
 )
 # A film is one file; its frames are small, and the browser enlarges them.
-FILM_FRAMES, FILM_QUALITY = 30, 85
+FILM_FRAMES, FILM_QUALITY = 30, 78
 FILM_PLOT_SIDE = 240
 
 

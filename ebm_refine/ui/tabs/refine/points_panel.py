@@ -1,8 +1,9 @@
 """The numbers of points in the plane: distance to the data with its floor, modes, their weights, quality."""
 
-import html
 import math
 from typing import Any
+
+from ebm_refine.ui.components import html_table
 
 CHANCE = 0.01
 
@@ -32,13 +33,10 @@ def table(metrics: dict[str, Any]) -> str:
         ("high quality", *(f"{side['high_quality']:.2%}" for side in (before, after)), f"{ceiling:.3%}" if ceiling else "–"),
     ]  # fmt: skip
     if after["p_value"] is not None:
-        rows.append(("weights over modes, p", *(_chance(side["p_value"]) for side in (before, after)), f"&gt; {CHANCE}"))
+        rows.append(("weights over modes, p", *(_chance(side["p_value"]) for side in (before, after)), f"> {CHANCE}"))
     if after["spread"] is not None:
         rows.append(("width of modes", *(_number(side["spread"]) for side in (before, after)), "1"))
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("", "before", "after", "data themselves"))
-    body = "".join(f"<tr><th scope='row'>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-                   for name, *cells in rows)  # fmt: skip
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return html_table.table(["", "before", "after", "data themselves"], rows)
 
 
 def small_print(metrics: dict[str, Any]) -> str:
@@ -50,7 +48,7 @@ def small_print(metrics: dict[str, Any]) -> str:
         "nearest component; p is that of the chi-square of the counts by mode: small where the weights are wrong. No energy "
         "is among these numbers: a sampler lowers it by construction."
     )
-    return f"<p class='small'>{html.escape(text)}</p>"
+    return html_table.small(text)
 
 
 def _chance(p_value: float | None) -> str:
@@ -58,4 +56,4 @@ def _chance(p_value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}".replace("-", "−")
+    return html_table.number(value, 3)

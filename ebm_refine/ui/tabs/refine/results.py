@@ -10,11 +10,14 @@ import gradio as gr
 
 from ebm_refine import render
 from ebm_refine.models.kinds import law_of
-from ebm_refine.result import Frame
 from ebm_refine.settings import Settings
 from ebm_refine.ui.components.evidence_curves import curves_html
 from ebm_refine.ui.components.film_player import film, player
+from ebm_refine.ui.components.html_table import verdict as verdict_html
+from ebm_refine.ui.components.picture_view import picture_view
+from ebm_refine.ui.components.run_bar import LOOK, PRIVATE
 from ebm_refine.ui.components.stage import Shown, Strip, running, stage, view
+from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.runtime.pictures import SHELF
 from ebm_refine.ui.tabs.refine import chain_panel, evidence, share_link
 from ebm_refine.ui.tabs.refine import memorisation_panel as copies
@@ -39,7 +42,6 @@ from ebm_refine.ui.tabs.refine.pictures import (  # fmt: skip
 
 # A visitor's record is a few megabytes; it is forgotten when they have been away.
 KEEP_SECONDS = 1800
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 # What chains begin with, by the law that is sampled.
 BEFORE = {
     "pair": "Before: the generator alone",
@@ -49,8 +51,6 @@ BEFORE = {
     "dbn": "Before: what lies below the coin tosses in which the chains begin",
 }
 EXTREMES = "Most realistic (above) and least realistic (below), according to the discriminator"
-# Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
-LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 LIVE_QUALITY = 80
 _TO_ONE_IMAGE = "() => { const one = document.querySelector('#one-image'); if (one) one.scrollIntoView({block: 'nearest'}); }"
 
@@ -58,12 +58,13 @@ _TO_ONE_IMAGE = "() => { const one = document.querySelector('#one-image'); if (o
 class Results:
     """The components that show a run, laid out where this is made, and the updates that fill them."""
 
-    def __init__(self, data: str | None = None, first: dict[str, Any] | None = None) -> None:
-        """`data`: folder of the data from which nearest training images are shown. `first`: a result that is shown at once."""
+    def __init__(self, status: gr.HTML, data: str | None = None, first: dict[str, Any] | None = None) -> None:
+        """`status`: the run's line, laid out here. `data`: folder of the data from which nearest training images are shown.
+        `first`: a result that is shown at once."""
         self.data = data
         self.record = gr.State(None, time_to_live=KEEP_SECONDS)
         self.query = gr.Textbox(visible=False)
-        self.status = gr.HTML(idle(first["status"] if first else "Press Run."), elem_id="status")
+        self.status = status.render()
         self.verdict = gr.HTML(first["verdict"] if first else "", elem_id="numbers")
         self.stage = stage(first["stage"] if first else None)
         with gr.Column(visible=False, elem_id="results") as self.finished:
@@ -94,7 +95,7 @@ class Results:
                         self.tile_energy = _curve("energy", "Its energy", "tile-energy")
                         self.tile_ratio = _curve("log ratio r", "Its score r", "tile-ratio")
                 with gr.Tab("Most and least realistic", id="extremes") as self.extremes_tab:
-                    self.extremes = gr.HTML(elem_id="extremes", elem_classes="panel")
+                    self.extremes = picture_view(elem_id="extremes")
                 with gr.Tab("The chain", id="chain"):
                     self.chain = gr.HTML(elem_id="chain")
                     with gr.Row():
@@ -243,9 +244,9 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     """The verdict on these samples, the recorded measurement of the same settings beside it, and `more` HTML."""
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
-    words = f'<p class="verdict {kind}" role="status">{html.escape(sentence)}</p>'
-    words += evidence.panel_html(settings) + curves_html(settings.model)
-    return f"<div class='panel result'><div>{words}{more}</div>{evidence.as_html(found)}</div>"
+    words = verdict_html(kind, sentence)
+    said = panel.who_says(metrics) + evidence.panel_html(settings) + curves_html(settings.model)
+    return f"<div class='panel result'><div>{words}{said}{more}</div>{evidence.as_html(found)}</div>"
 
 
 def stage_of(
@@ -266,18 +267,6 @@ def tile_film(record: Record, number: int) -> str:
     """What the player shows of one image."""
     source = SHELF.promise(lambda: strip_bytes(tile_pictures(record, number)[0]))
     return film(source, film_steps(record, number), f"Film of image {number}")
-
-
-def idle(text: str) -> str:
-    return f'<div aria-live="polite">{html.escape(text)}</div>'
-
-
-def progress_line(frame: Frame, seconds: float) -> str:
-    """The line under which the chain runs, with its progress bar."""
-    where = f"step {frame.step} of {frame.n_steps} · mean energy {frame.mean_energy:.2f}"
-    text = f"{where} · {frame.accepted:.0%} accepted · {seconds:.1f} s".replace("%", " %")
-    share = 100 * frame.step / frame.n_steps
-    return f'<div>{html.escape(text)}<div class="bar"><span style="width:{share:.0f}%"></span></div></div>'
 
 
 def _what(record: Record) -> str:

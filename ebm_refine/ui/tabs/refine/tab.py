@@ -10,16 +10,27 @@ import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.models.kinds import is_points
-from ebm_refine.ui.api.refine import LANE
 from ebm_refine.ui.components import controls as controls_room
 from ebm_refine.ui.components.controls import Controls, Scope
+from ebm_refine.ui.components.run_bar import LOOK, PRIVATE, RunBar, laned
+from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine import share_link as links
 from ebm_refine.ui.tabs.refine import showcase
-from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, first_model, model_named, refinable_models, run, told
+from ebm_refine.ui.tabs.refine.job import (
+    Finished,
+    Live,
+    checked,
+    first_model,
+    model_named,
+    opening,
+    refinable_models,
+    run,
+    told,
+)
 from ebm_refine.ui.tabs.refine.presets import RECOMMENDED, presets
-from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, Results, idle
+from ebm_refine.ui.tabs.refine.results import Results
 
 TITLE = "Demo"
 # The link is finished in the browser, which alone knows the page's address (a Space's is the Hub's, given by the server).
@@ -36,13 +47,12 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
     """Lay out the page and wire it. `data` as of `Results`."""
     models = {name: info for name, info in refinable_models().items() if not is_points(info.config)} or refinable_models()
     first = first_model() if first_model() in models else next(iter(models))
-    settings = checked(first, {})
-    opening = showcase.card_of(settings)
+    settings = opening(first)
+    card = showcase.card_of(settings)
     with gr.Row(elem_id="demo"):
         with gr.Column(scale=1, min_width=300, elem_id="settings"):
-            with gr.Row(equal_height=True, elem_id="run-bar", elem_classes="run-bar"):
-                start = gr.Button("Run", variant="primary", elem_id="run", scale=3, min_width=100)
-                stop = gr.Button("Stop", variant="stop", elem_id="stop", scale=1, min_width=70)
+            status = gr.HTML(idle(card.status if card else "Press Run."), elem_id="status", render=False)
+            bar = RunBar("", "Run", status=status)
             preset = gr.Dropdown(
                 list(presets(models[first])), value=RECOMMENDED, label="Preset", elem_id="preset", render=False
             )
@@ -51,7 +61,7 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
             link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
             query, base = gr.Textbox(visible=False), gr.Textbox(links.space_address(), visible=False)
         with gr.Column(scale=3, min_width=320):
-            results = Results(data, opening.shown() if opening else None)
+            results = Results(status, data, card.shown() if card else None)
     go = gr.State(False)
     cards = None
     if showcase.cards():  # behind Run for the keyboard, above it for the eye
@@ -85,14 +95,8 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
         else:
             yield {results.status: gr.skip()}  # of a generator without a value Gradio would make an empty page
 
-    def stopped() -> str:
-        time.sleep(0.3)
-        return idle("Stopped.")
-
-    how: dict[str, Any] = {"preprocess": False, "concurrency_id": LANE, "concurrency_limit": 1, **PRIVATE}
-    running = start.click(refine, controls.inputs, results.streamed, **how)
+    running = bar.start.click(refine, controls.inputs, results.streamed, **laned())
     _shows(running, results)
-    # The word comes after whatever the cancelled run still had on its way.
     _follow(controls, preset)
 
     def opened(request: gr.Request) -> dict[Any, Any]:
@@ -124,9 +128,9 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
     outputs = [*controls.shown, preset, go, results.status, results.verdict, results.stage, results.finished, results.query]
     demo.load(opened, None, outputs, **LOOK)
     # Only where there is something to run: a page that is merely opened must not stand in the line of runs.
-    following = go.change(linked, [go, *controls.inputs], results.streamed, **how)
+    following = go.change(linked, [go, *controls.inputs], results.streamed, **laned())
     _shows(following, results)
-    stop.click(None, None, None, cancels=[running, following]).then(stopped, None, results.status, queue=False, **PRIVATE)
+    bar.ends(running, following)
     if cards is not None:
 
         def picked(event: gr.EventData) -> dict[Any, Any]:
@@ -155,13 +159,13 @@ def _shows(ran: Any, results: Results) -> None:
 
 
 def _follow(controls: Controls, preset: gr.Dropdown) -> None:
-    """Model, method and preset set the other controls to their defaults; number of images and seed stay."""
+    """Model, method and preset set the other controls to their defaults; a model the number of images too; the seed stays."""
 
     def on_model(model: Any) -> dict[Any, Any]:
         with told():
-            settings = checked(model, {})
+            settings = opening(model_named(model).name)
         choices = gr.update(choices=list(presets(model_named(model))), value=RECOMMENDED)
-        return {**controls.showing(settings, common=False), preset: choices}
+        return {**controls.showing(settings, common=False), controls.num_images: settings.num_images, preset: choices}
 
     def on_method(model: Any, method: Any) -> dict[Any, Any]:
         with told():

@@ -1,25 +1,24 @@
 """A small sweep for a visitor: every cell a run on the same seeds, one after the other, within one budget for them all."""
 
-import time
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from ebm_refine import pipeline, render
+from ebm_refine import render
 from ebm_refine.catalogue import load
 from ebm_refine.errors import InputError
-from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter, shorten
-from ebm_refine.result import Frame, RefineResult, picture
+from ebm_refine.result import Frame
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import COMMON, Settings, resolve
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import device, measured, model_named
+from ebm_refine.ui.tabs.refine.several_runs import drawn, several
 
 MAX_VALUES = 8
 PICTURED, PICTURE_WIDTH = 4, 200
@@ -133,35 +132,22 @@ def run(plan: Plan) -> Generator[Moment | Cell | None, None, None]:
 
     Raises InputError for a sweep that takes too long.
     """
-    began = time.monotonic()
-    with closing(in_background(lambda: _work(plan))) as news:
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+    with closing(bounded(lambda: _work(plan))) as news:
+        yield from news
 
 
 @borrows_gpu
 def _work(plan: Plan) -> Generator[Moment | Cell, None, None]:
-    where, done = device(), 0
     checkpoint = load(plan.cells[0][0].model)
-    for row, line in enumerate(plan.cells):
-        for column, settings in enumerate(line):
-            result: Any = None
-            for result in pipeline.run(checkpoint, settings, where):
-                if isinstance(result, Frame):
-                    yield Moment(done, len(plan.eps) * len(plan.steps), result)
-            assert isinstance(result, RefineResult)
-            before, after = (_drawn(checkpoint, samples) for samples in (result.before, result.after))
-            yield Cell(row, column, before, after, measured(checkpoint, result.before, result.after))
-            done += 1
-
-
-def _drawn(checkpoint: Checkpoint, samples: Any) -> Image.Image:
-    """A plot of points, or the first few images in a square."""
-    if is_points(checkpoint.config):
-        return picture(checkpoint.config, samples).resize((PICTURE_WIDTH, PICTURE_WIDTH))
-    return render.grid(samples[:PICTURED], scale=render.scale_for(samples[:PICTURED], PICTURE_WIDTH))
+    cells = [settings for line in plan.cells for settings in line]
+    for number, _, item in several(checkpoint, cells, device()):
+        if isinstance(item, Frame):
+            yield Moment(number, len(cells), item)
+            continue
+        most = len(item.before) if is_points(checkpoint.config) else PICTURED
+        before, after = (drawn(checkpoint, samples[:most], PICTURE_WIDTH) for samples in (item.before, item.after))
+        row, column = divmod(number, len(plan.steps))
+        yield Cell(row, column, before, after, measured(checkpoint, item.before, item.after))
 
 
 def reading(metrics: dict[str, Any]) -> Reading | None:

@@ -21,8 +21,7 @@ from ebm_refine.settings import Settings
 from ebm_refine.toy2d.datasets import load_points
 from ebm_refine.toy2d.landscape import Landscape, landscape, windows
 from ebm_refine.ui.components.plane_view import scene, window
-from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.background import in_background
+from ebm_refine.ui.runtime.background import bounded
 from ebm_refine.ui.runtime.model_cache import kept
 from ebm_refine.ui.tabs.refine import job as running
 
@@ -75,12 +74,8 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[LiveScene | Finished
     Raises InputError for bad values, and for a run that takes too long.
     """
     settings = checked(model, arguments)
-    began = time.monotonic()
-    with closing(in_background(lambda: _work(settings))) as news:
-        for item in news:
-            yield item
-            if time.monotonic() - began > limits.MAX_SECONDS:
-                raise limits.too_slow()
+    with closing(bounded(lambda: _work(settings))) as news:
+        yield from news
 
 
 def _work(settings: Settings) -> Generator[LiveScene | FinishedScene, None, None]:

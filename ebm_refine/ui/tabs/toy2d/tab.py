@@ -13,10 +13,11 @@ from ebm_refine.ui.components import controls as controls_room
 from ebm_refine.ui.components.controls import Controls, Scope
 from ebm_refine.ui.components.plane_view import plane_view
 from ebm_refine.ui.components.play2d import play2d
+from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
 from ebm_refine.ui.tabs.refine.job import told
-from ebm_refine.ui.tabs.refine.results import LOOK, PRIVATE, idle, progress_line
 from ebm_refine.ui.tabs.toy2d import benchmark_table as laboratory_table
 from ebm_refine.ui.tabs.toy2d import training as laboratory_training
 from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, run, toy_models
@@ -62,10 +63,8 @@ def _sampling() -> None:
             controls = controls_room.build(settings, preset, scope)
         with gr.Column(scale=2, min_width=330):
             shows = gr.Markdown(first.shows, elem_id="toy-shows")
-            with gr.Row(equal_height=True):
-                start = gr.Button("Run", variant="primary", elem_id="toy-run", scale=3, min_width=120)
-                stop = gr.Button("Stop", variant="stop", elem_id="toy-stop", scale=1, min_width=90)
-            status = gr.HTML(idle("Choose an experiment, then press Run."), elem_id="toy-status", elem_classes="run-status")
+            bar = RunBar("toy", "Run", "Choose an experiment, then press Run.")
+            status = bar.status
             view = plane_view(elem_id="toy-view")
             numbers = gr.HTML(elem_id="toy-numbers")
 
@@ -83,10 +82,7 @@ def _sampling() -> None:
                 else:
                     yield {status: progress_line(moment, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
 
-    running = start.click(
-        sample, controls.inputs, [status, view, numbers], preprocess=False, concurrency_id=LANE, concurrency_limit=1, **PRIVATE
-    )
-    stop.click(None, None, None, cancels=[running]).then(_stopped, None, status, queue=False, **PRIVATE)
+    bar.runs(sample, controls.inputs, [view, numbers], LANE)
     _follow(controls, preset, shows)
 
 
@@ -116,9 +112,3 @@ def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None
     preset.input(on_preset, preset, [*controls.shown, shows], **how)
     controls.model.input(on_model, controls.model, outputs, **how)
     controls.method.input(on_method, [controls.model, controls.method], outputs, **how)
-
-
-def _stopped() -> str:
-    # After whatever the cancelled run still had on its way.
-    time.sleep(0.3)
-    return idle("Stopped.")

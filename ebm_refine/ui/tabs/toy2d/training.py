@@ -19,10 +19,11 @@ from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.toy2d.datasets import FAMILIES, TITLES, load_points
 from ebm_refine.toy2d.landscape import landscape, windows
 from ebm_refine.ui.components.plane_view import plane_view, scene, window
+from ebm_refine.ui.components.run_bar import RunBar
+from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
 from ebm_refine.ui.tabs.refine.job import told
-from ebm_refine.ui.tabs.refine.results import PRIVATE, idle
 from ebm_refine.ui.tabs.toy2d.job import DATA_SHOWN, LANE, SHOWN
 
 STEPS = Parameter("steps", "int", 2000, 100, 20_000, unit="updates", help="updates of the main phase")
@@ -62,13 +63,8 @@ def build() -> None:
                 eps = gr.Number(EPS.default, label="eps", info=f"{EPS.help}; {EPS.allowed}")
                 seed = gr.Number(SEED.default, label="Seed", info=SEED.help)
         with gr.Column(scale=2, min_width=330):
-            with gr.Row(equal_height=True):
-                start = gr.Button("Train", variant="primary", elem_id="lesson-run", scale=3, min_width=120)
-                stop = gr.Button("Stop", variant="stop", elem_id="lesson-stop", scale=1, min_width=90)
-            status = gr.HTML(
-                idle(f"Trains here and now, for at most {limits.MAX_SECONDS} seconds."), elem_id="lesson-status",
-                elem_classes="run-status",
-            )  # fmt: skip
+            bar = RunBar("lesson", "Train", f"Trains here and now, for at most {limits.MAX_SECONDS} seconds.")
+            status = bar.status
             view = plane_view(elem_id="lesson-view")
             plot = gr.LinePlot(
                 x="update", y="value", color="series", title="Losses and energies: not quality", height=240,
@@ -90,11 +86,7 @@ def build() -> None:
         words = ended[:1].upper() + ended[1:] if ended else line
         yield {status: idle(f"{words}. Finished in {time.monotonic() - began:.0f} s.")}
 
-    running = start.click(
-        watch, [dataset, family, widths, steps, chain_steps, eps, seed], [status, view, plot], preprocess=False,
-        concurrency_id=LANE, concurrency_limit=1, **PRIVATE,
-    )  # fmt: skip
-    stop.click(None, None, None, cancels=[running]).then(_stopped, None, status, queue=False, **PRIVATE)
+    bar.runs(watch, [dataset, family, widths, steps, chain_steps, eps, seed], [view, plot], LANE)
 
 
 def lessons(
@@ -148,8 +140,3 @@ def _seen(toy: Any, phase: str, progress: Any) -> str:
         ground = landscape(checkpoint, name, ratio, resolution=RESOLUTION)
         panes.append(window(ground, [starts]) if name == "latent" else window(ground, [points], data))
     return scene(panes, [progress.step], f"{checkpoint.name} after {progress.step} updates")
-
-
-def _stopped() -> str:
-    time.sleep(0.3)
-    return idle("Stopped.")
