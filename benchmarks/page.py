@@ -21,27 +21,24 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).resolve().parents[1]
-SERVE = (
-    "import sys, time\nfrom ebm_refine.ui import build, launch\n"
-    "launch(build(), server_name='127.0.0.1', server_port=int(sys.argv[1]), quiet=True, prevent_thread_lock=True)\n"
-    "print('ready', flush=True)\ntime.sleep(3600)\n"
-)
 # The same run for both: the digits' default, by the link where the model is not the page's first.
 MODEL, SLOWER, PATIENCE = "mnist-gan", 4, 180_000
 
 
-def served(tree: Path, port: int) -> tuple[subprocess.Popen[str], float]:
-    """The page of a checkout, and the seconds until it answers."""
+def served(tree: Path, port: int) -> tuple[subprocess.Popen[bytes], float]:
+    """`python app.py` of a checkout, and the seconds until it answers with a page."""
     began = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(port)], cwd=tree, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    while "ready" not in (line := server.stdout.readline()):
-        if not line:
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "GRADIO_SERVER_PORT": str(port)}
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=tree, env=environment, stdout=subprocess.DEVNULL)
+    while True:
+        if server.poll() is not None:
             raise SystemExit(f"the page of {tree} did not start")
-    return server, time.monotonic() - began
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/").read(1)
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return server, time.monotonic() - began
 
 
 def html_bytes(address: str) -> dict[str, int]:

@@ -89,7 +89,8 @@ METHOD = Method(
     cost=one_gradient,
     law=Law(
         Claim.NONE,
-        "Samples no law: it climbs the ratio, right or wrong, near its start; deep features alone are too kind to it.",
+        "Samples no law: it climbs the score, right or wrong, near its start. Its gains were measured in features of the kind "
+        "that the score itself uses; the panel of other encoders has not judged it.",
     ),
     capturable=True,
 )

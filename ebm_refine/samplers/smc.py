@@ -111,7 +111,9 @@ METHOD = Method(
     kernel=_kernel,
     cost=one_gradient,
     law=Law(
-        Claim.NONE, "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images."
+        Claim.NONE,
+        "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images. The panel of "
+        "other encoders has not judged it.",
     ),
     coupled=True,
 )

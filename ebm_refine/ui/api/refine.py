@@ -166,7 +166,7 @@ def add(demo: gr.Blocks) -> None:
         gr.File(label="bundle", visible=False),
     ]
     gr.Button(visible=False).click(
-        refine, inputs, outputs, api_name="refine", api_description=refine.__doc__, preprocess=False, show_progress="hidden",
+        refine, inputs, outputs, api_name="refine", api_description=described(refine), preprocess=False, show_progress="hidden",
         concurrency_id=LANE, concurrency_limit=1,
     )  # fmt: skip
 
@@ -179,8 +179,13 @@ def add(demo: gr.Blocks) -> None:
         return orjson.Fragment(_models_json(stamp()))  # type: ignore[return-value]
 
     # Not queued: they answer at once, also while the queue is full; the Python client joins it even so, as a look.
-    gr.api(all_models, api_name="models", api_description=models.__doc__, queue=False, concurrency_limit=None)
-    gr.api(how_it_is, api_name="status", api_description=status.__doc__, queue=False, concurrency_limit=None)
+    gr.api(all_models, api_name="models", api_description=described(models), queue=False, concurrency_limit=None)
+    gr.api(how_it_is, api_name="status", api_description=described(status), queue=False, concurrency_limit=None)
+
+
+def described(endpoint: Callable[..., Any]) -> str:
+    """An endpoint's own words in one line, as the schema shows them."""
+    return " ".join((endpoint.__doc__ or "").split())
 
 
 def input_of(name: str, schema: dict[str, Any], description: str, default: Any = None) -> Api:

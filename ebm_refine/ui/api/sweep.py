@@ -8,7 +8,7 @@ import gradio as gr
 from PIL import Image
 
 from ebm_refine import render
-from ebm_refine.ui.api.refine import EPS, NULL, STEPS, input_of, split_options
+from ebm_refine.ui.api.refine import EPS, NULL, STEPS, described, input_of, split_options
 from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime.waiting import priced
 from ebm_refine.ui.tabs.refine.job import told
@@ -92,6 +92,6 @@ def add(demo: gr.Blocks) -> None:
         gr.JSON(label="table", visible=False),
     ]
     gr.Button(visible=False).click(
-        sweep, inputs, outputs, api_name="sweep", api_description=sweep.__doc__, preprocess=False, show_progress="hidden",
+        sweep, inputs, outputs, api_name="sweep", api_description=described(sweep), preprocess=False, show_progress="hidden",
         concurrency_id=LANE, concurrency_limit=1,
     )  # fmt: skip

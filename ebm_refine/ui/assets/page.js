@@ -111,6 +111,9 @@
   }
   addEventListener('popstate', () => location.reload());
 
+  // Pictures of results, whenever one has come.
+  document.addEventListener('load', (event) => { if (event.target.closest?.('.picture')) sharpen(event.target); }, true);
+
   // Tabs inside a page are in the address too.
   const slug = (text) => text.trim().toLowerCase().replace(/[^a-z0-9]+/g, '-');
   document.addEventListener('click', (event) => {

@@ -14,7 +14,7 @@ from ebm_refine.catalogue import ModelInfo
 from ebm_refine.energies.labels import label_count, label_parameter
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import Parameter
-from ebm_refine.samplers import METHODS
+from ebm_refine.samplers import METHODS, Method
 from ebm_refine.settings import COMMON, Settings, available_ratios
 from ebm_refine.ui.components.parameter_form import AUTOMATIC, form, given, placeholder, shown, written
 from ebm_refine.ui.runtime import limits
@@ -84,7 +84,7 @@ class Controls:
         updates: dict[Any, Any] = {
             self.model: settings.model,
             self.method: gr.update(choices=_method_choices(info), value=settings.method),
-            self.summary: method.summary,
+            self.summary: _explained(method),
             self.n_steps: gr.update(
                 value=settings.n_steps, maximum=_steps_shown(steps, settings.n_steps), info=_steps_help(settings, info)
             ),
@@ -144,7 +144,7 @@ def build(settings: Settings, presets: gr.Dropdown | None = None, scope: Scope |
             elem_id=f"{prefix}label",
         )  # fmt: skip
         method_control = gr.Dropdown(_method_choices(info), value=settings.method, label="Method", elem_id=f"{prefix}method")
-    summary = gr.Markdown(method.summary, elem_classes="note")
+    summary = gr.Markdown(_explained(method), elem_classes="note")
     with gr.Column(elem_classes="steps"):
         eps, eps_slider = _eps(rows.get("eps"), settings, info, prefix)
         n_steps = gr.Slider(
@@ -211,6 +211,11 @@ def _form_rows(rows: Sequence[Parameter], info: ModelInfo) -> list[Parameter]:
 
 def _form_values(settings: Settings) -> dict[str, Any]:
     return {**settings.values, "beta": settings.beta}
+
+
+def _explained(method: Method) -> str:
+    """What a method does, and what its samples are samples of."""
+    return f"{method.summary}\n\n*{method.law.sentence}*"
 
 
 def _classes(info: ModelInfo) -> list[tuple[str, str]]:

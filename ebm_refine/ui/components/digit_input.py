@@ -110,4 +110,5 @@ def _seen(images: Tensor) -> str:
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     columns = len(pixels)
     scale = max(1, _SIZE // SIDE if columns == 1 else 560 // (columns * (SIDE + 1)))
-    return shown(render.grid(pixels, columns=columns, scale=scale), "What the model sees", "The digits as the model sees them")
+    picture = render.grid(pixels, columns=columns, scale=scale)
+    return shown(picture, "What the model sees", "The digits as the model sees them", widest=picture.width)

@@ -47,7 +47,8 @@ def recorded(demo: gr.Blocks, button: str) -> dict[str, Any] | None:
     if event is None:
         return None
     shows: dict[str, dict[str, Any]] = {}
-    for updates in event.fn(*(block.value for block in event.inputs)):
+    answer = event.fn(*(block.value for block in event.inputs))
+    for updates in [answer] if isinstance(answer, dict) else answer:
         for block, update in updates.items():
             kept = shows.setdefault(block.elem_id, {})
             told = update if isinstance(update, dict) and update.get("__type__") == "update" else {"value": update}

@@ -9,19 +9,24 @@ from PIL import Image
 from ebm_refine import render
 from ebm_refine.ui.runtime.pictures import SHELF
 
+WIDEST = 480
+
 
 def picture_view(value: str = "", **options: Any) -> gr.HTML:
     """A component that shows what `shown` makes; empty, it takes no room."""
     return gr.HTML(value, apply_default_css=False, elem_classes="picture", **options)
 
 
-def shown(picture: Image.Image | None, title: str, alt: str = "", quality: int | None = None) -> str:
-    """The value of a view; "" for no picture. Exact, or smaller where a quality is given."""
+def shown(picture: Image.Image | None, title: str, alt: str = "", quality: int | None = None, widest: int = WIDEST) -> str:
+    """The value of a view; "" for no picture. Exact, or a smaller file where a quality is given.
+
+    Small pictures are enlarged to at most `widest` pixels, large ones reduced to the place that there is.
+    """
     if picture is None:
         return ""
     caption = f"<figcaption>{html.escape(title)}</figcaption>" if title else ""
     source = SHELF.put(render.webp(picture, quality))
     return (
         f"<figure>{caption}<img src='{source}' width='{picture.width}' height='{picture.height}' "
-        f"alt='{html.escape(alt or title, quote=True)}'></figure>"
+        f"style='max-width:{max(picture.width, widest)}px' alt='{html.escape(alt or title, quote=True)}'></figure>"
     )

@@ -38,4 +38,4 @@ def build() -> None:
 
 
 def _cell(value: float | None) -> str:
-    return "flown apart" if value is None else f"{value:.2f}"
+    return "diverged" if value is None else f"{value:.2f}"
