@@ -17,10 +17,10 @@ from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime.pictures import ASSETS, SHELF, asset
 
 FILE = "openings.json"
-# Buttons by their elements' names, of every page that computes something.
+# Buttons, and tabs that are filled when they are opened, by their elements' names.
 BUTTONS = (
     "compare-run", "sweep-run", "toy-run", "lesson-run", "energy-run", "complete-run", "denoise-run", "detect-run", "rank-run",
-    "classify-run", "read-run", "gans-run", "gans-reconstruct", "dbn-run",
+    "classify-run", "read-run", "gans-run", "gans-reconstruct", "gans-energies-tab", "gans-training-tab", "dbn-run",
 )  # fmt: skip
 SAID = "A result that was computed before, with the settings shown here; nothing was picked by hand."
 # A value of more characters than that becomes a file, which a browser fetches when it shows it.
@@ -102,11 +102,11 @@ def _fill(block: Any, update: dict[str, Any]) -> None:
 
 
 def _event(demo: gr.Blocks, button: str) -> Any:
-    """What a click on the button runs."""
+    """What a click on the button, or the choice of a tab, runs."""
     for event in demo.fns.values():
         for block, name in event.targets:
             known = demo.blocks.get(block) if block is not None else None
-            if name == "click" and known is not None and known.elem_id == button and event.fn is not None:
+            if name in ("click", "select") and known is not None and known.elem_id == button and event.fn is not None:
                 return event
     return None
 

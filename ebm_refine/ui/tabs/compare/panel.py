@@ -53,7 +53,15 @@ def verdict(end: Compared) -> tuple[str, str]:
         return "better", f"B ({name(end.sides[1])}) came closer to real samples than A, more than chance explains."
     if low > 0:
         return "better", f"A ({name(end.sides[0])}) came closer to real samples than B, more than chance explains."
-    return "same", f"No difference between A and B that can be told with {count} samples of the same seeds."
+    if all(_closer(side) for side in end.sides):
+        return "same", f"Both came closer to real samples; {count} are too few to tell which one more."
+    return "same", f"{count} samples of the same seeds are too few to tell which one is closer to real ones."
+
+
+def _closer(side: Side) -> bool:
+    """Whether chance does not explain that this side came closer."""
+    distance = side.metrics.get("kernel_distance")
+    return distance is not None and distance["difference"]["interval"][1] < 0
 
 
 def name(side: Side) -> str:

@@ -42,7 +42,7 @@ def build() -> None:
     gr.Markdown(_HEAD, elem_classes="note")
     with gr.Tabs():
         for title, build_section in SECTIONS if energy_gan_models() else []:
-            with gr.Tab(title) as tab:
+            with gr.Tab(title, elem_id=f"gans-{title.split()[0].lower()}-tab") as tab:
                 opened = build_section()
             if opened:
                 tab.select(opened.fill, None, opened.outputs, **LOOK)
