@@ -62,3 +62,20 @@ def test_what_is_empty_is_left_to_the_model(classes: str):
     assert settings == job.checked(classes, {"method": "langevin"})
     with pytest.raises(InputError, match="form"):
         made.arguments([classes, "langevin", "", 5, 4, "0", "auto", "[1", "any"])
+
+
+def test_the_class_of_an_embedded_model_is_among_its_controls_and_in_its_calls():
+    import gradio as gr
+
+    from ebm_refine.ui.api.refine import models, split_options
+
+    if "mnist-cgan" not in job.refinable_models():
+        pytest.skip("no conditional model is embedded")
+    with gr.Blocks():
+        made = controls.build(job.checked("mnist-cgan", {}))
+    assert made.label.visible
+    assert len(made.label.choices) == 11
+    assert next(one for one in models() if one["name"] == "mnist-cgan")["classes"] == 10
+    assert job.checked("mnist-cgan", split_options({"label": 3})).label == 3
+    with pytest.raises(InputError, match="label must be a whole number from 0 to 9; got 10"):
+        job.checked("mnist-cgan", split_options({"label": 10}))

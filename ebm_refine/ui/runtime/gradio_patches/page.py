@@ -44,10 +44,10 @@ class Page(gr.Blocks):
             Context.root_block = None
         else:
             self.parent.children.extend(self.children)
-        self.progress_tracking = any(block_fn.tracks_progress for block_fn in self.fns.values())
+        self.progress_tracking = any(block_fn.tracks_progress for block_fn in self.fns.values())  # type: ignore[assignment]
         self.page = ""
         self.validate_navbar_settings()
-        self.exited: bool = True
+        self.exited = True
 
     def queue(self, *args: Any, **options: Any) -> "Page":
         """As `gr.Blocks.queue`, but fair; the application made here, which serves where nobody calls `launch`, is guarded."""
