@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ebm_refine.ui.runtime.index_page import _KEPT, IndexPage
+from ebm_refine.ui.runtime.index_page import _KEPT, IndexPage, rewritten
 
 CONFIG = '{"components": [{"id": 1, "api_info": {}}]}'
 PAGE = f"<html><head></head><body><script>window.gradio_config = {CONFIG};</script></body></html>"
@@ -103,3 +103,31 @@ def test_only_pages_and_the_configuration_are_kept_and_of_addresses_not_many():
         get(page, host=f"host{number}")
         get(page, "/config", host=f"host{number}")
     assert len(page.made) <= _KEPT
+
+
+def test_what_only_the_api_uses_is_not_on_the_page():
+    event = {"targets": [[5, "click"]], "outputs": [4]}
+    config = {
+        "components": [{"id": block} for block in (1, 2, 3, 4, 5, 6)],
+        "dependencies": [
+            {**event, "id": 0, "inputs": [2, 3], "api_visibility": "public"},
+            {"id": 1, "targets": [[6, "click"]], "inputs": [3], "outputs": [1], "api_visibility": "private"},
+        ],
+        "layout": {"id": 0, "children": [{"id": 1, "children": [{"id": 2}]}, {"id": 3}, {"id": 4}, {"id": 5}, {"id": 6}]},
+        "page": {
+            "": {
+                "components": [1, 2, 3, 4, 5, 6],
+                "dependencies": [0, 1],
+                "layout": {"id": 0, "children": [{"id": 1, "children": [{"id": 2}]}, {"id": 4}]},
+            }
+        },
+    }
+    page = f"<html><head></head><body><script>window.gradio_config = {json.dumps(config)};</script></body></html>"
+    text = rewritten(page, "").partition("window.gradio_config = ")[2].partition(";</script>")[0]
+    left = json.loads(text)
+    assert [one["id"] for one in left["components"]] == [1, 3, 6]  # 3 is also read by an event of the page
+    assert [one["id"] for one in left["dependencies"]] == [1]
+    assert left["layout"]["children"] == [{"id": 1, "children": []}, {"id": 3}, {"id": 6}]
+    assert left["page"][""]["components"] == [1, 3, 6]
+    assert left["page"][""]["dependencies"] == [1]
+    assert left["page"][""]["layout"]["children"] == [{"id": 1, "children": []}]

@@ -130,8 +130,36 @@ def _leaner(text: str) -> str:
     for component in config.get("components", []):
         for name in _UNREAD:
             component.pop(name, None)
+    _without_endpoints(config)
     # Inside a script of the page, so nothing may end it.
     return json.dumps(config, separators=(",", ":")).replace("</", "<\\/")
+
+
+def _without_endpoints(config: dict[str, Any]) -> None:
+    """Take off the page what only callers of the API use: half of the first page's components, of which some load scripts."""
+    events = config.get("dependencies", [])
+    public = [event for event in events if event.get("api_visibility") == "public"]
+    shown = {block for event in events if event not in public for block in _blocks_of(event)}
+    gone = {block for event in public for block in _blocks_of(event)} - shown
+    if not gone:
+        return
+    config["components"] = [one for one in config["components"] if one["id"] not in gone]
+    config["dependencies"] = [event for event in events if event not in public]
+    called = {event["id"] for event in public}
+    for place in [config, *config.get("page", {}).values()]:
+        place["layout"] = _pruned(place["layout"], gone)
+        if place is not config:
+            place["components"] = [block for block in place["components"] if block not in gone]
+            place["dependencies"] = [event for event in place["dependencies"] if event not in called]
+
+
+def _blocks_of(event: dict[str, Any]) -> set[int]:
+    return {*event["inputs"], *event["outputs"], *(block for block, _ in event["targets"] if block is not None)}
+
+
+def _pruned(layout: dict[str, Any], gone: set[int]) -> dict[str, Any]:
+    children = [_pruned(one, gone) for one in layout.get("children", []) if one["id"] not in gone]
+    return {**layout, "children": children} if "children" in layout else layout
 
 
 def _is_html(message: MutableMapping[str, Any]) -> bool:
