@@ -16,12 +16,13 @@ from ebm_refine.ui.tabs.refine.metrics_panel import verdict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to this one, left out")
+    parser.add_argument("--num-images", type=int, help="another number of images than the page draws")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
     rows = []
     for seed in range(chosen.seeds):
         began = time.monotonic()
-        *_, end = run(first_model(), {"seed": seed, "num_images": opening(first_model()).num_images})
+        *_, end = run(first_model(), {"seed": seed, "num_images": chosen.num_images or opening(first_model()).num_images})
         assert isinstance(end, Finished)
         kind, _ = verdict(end.record.metrics)
         said = end.record.metrics["verdict"]
