@@ -178,8 +178,8 @@ def _legend(entries: Sequence[tuple[str, str, bool]], left: float, top: float) -
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four or so round numbers from low to high."""
-    raw = (high - low) / 4
+    """Three to six round numbers from low to high."""
+    raw = (high - low) / 5
     unit = 10 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
     first = math.ceil(low / step - 1e-9)
