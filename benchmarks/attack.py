@@ -185,36 +185,30 @@ def measured(server: Any, address: str, chosen: Any, log: Path) -> dict[str, Any
             break
         except httpx.HTTPError:
             time.sleep(0.5)
-    memory = [run_all(server.pid, address)]  # the first run of a model reads it
-    memory += [run_all(server.pid, address) for _ in range(chosen.rounds)]
+    report: dict[str, Any] = {"machine": {"cpus": os.cpu_count(), "python": platform.python_version()}, "load": {}}
+
+    def found(name: str, what: Any) -> None:
+        """Also printed at once: a campaign that is cut short has said what it had."""
+        report[name] = what
+        report["load"][name] = round(os.getloadavg()[0], 1)
+        print(name, json.dumps(what), "load", report["load"][name], file=sys.stderr, flush=True)
+
+    # Resident after every model has run once, after each further round of them, after the attack, and after a last round.
+    found("memory_mb_after_every_model", run_all(server.pid, address))  # the first run of a model reads it
+    found("memory_mb_after_more_rounds", [run_all(server.pid, address) for _ in range(chosen.rounds)])
     began = time.monotonic()
     command = [sys.executable, __file__, "--attack", address, "--calls", str(chosen.calls), "--minutes", str(chosen.minutes)]
     with looking(address) as looks:
         niced = subprocess.run(["nice", "-n", "19", *command], capture_output=True, text=True, check=True)
     attacked = json.loads(niced.stdout.splitlines()[-1])
-    seconds = time.monotonic() - began
+    found("attack", {**attacked, "seconds": round(time.monotonic() - began), "bystander": quantiles(looks)})
     time.sleep(90)  # sessions of whoever does not come back are forgotten after a minute
-    after = resident(server.pid)
-    again = run_all(server.pid, address)
-    crowd = Crowd(address, chosen.model).come(chosen.visitors) if chosen.visitors else None
-    said = log.read_text(errors="replace")
-    return {
-        "machine": {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()},
-        # Resident after every model has run once, after each further round of them, after the attack, and after a last round.
-        "memory_mb": {
-            "after_every_model": memory[0],
-            "after_more_rounds": memory[1:],
-            "after_attack": after,
-            "after_attack_and_every_model": again,
-        },
-        "attack": {
-            **attacked,
-            "seconds": round(seconds),
-            "tracebacks": said.count("Traceback (most recent call last)"),
-            "bystander": quantiles(looks),
-        },
-        "crowd": crowd,
-    }
+    found("memory_mb_after_attack", resident(server.pid))
+    found("memory_mb_after_attack_and_every_model", run_all(server.pid, address))
+    if chosen.visitors:
+        found("crowd", Crowd(address, chosen.model).come(chosen.visitors))
+    found("tracebacks", log.read_text(errors="replace").count("Traceback (most recent call last)"))
+    return report
 
 
 def run_all(pid: int, address: str) -> int:

@@ -112,14 +112,14 @@ class Killer:
         if self.command == "push":
             repo = self.hub.repos[REPO]
             return repo.commits[repo.revisions["main"]]
-        log = folder / "runs" / "toy-moons-gan" / "log.jsonl"
-        return _contents(folder / "out"), log.read_text() if log.exists() else None
+        logs = {str(log.relative_to(folder)): log.read_text() for log in (folder / "runs").rglob("log.jsonl")}
+        return _contents(folder / "out"), logs
 
     def whole(self, folder: Path) -> None:
         """Raises AssertionError where something is half-written."""
         out = folder / "out"
         if self.command == "refine":
-            assert not out.exists() or not os.listdir(out) or _contents(out) == self.undisturbed[0]
+            assert _contents(out) in ({}, self.undisturbed[0])
         elif self.command == "evaluate" and out.exists():
             for file in [*out.glob("jobs/[!.]*.json"), *out.glob("[!.]*.json")]:
                 json.loads(file.read_text())

@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ebm_refine.errors import InputError
 
@@ -135,11 +136,9 @@ def writable_folder(folder: str | Path) -> Path:
         raise InputError(f"output folder {str(folder)!r} is a file; name a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe.{os.getpid()}"
-        probe.touch()
+        with TemporaryFile(dir=path):  # without a name, so that a process killed here leaves none
+            pass
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"output folder {str(folder)!r} cannot be written: {reason}") from None
-    with suppress(OSError):
-        probe.unlink()
     return path

@@ -163,7 +163,9 @@ def toy_model(job: Job, recipe: ToyModel) -> None:
         if stopped:
             print(f"{name}: {progress.stopped}")
             words = stopped
-        job.run.log(phase=phase, step=progress.step, **progress.numbers, **stopped)
+        # Where the phase's state counts the lines: another run's log would lose them when the run goes on after a kill.
+        run = job.run if phase == "main" else job.run.part(phase)
+        run.log(phase=phase, step=progress.step, **progress.numbers, **stopped)
     parts = model.parts()
     for part in parts.values():
         part.network.eval().requires_grad_(False)
