@@ -2,7 +2,7 @@
 
     python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan.pt [--steps 1000]
     python benchmarks/own_model.py --data ../shared/data/mnist --gan runs/small_gan.pt [--out benchmarks/results/own_model.json]
-    python benchmarks/own_model.py --vectors [--out benchmarks/results/own-vectors.json]
+    python benchmarks/own_model.py --vectors [--out benchmarks/results/own_model.json]
 
 Between the two marks below stands all that somebody with a GAN of their own writes. The panel's kinds vote, save the one that
 the ratio's body is of; the second form does the same for vectors, a small table whose law is known.
@@ -121,6 +121,7 @@ def vectors(steps: int = 1500) -> dict[str, Any]:
         "seconds": {"fit": fit, "all": time.monotonic() - started},
         "ratio_report": {name: one["verdict"] for name, one in mine.config["ratio_report"].items()},
         "rows": results["rows"],
+        **machine(),
     }
 
 
@@ -138,7 +139,8 @@ if __name__ == "__main__":
     parser.add_argument("--out")
     given = parser.parse_args()
     found = vectors() if given.vectors else images(given)
-    text = json.dumps(found, indent=1)
-    if given.out:
-        Path(given.out).write_text(text + "\n")
-    print(text)
+    if given.out:  # both runs share a file
+        out = Path(given.out)
+        known = json.loads(out.read_text()) if out.exists() else {}
+        out.write_text(json.dumps({**known, "vectors" if given.vectors else "images": found}, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
