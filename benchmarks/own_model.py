@@ -10,6 +10,7 @@ the ratio's body is of; the second form does the same for vectors, a small table
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -77,6 +78,15 @@ class Clock:
         return {"wall": self.wall - other.wall, "processor": self.processor - other.processor}
 
 
+def finite(found: Any) -> Any:
+    """The same with None for what is no number, such as a spread over one seed; JSON has no NaN."""
+    if isinstance(found, dict):
+        return {name: finite(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [finite(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
+
+
 def without_lists(report: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in report.items() if not isinstance(value, list | dict)}
 
@@ -138,7 +148,7 @@ if __name__ == "__main__":
     parser.add_argument("--runs", default="runs/own-model", help="folder of the fit's resumable state")
     parser.add_argument("--out")
     given = parser.parse_args()
-    found = vectors() if given.vectors else images(given)
+    found = finite(vectors() if given.vectors else images(given))
     if given.out:  # both runs share a file
         out = Path(given.out)
         known = json.loads(out.read_text()) if out.exists() else {}
