@@ -11,7 +11,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("run_visible_s", "Run is visible after, s", "{:.1f}"),
     ("run_visible_slowed_s", "the same with 4× CPU throttling, s", "{:.1f}"),
     ("main_thread_slowed_s", "work of the main thread with 4× throttling, s", "{:.1f}"),
-    ("run_bytes", "sent for one run of 64 digits, kB", "kB"),
+    ("run_bytes", "sent for one run of digits, kB", "kB"),
     ("run_s", "the run on the page, s", "{:.1f}"),
     ("api_s", "the same run over the API, s", "{:.1f}"),
     ("page_over_api", "page / API", "{:.2f}"),

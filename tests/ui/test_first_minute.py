@@ -42,8 +42,8 @@ def test_the_bare_page_shows_a_result_and_run_improves_it(opened):  # noqa: F811
     expect(page.locator("#numbers .verdict")).to_contain_text("Better")
     assert page.locator(TOAST).count() == 0
     # More images bring a Fréchet distance and its floor.
-    expect(page.locator("#measure")).to_contain_text("Measure on 640 images (about")
-    page.click("#measure")
+    expect(page.locator("#measure-run")).to_contain_text("Measure on 640 images (about")
+    page.click("#measure-run")
     expect(page.locator("#measure-status .evidence")).to_contain_text("real images")
     assert "640 images" in page.inner_text("#measure-status")
     # The address brings this result again.
