@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.tables import FALLBACKS_ARE
-from ebm_refine.metrics.panel import LEAST_IMAGES, PanelReport, body_kind, judged, projected
+from ebm_refine.metrics.panel import LEAST_IMAGES, MOST_IMAGES, PanelReport, body_kind, judged, projected
 from ebm_refine.metrics.panel_kinds import DATASETS
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
@@ -43,8 +43,8 @@ class Evidence:
         return record.with_name(f"{record.stem}-{self.panel.fingerprint[:8]}{SUFFIX}")
 
     def keep(self, before: Tensor, after: Tensor, record: Path) -> None:
-        """Store what the panel sees of a job's uint8 images (N, C, H, W)."""
-        sides = {"before": projected(self.panel, before), "after": projected(self.panel, after)}
+        """Store what the panel sees of a job's uint8 images (N, C, H, W), the first 10,000 at most."""
+        sides = {"before": projected(self.panel, before[:MOST_IMAGES]), "after": projected(self.panel, after[:MOST_IMAGES])}
         with replacing(self.file(record)) as temporary:
             save_file({f"{side}.{kind}": rows for side, kinds in sides.items() for kind, rows in kinds.items()}, temporary)
 
@@ -63,7 +63,7 @@ class Evidence:
     def _judged(self, records: Sequence[Path], ratio: str | None) -> PanelReport:
         parts = [load_file(self.file(record)) for record in records]
         sides = {
-            side: {kind: torch.cat([part[f"{side}.{kind}"] for part in parts]) for kind in _kinds(self.panel)}
+            side: {kind: torch.cat([part[f"{side}.{kind}"] for part in parts])[:MOST_IMAGES] for kind in _kinds(self.panel)}
             for side in ("before", "after")
         }
         count = len(next(iter(sides["before"].values())))

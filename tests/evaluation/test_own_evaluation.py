@@ -174,6 +174,14 @@ def test_a_wrong_prior_is_named(vectors, tmp_path):
         ebm_refine.evaluate(ebm_refine.pair(generator, score, latent=2, prior="uniform"), **given)
 
 
+def test_the_kernel_takes_pairs_of_the_first_samples_alone(monkeypatch):
+    monkeypatch.setattr("ebm_refine.metrics.own_yardstick.MOST_KERNEL", 200)
+    yardstick = own_yardstick(brighter(300))
+    few, many = brighter(200, seed=1), brighter(400, seed=2)
+    many[:200] = few
+    assert yardstick.measure(many, many)["kernel_distance"] == yardstick.measure(few, few)["kernel_distance"]
+
+
 def test_images_of_another_size_have_no_distance():
     yardstick = own_yardstick(brighter(150))
     other = torch.zeros(120, 1, 9, 9, dtype=torch.uint8)
