@@ -59,7 +59,7 @@ def live(command: str, folder: str, hub: str | None, death: Death | None) -> Non
 
 def _deadly(death: Death | None) -> list[int]:
     """Let this process die at that call; gives the number of calls so far, in a list."""
-    import httpx
+    from huggingface_hub.utils import get_session
 
     count = [0]
 
@@ -83,7 +83,7 @@ def _deadly(death: Death | None) -> list[int]:
         counted(os, name)
     for name in ("write_text", "write_bytes"):
         counted(Path, name, cut_short=True)
-    counted(httpx.Client, "send")
+    counted(type(get_session()), "send")
     return count
 
 

@@ -71,7 +71,7 @@ def test_schema_is_the_committed_one(client):
     assert live == json.loads(SCHEMA.read_text()), f"if the change is meant, write the live schema to {SCHEMA.name}"
 
 
-def test_status_and_models(client):
+def test_status_and_models(client, address):
     status = client.predict(api_name="/status")
     assert status["ready"] is True
     assert status["version"] == ebm_refine.__version__
@@ -79,6 +79,8 @@ def test_status_and_models(client):
     assert status["limits"]["num_images"] == limits.MAX_IMAGES
     (model,) = client.predict(api_name="/models")
     assert model["name"] == "tiny"  # the extractor beside it cannot be refined
+    by_events = call(address, {"data": []}, "call/models")["data"]
+    assert by_events == HTTP.post(f"{address}gradio_api/run/models", json={"data": []}).json()["data"] == [[model]]
     assert {"langevin", "rejection"} <= set(model["methods"])
     rows = {row["name"]: row for row in model["methods"]["langevin"]["parameters"]}
     assert rows["eps"]["allowed"] == "a number from 1e-09 to 10"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 from gradio.queueing import Event, Queue
 from gradio.route_utils import get_fn
 from gradio.server_messages import ProcessCompletedMessage
@@ -161,6 +162,8 @@ class FairQueue(Queue):
             return
         if unread.qsize() >= MAX_UNREAD and not isinstance(event_message, ProcessCompletedMessage):
             return
+        if isinstance(event_message, ProcessCompletedMessage):
+            event_message.output = _plain(event_message.output)
         super().send_message(event, event_message)
 
     async def _sweep(self) -> None:
@@ -197,6 +200,14 @@ class FairQueue(Queue):
                 self.pending_messages_per_session.pop(session, None)
                 self.pending_event_ids_session.pop(session, None)
                 del self._idle[session]
+
+
+def _plain(output: dict[str, Any]) -> dict[str, Any]:
+    """With the values of ready JSON, which direct calls send as it is: streams of events are written by Python's own `json`."""
+    data = output.get("data")
+    if not isinstance(data, list) or not any(isinstance(one, orjson.Fragment) for one in data):
+        return output
+    return {**output, "data": [orjson.loads(orjson.dumps(one)) if isinstance(one, orjson.Fragment) else one for one in data]}
 
 
 def is_run(fn: Any) -> bool:
