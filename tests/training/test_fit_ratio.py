@@ -213,7 +213,7 @@ def test_real_images_that_do_not_fit_are_refused(tmp_path):
         (np.full((3, 8, 8), 0.5), "give that range or uint8"),
         (np.zeros((1, 8, 8), np.uint8), "at least 2; got 1"),
         ((np.zeros((3, 8, 8), np.uint8), [0, 1]), "one for each of 3"),
-        ("no/such/folder", "is none"),
+        ("no/such/folder", "there is no 'no/such/folder'"),
         (object(), "must be an array, a folder"),
     ]:
         with pytest.raises(InputError, match=expected):
