@@ -11,6 +11,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.settings import methods_of
 from ebm_refine.ui.components import controls
 from ebm_refine.ui.components.parameter_form import given
+from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import job, share_link
 
 CONFIG: dict[str, Any] = {
@@ -79,3 +80,10 @@ def test_the_class_of_an_embedded_model_is_among_its_controls_and_in_its_calls()
     assert job.checked("mnist-cgan", split_options({"label": 3})).label == 3
     with pytest.raises(InputError, match="label must be a whole number from 0 to 9; got 10"):
         job.checked("mnist-cgan", split_options({"label": 10}))
+
+
+@pytest.mark.parametrize("name", [name for name, one in job.refinable_models().items() if one.dataset in job.IMAGES])
+def test_what_the_page_shows_of_a_model_first_is_not_refused(name):
+    settings = job.opening(name)
+    assert limits.check(settings) is settings
+    assert settings.num_images >= 16

@@ -96,10 +96,13 @@ def first_model() -> str:
 
 
 def opening(name: str) -> Settings:
-    """What the page shows of a model first: its own settings, with as many images as a verdict needs."""
-    info = model_named(name)
-    count = IMAGES.get(info.dataset)
-    return checked(name, {"num_images": count} if count else {})
+    """What the page shows of a model first: its own settings, with as many images as a verdict needs and the page allows."""
+    own = checked(name, {})
+    wanted = IMAGES.get(model_named(name).dataset)
+    if wanted is None:
+        return own
+    allowed = int(limits.most_work(own) / (max(own.n_steps, 1) * limits.step_price(own)))
+    return checked(name, {"num_images": max(1, min(wanted, allowed // 16 * 16))})
 
 
 def model_named(name: Any) -> ModelInfo:
