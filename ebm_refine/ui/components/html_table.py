@@ -20,15 +20,19 @@ def table(
     head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = (), wide: bool = False, caption: str = ""
 ) -> str:
     """Plain texts as a table, the first of each row its heading. `kinds` are the rows' CSS classes; `wide` may be scrolled."""
-    top = "".join(f"<th scope='col'>{html.escape(title)}</th>" for title in head)
     body = []
     for number_, (first, *others) in enumerate(rows):
         kind = f" class='{kinds[number_]}'" if number_ < len(kinds) and kinds[number_] else ""
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
         body.append(f"<tr{kind}><th scope='row'>{html.escape(first)}</th>{cells}</tr>")
     named = f"<caption class='small'>{html.escape(caption)}</caption>" if caption else ""
-    made = f"<table>{named}{f'<thead><tr>{top}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
+    made = f"<table>{named}{f'<thead><tr>{headings(head)}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
     return f"<div class='wide' tabindex='0' role='region' aria-label='Table'>{made}</div>" if wide else made
+
+
+def headings(titles: Sequence[str]) -> str:
+    """Plain texts as headings of columns. Above a column without one is an empty cell: a heading of nothing is read aloud."""
+    return "".join(f"<th scope='col'>{html.escape(title)}</th>" if title else "<td></td>" for title in titles)
 
 
 def small(*sentences: str) -> str:

@@ -11,7 +11,7 @@ from ebm_refine import render
 from ebm_refine.settings import Settings
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
-from ebm_refine.ui.components.html_table import number, panel, small, table, verdict
+from ebm_refine.ui.components.html_table import headings, number, panel, small, table, verdict
 from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
@@ -100,7 +100,7 @@ def of_classification(found: Classification, beta: float) -> str:
         f"<td class='share'><span style='width:{100 * share:.1f}%'></span></td></tr>"
         for place, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
     )
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("y", "E(x, y)", "p(y | x)", ""))
+    head = headings(("y", "E(x, y)", "p(y | x)", ""))
     made = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return _panel("better", sentence, made, notes)
 

@@ -12,7 +12,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.parameters import shorten
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import available_ratios
-from ebm_refine.ui.components.html_table import number, panel, small
+from ebm_refine.ui.components.html_table import headings, number, panel, small
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
 from ebm_refine.ui.components.run_bar import LOOK, RunBar
@@ -119,7 +119,7 @@ def heat_html(plan: Plan, cells: list[Cell]) -> str:
     """The distances as a table: green where they fell, red where they rose, a dot where chance does not explain the change."""
     read = {(cell.row, cell.column): sweeping.reading(cell.metrics) for cell in cells}
     rows, columns = sweeping.labels(plan)
-    head = "".join(f"<th scope='col'>{html.escape(label)}</th>" for label in ("", *columns))
+    head = headings(("", *columns))
     body = []
     for row, label in enumerate(rows):
         line = "".join(_cell(read[row, column]) if (row, column) in read else "<td></td>" for column in range(len(columns)))
