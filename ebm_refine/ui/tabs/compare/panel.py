@@ -55,7 +55,7 @@ def verdict(end: Compared) -> tuple[str, str]:
         return "better", f"A ({name(end.sides[0])}) came closer to real samples than B, more than chance explains."
     if all(_closer(side) for side in end.sides):
         return "same", f"Both came closer to real samples; {count} are too few to tell which one more."
-    return "same", f"{count} samples of the same seeds are too few to tell which one is closer to real ones."
+    return "same", f"{count} samples of the same seeds are too few to tell whether A or B is closer to real ones."
 
 
 def _closer(side: Side) -> bool:
