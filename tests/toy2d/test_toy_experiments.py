@@ -14,8 +14,9 @@ from ebm_refine.models.kinds import law_of
 from ebm_refine.settings import resolve
 from ebm_refine.toy2d.datasets import DATASETS, FAMILIES
 from ebm_refine.toy2d.experiments import EXPERIMENTS
-from ebm_refine.training.algorithms import plane_games as plane
-from ebm_refine.training.algorithms.plane_games import PlaneRecipe, train_ratio
+from ebm_refine.training.algorithms import plane_energy, plane_games, plane_loop
+from ebm_refine.training.algorithms.plane_games import train_ratio
+from ebm_refine.training.algorithms.plane_loop import PlaneRecipe
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.pipelines import toy_model as toys
 from ebm_refine.training.pipelines.closed_form import GENERATORS, ClosedForm, closed_form
@@ -31,8 +32,8 @@ def quick(monkeypatch):
     """Little data, and news after every second update."""
     monkeypatch.setattr(toys, "DATA_POINTS", 300)
     monkeypatch.setattr(toys, "REPORT_POINTS", 200)
-    monkeypatch.setattr(plane, "SAVE_EVERY", 2)
-    monkeypatch.setattr(plane, "TOLD", 2)
+    monkeypatch.setattr(plane_loop, "SAVE_EVERY", 2)
+    monkeypatch.setattr(plane_loop, "REPORT_EVERY", 2)
 
 
 def trained(folder: Path, family: str, resume: bool = False) -> Path:
@@ -73,7 +74,8 @@ def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, 
     kept = {
         role: {key: value.clone() for key, value in network.state_dict().items()} for role, network in model.networks.items()
     }
-    monkeypatch.setattr(plane, "_set_rates", lambda adams, *_: [adam.param_groups[0].update(lr=1e9) for adam in adams])
+    for module in (plane_games, plane_energy):
+        monkeypatch.setattr(module, "set_rates", lambda adams, *_: [adam.param_groups[0].update(lr=1e9) for adam in adams])
     phase, last = next(steps)
     assert phase == "main"
     assert last.step == last.state["step"] == 2
@@ -83,7 +85,7 @@ def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, 
 
 
 def test_a_recipe_that_diverges_says_so_in_the_terminal_and_on_its_card(quick, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(plane, "MAX_NUMBER", 1e-9)
+    monkeypatch.setattr(plane_loop, "MAX_NUMBER", 1e-9)
     folder = trained(tmp_path, "gan-ebm")
     assert "toy-moons-gan-ebm: stopped at step 1" in capsys.readouterr().out
     assert "the state of step 0 is kept" in (folder / "README.md").read_text()

@@ -17,7 +17,9 @@ from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 from ebm_refine.toy2d.datasets import BOX, FAMILIES, TITLES, law, load_points
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
-from ebm_refine.training.algorithms.plane_games import PlaneRecipe, train_energy, train_gan, train_joint, train_ratio
+from ebm_refine.training.algorithms.plane_energy import train_energy
+from ebm_refine.training.algorithms.plane_games import train_gan, train_joint, train_ratio
+from ebm_refine.training.algorithms.plane_loop import Blur, PlaneRecipe
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.updates import Progress, Watched
@@ -26,6 +28,7 @@ LATENT = 2
 DATA_POINTS, REPORT_POINTS = 50_000, 10_000
 UNSEEN_SEED = 500_000
 UNCLIPPED = 1e6
+FREQUENCIES = 5
 
 
 class ToySettings(NamedTuple):
@@ -37,7 +40,7 @@ class ToySettings(NamedTuple):
     """
 
     steps: int
-    widths: tuple[int, ...] = (64, 64, 64)
+    widths: tuple[int, ...] = (128, 128, 128)
     mcmc_steps: int = 20
     eps: float | None = None
     ratio_steps: int = 3000
@@ -62,6 +65,7 @@ class Toy:
         self.dataset, self.family, self.seed = dataset, family, seed
         self.settings, self.run = settings, run
         self.eps = settings.eps or round(law(dataset).width ** 2 / 2, 6)
+        self.blur = Blur(law(dataset).width)
         self.data = load_points(dataset, DATA_POINTS, seed)
         self.networks = self._networks()
         phases: dict[str, Callable[[], Watched]] = {
@@ -120,11 +124,11 @@ class Toy:
         return networks
 
     def _gan(self) -> Watched:
-        recipe = PlaneRecipe(self.settings.steps)
+        recipe = PlaneRecipe(self.settings.steps, batch_size=512, slope_penalty=1.0)
         if self.family == "wgan":
-            recipe = recipe._replace(critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
+            recipe = PlaneRecipe(self.settings.steps, critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
         networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
-        return train_gan(networks, recipe, self.data, self.seed, self.run)
+        return train_gan(networks, recipe, self.blur, self.data, self.seed, self.run)
 
     def _ratio(self) -> Watched:
         # Of a vanilla GAN, D itself goes on against the averaged generator that ships; a critic is no logit, so one is taught.
@@ -135,19 +139,20 @@ class Toy:
 
     def _energy(self) -> Watched:
         networks = {name: self.networks[name] for name in ("energy", "average_energy")}
-        recipe = PlaneRecipe(self.settings.steps, betas=(0.0, 0.99))
-        return train_energy(networks, recipe, self._chains(), self.data, self.seed, self.run)
+        recipe = PlaneRecipe(self.settings.steps, batch_size=512, rate=2e-3, betas=(0.0, 0.99))
+        return train_energy(networks, recipe, self._chains(), self.blur, self.data, self.seed, self.run)
 
     def _joint(self) -> Watched:
         names = ("generator", "discriminator", "average", "energy", "average_energy")
         networks = {name: self.networks[name] for name in names}
-        return train_joint(networks, PlaneRecipe(self.settings.steps), self._chains(), self.data, self.seed, self.run)
+        recipe = PlaneRecipe(self.settings.steps, batch_size=512, slope_penalty=1.0)
+        return train_joint(networks, recipe, self._chains(), self.blur, self.data, self.seed, self.run)
 
     def _chains(self) -> EnergyRecipe:
         """How chains move: at temperature 1, so that exp(-E) is the law that is learned, up to the bias of the step."""
         return EnergyRecipe(
             epochs=0, alpha=1e-3, chain_steps=self.settings.mcmc_steps, eps=self.eps, temperature=1.0, clip=UNCLIPPED,
-            bounds=(-BOX, BOX),
+            bounds=(-BOX, BOX), fresh=0.02,
         )  # fmt: skip
 
 
@@ -204,7 +209,7 @@ def _defaults(family: str, mcmc_steps: int, eps: float) -> dict[str, Any]:
     chains = {"eps": eps, "n_steps": mcmc_steps}
     if family == "ebm":
         # Chains begin in noise here, so they need to be longer than those of training, which go on where they were.
-        long = {**chains, "n_steps": 500}
+        long = {**chains, "n_steps": 1000}
         return {"method": "short-run", "short-run": {**long, "temperature": 1.0, "clip": UNCLIPPED}, "langevin": long}
     if family == "gan-ebm":
         return {"method": "langevin", "langevin": chains}
@@ -218,4 +223,6 @@ def _generator_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _scorer_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
-    return {"widths": list(widths), "shape": [2], "activation": "silu"}
+    # The narrowest modes are a hundredth of the box: without waves of their scale an energy stays blunt.
+    waves = {"frequencies": FREQUENCIES, "half_period": 2 * BOX}
+    return {"widths": list(widths), "shape": [2], "activation": "silu", **waves}
