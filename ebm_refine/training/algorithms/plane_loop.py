@@ -43,7 +43,7 @@ class Blur(NamedTuple):
     width: float
     scale: float = 0.3
     annealed_share: float = 0.5
-    tails: float = 0.04
+    tails: float = 0.02
 
     def at(self, step: int, steps: int) -> float:
         """The deviation in `step` of `steps`."""

@@ -7,7 +7,7 @@ from ebm_refine.training.pipelines.toy_model import ToyModel, ToySettings
 SETTINGS = {
     "gan": ToySettings(8000),
     "wgan": ToySettings(2000),
-    "ebm": ToySettings(2400, mcmc_steps=3),
+    "ebm": ToySettings(3000, mcmc_steps=5),
     "gan-ebm": ToySettings(3000, mcmc_steps=10),
 }
 
