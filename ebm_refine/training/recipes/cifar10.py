@@ -42,7 +42,7 @@ CIFAR10_CGAN = ConditionalPair(
         save_every=100,
     ),
     alone=AloneRecipe(steps=6000, rate=5e-4, patience=10),
-    defaults={"method": "elliptical-slice", "ratio": "calibrated", "elliptical-slice": {"n_steps": 25}},
+    defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.01, "n_steps": 50}},
     begins_at="cifar10-dcgan",
 )
 
