@@ -34,7 +34,7 @@ def test_a_sweep_fills_its_heat_map_and_its_pictures(desk):  # noqa: F811
     page.click("#sweep-run")
     expect(page.locator("#sweep-status")).to_contain_text("4 cells on 4 samples of tiny, langevin, seed 0")
     heat = page.locator("#sweep-heat")
-    expect(heat.locator("td")).to_have_count(4)
+    expect(heat.locator("tbody td")).to_have_count(4)
     assert [text.strip() for text in heat.locator("tbody th").all_inner_texts()] == ["eps 0.5", "eps 1e-07"]
     assert "kernel distance × 1000, lower is better; " in heat.inner_text()
     assert page.locator("#sweep-pictures img").get_attribute("src")
