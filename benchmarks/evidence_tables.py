@@ -1,33 +1,70 @@
-"""Tables that ask why a panel says what it says: images matched in brightness and contrast, and a network from outside."""
+"""Tables about the panels' verdicts: the confirmed ones, matched images, and an independent network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from markdown import grid, listed, page
 
+HEADLINES = 6
+BASELINES = ("best of", "truncation")
+
+
+def headline(panels: Sequence[dict[str, Any]]) -> str:
+    """The confirmed methods of all `panels` on test images, the largest median gains first, at most six."""
+    rows = []
+    for results in (panel for panel in panels if panel["split"] == "test"):
+        best = [_gain(row) for row in results["rows"] if row["method"].startswith("best of")]
+        for row in results["rows"]:
+            if row["verdict"]["word"] == "confirmed" and not row["method"].startswith(BASELINES):
+                rows.append((results["model"], row, best[0] if best else "–"))
+    if not rows:
+        return page("No method is confirmed on test images yet.")
+    rows.sort(key=lambda found: -found[1]["verdict"]["median_gain"])
+    lines = [
+        [f"`{model}`", _name(row), f"{row['evaluations']:.0f}", row["images"], _gain(row), _votes(row), best]
+        for model, row, best in rows[:HEADLINES]
+    ]
+    head = ["model", "method", "evaluations", "images", "median change", "kinds that gain", "best of n by r"]
+    words = (
+        "Median over the voting kinds of the change of the unbiased kernel distance from test images; an evaluation is one "
+        "forward and one backward pass for an image. Best of n by r: a control without chains, at equal cost of 25 evaluations."
+    )
+    return page(grid(head, lines), words)
+
+
+def _gain(row: dict[str, Any]) -> str:
+    return f"{-row['verdict']['median_gain']:+.0%}"
+
+
+def _votes(row: dict[str, Any]) -> str:
+    """How many of the voting kinds gain beyond three standard errors."""
+    voting = [kind for kind in row["rows"] if kind["votes"]]
+    return f"{sum(kind['z'] < -3 for kind in voting)} of {len(voting)}"
+
 
 def matched(results: dict[str, Any]) -> str:
-    """What is left of each change once images agree with real ones in four numbers; then those numbers themselves."""
+    """The changes among images that match real ones in four statistics; then those statistics."""
     base, *methods = results["rows"]
     kinds = list(base["kinds"])
     head = ["images", *(f"{kind}{' (no vote)' if kind == results['body'] else ''}" for kind in kinds)]
     rows = []
-    for which, told in (("all", "all"), ("matched", "matched")):
-        rows.append([f"base, {told}", *(_pm(base["kinds"][kind][which]) for kind in kinds)])
+    for which in ("all", "matched"):
+        rows.append([f"base, {which}", *(_pm(base["kinds"][kind][which]) for kind in kinds)])
         for row in methods:
             changes = (_change(base["kinds"][kind][which], row["kinds"][kind][which]) for kind in kinds)
-            rows.append([f"{_name(row)}, {told}", *changes])
+            rows.append([f"{_name(row)}, {which}", *changes])
     numbers = list(results["real"])
     second = [
-        [name, *(f"{told[number]['mean']:.1f} ± {told[number]['sd']:.1f}" for number in numbers)]
-        for name, told in [
+        [name, *(f"{means[number]['mean']:.1f} ± {means[number]['sd']:.1f}" for number in numbers)]
+        for name, means in [
             ("base", base["numbers"]), *((_name(row), row["numbers"]) for row in methods), ("test images", results["real"])
         ]
     ]  # fmt: skip
-    kept = ", ".join(f"{_name(row)} {row['kept']}" for row in results["rows"])
+    counts = ", ".join(f"{_name(row)} {row['kept']}" for row in results["rows"])
     words = (
         f"Panel `{results['panel']}` ({results['fingerprint'][:12]}), N = {results['num_images']} images, seeds "
         f"{listed(results['seeds'])}, {results['real_images']} test images. Unbiased kernel distance ± s.e. of base, and its "
-        f"change, with that in standard errors (of unpaired sets, so rather too large). Matched: {kept} images. "
+        f"change, with that in standard errors (of unpaired sets, so rather too large). Matched: {counts} images. "
         f"{results['machine']}."
     )
     ranks = ", ".join(f"{name} {value:+.2f}" for name, value in results["correlations"].items())
@@ -36,7 +73,7 @@ def matched(results: dict[str, Any]) -> str:
 
 
 def imagenet(results: dict[str, Any]) -> str:
-    """What ImageNet's layers say, a column a depth."""
+    """Changes in the features of Inception-v3's ImageNet layers, one column a depth."""
     rows = results["rows"]
     depths = list(rows[0]["depths"])
     lines = [["base", *(_pm(rows[0]["depths"][depth]["base"]) for depth in depths)]]

@@ -1,6 +1,7 @@
 """Write the tables of README.md and docs/ from the committed results: python benchmarks/render_tables.py [--check].
 
-Between `<!-- table: NAME -->` and `<!-- /table -->` stands what `benchmarks/results/NAME.json` gives; --check only compares.
+The text between `<!-- table: NAME -->` and `<!-- /table -->` is made from `benchmarks/results/NAME.json`; `headline` is made
+from every panel on test images. --check only compares.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import Any
 from cost_tables import energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
-from evidence_tables import imagenet, matched
+from evidence_tables import headline, imagenet, matched
 from page_tables import first_run, page
 from point_tables import toy_sweep, toy_weights, toys
 
@@ -22,7 +23,7 @@ from ebm_refine.evaluation.curves import curve_table
 from ebm_refine.evaluation.evidence import panel_table
 from ebm_refine.evaluation.tables import table
 
-# By the name of a file of results; those that are not here are comparisons of methods.
+# By the name of a file of results; all others are comparisons of methods.
 RENDERERS = {
     "speed": speed,
     "speed-celeba-dcgan": speed,
@@ -42,7 +43,7 @@ RENDERERS = {
     "page": page,
     "first-run": first_run,
 }
-# By how such a name ends, whatever the model.
+# By the end of such a name, for every model.
 BY_ENDING = {
     "-panel": panel_table,
     "-panel-holdout-25": panel_table,
@@ -69,10 +70,14 @@ def renderer(name: str) -> Callable[[dict[str, Any]], str]:
 
 def rendered(page: str) -> str:
     """A page's text with every table made anew."""
+    folder = ROOT / "benchmarks" / "results"
 
     def replace(match: re.Match[str]) -> str:
-        results = json.loads((ROOT / "benchmarks" / "results" / f"{match[2]}.json").read_text())
-        return f"{match[1]}{renderer(match[2])(results)}{match[4]}"
+        if match[2] == "headline":
+            made = headline([json.loads(file.read_text()) for file in sorted(folder.glob("*-panel.json"))])
+        else:
+            made = renderer(match[2])(json.loads((folder / f"{match[2]}.json").read_text()))
+        return f"{match[1]}{made}{match[4]}"
 
     return BLOCK.sub(replace, page)
 
@@ -82,13 +87,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
-    for place in pages():
-        text = place.read_text()
+    for file in pages():
+        text = file.read_text()
         made = rendered(text)
         if made != text and check:
-            stale.append(str(place.relative_to(ROOT)))
+            stale.append(str(file.relative_to(ROOT)))
         elif made != text:
-            place.write_text(made)
+            file.write_text(made)
     if stale:
         sys.exit(f"tables differ from benchmarks/results in {', '.join(stale)}; run benchmarks/render_tables.py")
 

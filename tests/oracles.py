@@ -1,4 +1,4 @@
-"""Closed-form oracles D1–D11 of the design's sampler notes, each a function that gives its z-scores by name.
+"""Closed-form oracles D1–D11 of docs/design.md, each a function that gives its z-scores by name.
 
 `test_oracles.py` asks that a correct sampler stays within LIMIT; `test_mutations.py` runs the same functions on mutants of the
 program and asks that they do not. So a function takes what it checks, a factory or a module, as an argument.

@@ -1,7 +1,7 @@
 """Features without training: a fixed bank of oriented band-pass filters, as in wavelet scattering (Bruna and Mallat 2013).
 
 First order: |x * psi(j, l)| of every channel for scales j and orientations l, averaged over a coarse grid, and the averages
-of x themselves (arXiv 1203.1513, eq. 4). Second order: ||x * psi(j1, l1)| * psi(j2, l2)| of the mean of the channels for
+of x themselves (arXiv 1203.1513). Second order: ||x * psi(j1, l1)| * psi(j2, l2)| of the mean of the channels for
 j2 > j1, averaged over a coarser grid. psi are Morlet wavelets: a plane wave under an elongated Gaussian, less as much of that
 Gaussian as makes their mean zero. Nothing is random and nothing is fitted.
 """

@@ -32,8 +32,8 @@ SHARES = Manifold._fields
 def overlap(real: Tensor, fake: Tensor, k: int = NEIGHBOURS, real_radii: Tensor | None = None, chunk: int = CHUNK) -> Manifold:
     """How `fake` (M, d) and `real` (N, d) overlap. N, M > k; all four depend on N and M, so compare at equal sizes only.
 
-    Precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991), eqs. 1 and 2 (there k = 3); density and coverage: Naeem
-    et al. 2020 (arXiv 2002.09797), section 3 (there k = 5). A ball is closed and its radius is the distance to the k-th other
+    Precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991; there k = 3); density and coverage: Naeem
+    et al. 2020 (arXiv 2002.09797; there k = 5). A ball is closed and its radius is the distance to the k-th other
     row of its own set. `real_radii`: `squared_radii(real, k)`, where it is at hand. Distances are float32, `chunk` rows of
     `fake` at a time. Raises InputError for other shapes or sizes and for values that are not finite.
     """

@@ -175,26 +175,26 @@ def joined_dcgans(g: str = "last", width: int = 5) -> tuple[nn.Module, nn.Module
 
 
 S32, S64 = (16, 16, 16, 16), (32, 16, 8, 4, 4)
-D32, D48 = (8, 8, 8, 8), (4, 8, 16, 32, 64)
+WIDTHS_D32, WIDTHS_D48 = (8, 8, 8, 8), (4, 8, 16, 32, 64)
 # name: (generator, discriminator, options that read it rightly, the option that the assumption names; "" where none is needed)
 RESIDUAL = {
-    "SNGAN 32": (lambda: ResidualG(S32), lambda: ResidualD(D32, 2, Wrapped), {}, ""),
-    "SNGAN 48": (lambda: ResidualG((32, 16, 8, 4), side=6), lambda: ResidualD(D48, 4, Wrapped), {}, ""),
-    "SNGAN 64": (lambda: ResidualG(S64), lambda: ResidualD(D48, 5, Wrapped), {}, ""),
+    "SNGAN 32": (lambda: ResidualG(S32), lambda: ResidualD(WIDTHS_D32, 2, Wrapped), {}, ""),
+    "SNGAN 48": (lambda: ResidualG((32, 16, 8, 4), side=6), lambda: ResidualD(WIDTHS_D48, 4, Wrapped), {}, ""),
+    "SNGAN 64": (lambda: ResidualG(S64), lambda: ResidualD(WIDTHS_D48, 5, Wrapped), {}, ""),
     "SNGAN 128": (
         lambda: ResidualG((16, 16, 8, 4, 4, 2)), lambda: ResidualD((2, 4, 8, 16, 32, 32), 5, Wrapped), {}, ""
     ),
-    "torch's spectral norm": (lambda: ResidualG(S32), lambda: ResidualD(D32, 2, spectral_norm), {}, ""),
-    "ResNet DCGAN": (lambda: ResidualG(S32), lambda: ResidualD(D32, 2), {}, ""),
-    "SSGAN": (lambda: ResidualG(S32), lambda: ResidualD(D32, 2, Wrapped, second=4), {}, ""),
-    "cGAN-PD": (lambda: ResidualG(S32, labelled=True), lambda: ResidualD(D32, 2, Wrapped, labelled=True), {}, ""),
+    "torch's spectral norm": (lambda: ResidualG(S32), lambda: ResidualD(WIDTHS_D32, 2, spectral_norm), {}, ""),
+    "ResNet DCGAN": (lambda: ResidualG(S32), lambda: ResidualD(WIDTHS_D32, 2), {}, ""),
+    "SSGAN": (lambda: ResidualG(S32), lambda: ResidualD(WIDTHS_D32, 2, Wrapped, second=4), {}, ""),
+    "cGAN-PD": (lambda: ResidualG(S32, labelled=True), lambda: ResidualD(WIDTHS_D32, 2, Wrapped, labelled=True), {}, ""),
     "WGAN-GP": (
-        lambda: ResidualG(S32), lambda: ResidualD(D32, 2, mean=True), {"d_pooling": "mean"}, "--d-pooling"
+        lambda: ResidualG(S32), lambda: ResidualD(WIDTHS_D32, 2, mean=True), {"d_pooling": "mean"}, "--d-pooling"
     ),
     "nearest neighbours": (
-        lambda: ResidualG(S32, mode="nearest"), lambda: ResidualD(D32, 2), {"upsampling": "nearest"}, "--upsampling"
+        lambda: ResidualG(S32, mode="nearest"), lambda: ResidualD(WIDTHS_D32, 2), {"upsampling": "nearest"}, "--upsampling"
     ),
-    "fewer halvings": (lambda: ResidualG(S64), lambda: ResidualD(D48, 4), {"halvings": 4}, "--halvings"),
+    "fewer halvings": (lambda: ResidualG(S64), lambda: ResidualD(WIDTHS_D48, 4), {"halvings": 4}, "--halvings"),
 }  # fmt: skip
 LABELLED = {
     "PyTorch-GAN cgan": (*(lambda k=k: joined_mlps()[k] for k in (0, 1)), {}, ""),

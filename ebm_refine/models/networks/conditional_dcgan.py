@@ -55,7 +55,7 @@ class ConditionalDCGANGenerator(nn.Module):
 class ProjectionDCGANDiscriminator(nn.Module):
     """Images (B, channels, S, S) in [-1, 1] and labels (B,), int64 -> logits (B,): psi(phi(x)) + <v_y, phi(x)>.
 
-    The projection discriminator of Miyato and Koyama 2018 (arXiv 1802.05637, eq. 3) with phi the last maps of DCGAN's
+    The projection discriminator of Miyato and Koyama 2018 (arXiv 1802.05637) with phi the last maps of DCGAN's
     discriminator, whose places are not summed: S = 4 * 2**len(widths).
     """
 

@@ -112,7 +112,7 @@ class ResidualBlock(nn.Module):
 
 
 class ProjectionResNetDiscriminator(nn.Module):
-    """Images (B, channels, S, S) in [-1, 1] and labels (B,), int64 -> logits (B,): psi(phi(x)) + <v_y, phi(x)> (eq. 3 there).
+    """Images (B, channels, S, S) in [-1, 1] and labels (B,), int64 -> logits (B,): psi(phi(x)) + <v_y, phi(x)>.
 
     phi sums the last maps over all places. The stem is a convolution of stride 2; each block widens to the next of `widths`
     and halves the side, and one more keeps both. S is a multiple of 2**len(widths).

@@ -1,7 +1,7 @@
 """Train a GAN whose discriminator is an autoencoder: EBGAN, with or without its pulling-away term, BEGAN, and MAGAN.
 
 One loop for the four, as they differ in little: D's loss has a margin m or a weight k, fixed or controlled; G's is D(G(z)).
-The papers and equations stand in `training.autoencoder_losses`.
+`autoencoder_losses` names the papers.
 
 D has batch norm, so what it says of an image depends in training on the batch, and in use on running statistics. D therefore
 always sees real and generated images in one batch, in G's step too: there is one function, and running statistics of half real

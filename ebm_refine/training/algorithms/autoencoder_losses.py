@@ -4,11 +4,10 @@ Everywhere D(x) (B,) float, at least 0, is the reconstruction error of each imag
 square, a norm or a mean absolute error is the network's matter (`ebm_refine.models.networks.autoencoder`); a margin is in its
 unit.
 
-- EBGAN: Zhao, Mathieu and LeCun 2017, "Energy-based generative adversarial network" (arXiv 1609.03126), equations 1, 2 and 4.
-- BEGAN: Berthelot, Schumm and Metz 2017, "BEGAN: boundary equilibrium generative adversarial networks" (arXiv 1703.10717),
-  section 3.4 and 3.4.1.
+- EBGAN: Zhao, Mathieu and LeCun 2017, "Energy-based generative adversarial network" (arXiv 1609.03126).
+- BEGAN: Berthelot, Schumm and Metz 2017, "BEGAN: boundary equilibrium generative adversarial networks" (arXiv 1703.10717).
 - MAGAN: Wang, Cully, Chang and Demiris 2017, "MAGAN: margin adaptation for generative adversarial networks" (arXiv
-  1704.03817), algorithm 1.
+  1704.03817).
 """
 
 import torch

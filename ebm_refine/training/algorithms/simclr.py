@@ -1,6 +1,6 @@
 """Train an encoder without labels: two crops of an image shall be near, crops of other images and spoiled crops far.
 
-NT-Xent, the loss of SimCLR (Chen et al. 2020, arXiv 2002.05709, eq. 1), with two departures, both because these features are to
+NT-Xent, the loss of SimCLR (Chen et al. 2020, arXiv 2002.05709), with two departures, both because these features are to
 measure generated images and not to classify real ones:
 
 - Crops are cut out and mirrored, never resized, blurred, noised or recoloured. SimCLR's features are taught to overlook just
