@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target, choose, per_chain
-from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.method import STEPLESS, Cost, Method, Passes, Values
 from ebm_refine.samplers.pilot import FIRST_CHAIN, Pilot
 from ebm_refine.samplers.rng import Draws
 
@@ -151,6 +151,6 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=_cost,
-    law=EXACT._replace(sentence="Long chains sample the refined law exactly; there is no step size."),
+    law=STEPLESS,
     gaussian_prior=True,
 )

@@ -61,6 +61,7 @@ class Law(NamedTuple):
 
 
 EXACT = Law(Claim.EXACT, "Long chains sample the refined law exactly, whatever the step size.")
+STEPLESS = EXACT._replace(sentence="Long chains sample the refined law exactly; there is no step size.")
 
 
 class Method(NamedTuple):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target, choose
-from ebm_refine.samplers.method import EXACT, Cost, Method, Passes, Values
+from ebm_refine.samplers.method import STEPLESS, Cost, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
@@ -116,5 +116,5 @@ METHOD = Method(
     published={"n_steps": 640},
     kernel=_kernel,
     cost=_cost,
-    law=EXACT,
+    law=STEPLESS,
 )

@@ -24,8 +24,11 @@ def shade(energy: Tensor) -> Image.Image:
 
 
 def contours(energy: Tensor) -> Image.Image:
-    """Lines of equal energy, equally far apart in it, between the lowest point and where the shade ends; RGBA."""
-    level = (_heights(energy) * LINES).floor()
+    """Lines of equal energy, equally far apart in it, between the lowest point and where the shade ends; RGBA.
+
+    There is none around the high ground, whose edge is that of the grid and not of the energy.
+    """
+    level = (_heights(energy) * LINES).floor().clamp(max=LINES - 1)
     edge = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     edge[1:] |= level[1:] != level[:-1]
     edge[:, 1:] |= level[:, 1:] != level[:, :-1]
@@ -41,6 +44,7 @@ def _heights(energy: Tensor) -> Tensor:
         return torch.ones(SIDE, SIDE)
     lowest = known.min()
     top = torch.minimum(known.float().quantile(TOP_QUANTILE), lowest + DEEPEST)
-    height = ((energy.nan_to_num(torch.inf, torch.inf, torch.inf) - lowest) / (top - lowest).clamp(min=1e-6)).clamp(0, 1)
+    height = ((energy.nan_to_num(torch.inf, torch.inf, torch.inf) - lowest) / (top - lowest).clamp(min=1e-6)).clamp(0, 2)
+    # Cut off after the interpolation: cut before it, high ground has the corners of the grid's cells.
     fine = F.interpolate(height[None, None].float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    return fine[0, 0].flip(0)
+    return fine[0, 0].flip(0).clamp(max=1)

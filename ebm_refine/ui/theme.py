@@ -24,4 +24,18 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="*primary_600",
         checkbox_label_background_fill_selected_dark="*primary_600",
         color_accent="*primary_600",
+        # Fields and boxes have edges that are seen: Soft draws none on white.
+        input_border_width="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_600",
+        input_shadow="none",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        checkbox_label_border_width="1px",
+        checkbox_label_border_color="*neutral_300",
+        checkbox_label_border_color_dark="*neutral_600",
+        checkbox_label_shadow="none",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_600",
+        button_border_width="1px",
     )

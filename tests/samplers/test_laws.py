@@ -50,6 +50,8 @@ def test_what_claims_no_law_is_named_with_the_reason() -> None:
 def test_what_a_method_claims_is_well_formed(method: Method) -> None:
     """A sentence for the page; a closed form where there is a bias, which vanishes with the step, and nowhere else."""
     assert method.law.sentence.endswith(".")
+    if "whatever the step size" in method.law.sentence:
+        assert "eps" in {row.name for row in method.parameters}
     assert (method.law.variance is not None) == (method.law.claim is Claim.BIASED)
     if method.law.variance is not None:
         values = {row.name: row.default for row in method.parameters}

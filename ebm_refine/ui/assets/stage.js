@@ -47,6 +47,8 @@
       }
       for (const [name, side] of [['.under', 'before'], ['.over', 'after']]) picture(find(name), value[side]);
       find('canvas').setAttribute('aria-label', value.film ? value.film.label : '');
+      // Many tiles take the whole width: on wide screens the verdict stands beside the others.
+      element.closest('#stage').classList.toggle('many', Boolean(value.tiles && value.tiles.columns > 4));
       find('.modes').hidden = value.live;
       find('[data-mode="film"]').hidden = !value.film;
       if (fresh && !(value.live && mode === 'sides')) show(value.live ? 'sides' : chosen && (chosen !== 'film' || value.film) && !value.first ? chosen : value.mode);

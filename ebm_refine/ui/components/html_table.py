@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -11,23 +12,55 @@ def number(value: float | None, digits: int = 4) -> str:
     return str(value) if isinstance(value, int) else f"{value:.{digits}g}".replace("-", "−")
 
 
+def percent(share: float, digits: int = 0, sign: str = "") -> str:
+    """A share from 0 to 1 in percent, with so many decimals, a true minus, and a plus where `sign` is "+"; never broken."""
+    return f"{share:{sign}.{digits}%}".replace("%", "\u00a0%").replace("-", "−")
+
+
 def interval(low: float, high: float, digits: int = 4) -> str:
     """Both ends."""
     return f"{number(low, digits)} … {number(high, digits)}"
 
 
+class Cell(NamedTuple):
+    """A cell that is more than plain text: HTML, a CSS class, and a style."""
+
+    content: str
+    kind: str = ""
+    style: str = ""
+
+
+def bar(share: float, beside: str = "") -> Cell:
+    """A bar across so much of its cell, and HTML beside it."""
+    return Cell(f"<span class='bar' style='width:{100 * share:.1f}%'></span>{beside}", "share")
+
+
 def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = (), wide: bool = False, caption: str = ""
-) -> str:
-    """Plain texts as a table, the first of each row its heading. `kinds` are the rows' CSS classes; `wide` may be scrolled."""
+    head: Sequence[str], rows: Sequence[Sequence[str | Cell]], kinds: Sequence[str] = (), wide: bool = False,
+    caption: str = "", css: str = "", name: str = "Table",
+) -> str:  # fmt: skip
+    """Texts and cells as a table, the first of each row, a text, its heading. `kinds` are the rows' CSS classes, `css` that of
+    the whole; `wide` may be scrolled sideways, and has a `name` for screen readers."""
     body = []
     for number_, (first, *others) in enumerate(rows):
-        kind = f" class='{kinds[number_]}'" if number_ < len(kinds) and kinds[number_] else ""
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in others)
-        body.append(f"<tr{kind}><th scope='row'>{html.escape(first)}</th>{cells}</tr>")
+        kind = kinds[number_] if number_ < len(kinds) else ""
+        cells = "".join(map(_cell, others))
+        body.append(f"<tr{_classed(kind)}><th scope='row'>{html.escape(str(first))}</th>{cells}</tr>")
     named = f"<caption class='small'>{html.escape(caption)}</caption>" if caption else ""
-    made = f"<table>{named}{f'<thead><tr>{headings(head)}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
-    return f"<div class='wide' tabindex='0' role='region' aria-label='Table'>{made}</div>" if wide else made
+    above = f"<thead><tr>{headings(head)}</tr></thead>" if head else ""
+    made = f"<table{_classed(css)}>{named}{above}<tbody>{''.join(body)}</tbody></table>"
+    return f"<div class='wide' tabindex='0' role='region' aria-label='{html.escape(name)}'>{made}</div>" if wide else made
+
+
+def _cell(cell: str | Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{html.escape(cell)}</td>"
+    style = f" style='{cell.style}'" if cell.style else ""
+    return f"<td{_classed(cell.kind)}{style}>{cell.content}</td>"
+
+
+def _classed(kind: str) -> str:
+    return f" class='{kind}'" if kind else ""
 
 
 def headings(titles: Sequence[str]) -> str:

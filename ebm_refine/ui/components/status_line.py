@@ -3,6 +3,7 @@
 import html
 
 from ebm_refine.result import Frame
+from ebm_refine.ui.components.html_table import percent
 
 
 def idle(text: str) -> str:
@@ -18,5 +19,5 @@ def progress(text: str, share: float) -> str:
 def progress_line(frame: Frame, seconds: float) -> str:
     """Where a running chain is."""
     where = f"step {frame.step} of {frame.n_steps} · mean energy {frame.mean_energy:.2f}"
-    text = f"{where} · {frame.accepted:.0%} accepted · {seconds:.1f} s".replace("%", " %").replace("-", "−")
+    text = f"{where.replace('-', '−')} · {percent(frame.accepted)} accepted · {seconds:.1f} s"
     return progress(text, frame.step / frame.n_steps)

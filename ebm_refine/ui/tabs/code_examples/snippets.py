@@ -17,7 +17,7 @@ def for_client(settings: Settings, address: str) -> str:
         f"{arguments}\n"
         '    api_name="/refine",\n'
         ")\n"
-        'print(metrics.get("kernel_distance") or metrics.get("earth_movers_distance") or metrics["note"])\n'
+        'print(metrics.get("verdict") or metrics.get("kernel_distance") or metrics)\n'
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from ebm_refine.evaluation.tables import tabulated, verdict_of
 from ebm_refine.samplers import METHODS
 from ebm_refine.samplers.cost import spent
-from ebm_refine.ui.components.html_table import number, panel, small, table
+from ebm_refine.ui.components.html_table import number, panel, percent, small, table
 from ebm_refine.ui.components.html_table import verdict as verdict_html
 from ebm_refine.ui.tabs.compare.job import Compared, Side
 
@@ -92,15 +92,15 @@ def _modes(side: Side) -> str | None:
     if "earth_movers_distance" not in side.metrics:
         return None
     report = side.metrics["modes"]["after"]
-    return f"{report['recovered']} of {report['modes']}, high quality {report['high_quality']:.1%}"
+    return f"{report['recovered']} of {report['modes']}, {percent(report['high_quality'], 1)} of high quality"
 
 
-def _diagnostic(*names: str, form: str = "{:.3g}") -> Callable[[Side], str | None]:
+def _diagnostic(*names: str, form: Callable[[float], str] = "{:.3g}".format) -> Callable[[Side], str | None]:
     """The first of the named diagnostics that the run has."""
 
     def cell(side: Side) -> str | None:
         values = [side.metrics["diagnostics"][one] for one in names if one in side.metrics["diagnostics"]]
-        return form.format(values[0]) if values else None
+        return form(values[0]) if values else None
 
     return cell
 
@@ -128,9 +128,9 @@ _ROWS: tuple[tuple[str, Callable[[Side], str | None]], ...] = (
     ("gradient evaluations an image", _evaluations),
     ("evaluations of the pilot, in all", _diagnostic("pilot_forwards")),
     ("seconds", lambda side: f"{side.seconds:.1f}"),
-    ("share of proposals taken", _diagnostic("accepted_share", form="{:.0%}")),
-    ("images whose budget ended without an acceptance", _diagnostic("budget_exhausted", "fallbacks", form="{}")),
-    ("split R-hat of the energy", _diagnostic("energy_split_rhat", form="{:.3f}")),
+    ("share of proposals accepted", _diagnostic("accepted_share", form=percent)),
+    ("images whose budget ended without an acceptance", _diagnostic("budget_exhausted", "fallbacks", form=str)),
+    ("split R-hat of the energy", _diagnostic("energy_split_rhat", form="{:.3f}".format)),
     ("effective sample size a second", lambda side: None if side.ess_per_second is None else f"{side.ess_per_second:.3g}"),
     ("kernelised Stein discrepancy", _stein),
 )
@@ -140,8 +140,8 @@ def _small_print(end: Compared) -> str:
     between = end.between
     text = (
         "Both sides begin with the same samples. A gradient evaluation is a forward and a backward pass; a forward pass alone "
+        "counts half. "
     )
-    text += "counts half. "
     if "kernel_distance" in between:
         difference = between["kernel_distance"]["difference"]
         low, high = difference["interval"]

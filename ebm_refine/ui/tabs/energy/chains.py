@@ -15,6 +15,7 @@ from ebm_refine.tasks import masks
 from ebm_refine.tasks.energy_model import Chains
 from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.film_player import film, player
+from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view, shown
 from ebm_refine.ui.components.run_bar import LOOK, RunBar
 from ebm_refine.ui.components.status_line import idle
@@ -41,10 +42,7 @@ class ChainsView:
         self.live = picture_view(elem_id=f"{name}-live")
         self.film = player(elem_id=f"{name}-film", elem_classes="film")
         self.words = gr.HTML(elem_id=f"{name}-words")
-        self.plot = gr.LinePlot(
-            x="step", y="energy", color="series", title="Energy along the chains", height=220, elem_id=f"{name}-plot",
-            buttons=[], visible=False,
-        )  # fmt: skip
+        self.plot = line_chart("step", "energy", "Energy along the chains", f"{name}-plot", "series", 220, visible=False)
 
     @property
     def outputs(self) -> list[Any]:

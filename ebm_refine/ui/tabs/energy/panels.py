@@ -11,7 +11,7 @@ from ebm_refine import render
 from ebm_refine.settings import Settings
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
-from ebm_refine.ui.components.html_table import headings, number, panel, small, table, verdict
+from ebm_refine.ui.components.html_table import Cell, bar, number, panel, percent, small, table, verdict
 from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
@@ -47,7 +47,7 @@ def of_chains(chains: Chains) -> str:
     diagnostics = chains.diagnostics
     parts = [f"Mean energy E(x) {number(before)} → {number(after)} after {diagnostics['steps']} steps."]
     if chains.settings.method == "mala":
-        parts.append(f"{diagnostics['accepted_share']:.0%} of the moves were accepted at eps {diagnostics['eps']:.3g}.")
+        parts.append(f"{percent(diagnostics['accepted_share'])} of the moves were accepted at eps {diagnostics['eps']:.3g}.")
     if diagnostics["nonfinite_proposals"]:
         parts.append(f"{diagnostics['nonfinite_proposals']} moves to infinity were refused.")
     parts.append(of_sampler(chains.settings))
@@ -56,7 +56,7 @@ def of_chains(chains: Chains) -> str:
 
 def of_detection(found: Detection) -> str:
     share = found.share_above
-    words = f"{share:.1%} of the digits have at least this energy ({number(found.energy)})"
+    words = f"{percent(share, 1)} of the digits have at least this energy ({number(found.energy)})"
     if share < 0.01:
         kind, sentence = "worse", f"Hardly a digit to this model: only {words}."
     elif share < 0.05:
@@ -95,14 +95,11 @@ def of_classification(found: Classification, beta: float) -> str:
         "says how sure the model is that it is this one, not that it is a digit at all: ask the detection for that."
     )
     probabilities = found.log_probabilities[0].exp().tolist()
-    rows = "".join(
-        f"<tr><th scope='row'>{place}</th><td>{number(float(energy))}</td><td>{share:.3f}</td>"
-        f"<td class='share'><span style='width:{100 * share:.1f}%'></span></td></tr>"
+    rows: list[list[str | Cell]] = [
+        [str(place), number(float(energy)), f"{share:.3f}", bar(share)]
         for place, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
-    )
-    head = headings(("y", "E(x, y)", "p(y | x)", ""))
-    made = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    return _panel("better", sentence, made, notes)
+    ]
+    return _panel("better", sentence, table(["y", "E(x, y)", "p(y | x)", ""], rows), notes)
 
 
 def of_row(found: Row, rule: str) -> str:
@@ -153,7 +150,7 @@ def detection_frame(found: Detection) -> pd.DataFrame:
 def ranked_picture(images: Tensor, found: Ranking, names: Sequence[str], scale: int = 5) -> Image.Image:
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     captions = [f"{place + 1}. {names[which]}" for place, which in enumerate(found.order.tolist())]
-    return render.captioned(pixels[found.order], captions, scale)
+    return render.captioned(pixels[found.order], captions, scale, columns=3)
 
 
 def _panel(kind: str, sentence: str, *parts: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from ebm_refine.tasks import energy_model as answers
 from ebm_refine.tasks import row_decoding as reading
 from ebm_refine.ui.components.digit_input import DigitInput, given
+from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
 from ebm_refine.ui.components.run_bar import laned
@@ -41,10 +42,7 @@ def detecting(model: gr.Dropdown, digit: DigitInput) -> None:
     """Where the digit's energy lies among those of digits and of what is none."""
     button = gr.Button("Is it a digit?", variant="primary", elem_id="detect-run")
     words = gr.HTML(elem_id="detect-words")
-    plot = gr.LinePlot(
-        x="energy", y="share", color="set", title="Shares of each set by energy", height=300, elem_id="detect-plot", buttons=[],
-        visible=False,
-    )  # fmt: skip
+    plot = line_chart("energy", "share", "Shares of each set by energy", "detect-plot", "set", 300, visible=False)
 
     def shown(found: Any, *values: Any) -> dict[Any, Any]:
         return {

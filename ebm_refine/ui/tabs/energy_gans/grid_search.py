@@ -3,16 +3,15 @@
 The page reads `benchmarks/results/grid-search*`, as `benchmarks/grid_search.py` wrote it; it runs no search, and no Optuna.
 """
 
-import html
 import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 from PIL import Image
 
 from ebm_refine.evaluation import tables
+from ebm_refine.ui.components.html_table import Cell, bar, panel, table
 from ebm_refine.ui.components.picture_view import picture_view, shown
 from ebm_refine.ui.components.run_bar import LOOK
 
@@ -49,7 +48,8 @@ def build() -> None:
             for family, summary in results["summary"].items():
                 _digits(family, which, f"{title} {FAMILIES[family]}", summary[which])
     with gr.Accordion(f"All {results['done']} trials", open=False):
-        gr.DataFrame(trials(results), interactive=False, elem_id="study-trials", wrap=True, buttons=[])
+        every = table(list(COLUMNS.values()), trials(results), wide=True, name="Every trial")
+        gr.HTML(panel(every), elem_id="study-trials")
 
     def chosen(most: Any) -> str:
         # Whatever a caller sends: an unknown choice shows the first.
@@ -81,25 +81,20 @@ def histograms_html(results: dict[str, Any], most: str) -> str:
     totals = {family: sum(counts) for family, counts in found.items()}
     shares = {family: [count / max(totals[family], 1) for count in counts] for family, counts in found.items()}
     scale = max(max(values) for values in shares.values()) or 1.0
-    head = "".join(
-        f"<th scope='col'>{FAMILIES[family]}, {_counted(totals[family], 'trial', 'trials')}</th>" for family in found
-    )
-    rows = []
+    head = ["score", *(f"{FAMILIES[family]}, {_counted(totals[family], 'trial', 'trials')}" for family in found)]
+    rows: list[list[str | Cell]] = []
     for number in reversed(range(len(results["edges"]) - 1)):
         low, high = results["edges"][number : number + 2]
-        cells = "".join(_bar(found[family][number], shares[family][number], scale) for family in found)
-        rows.append(f"<tr><th scope='row'>{low:.1f} to {high:.1f}</th>{cells}</tr>")
+        bars = [_bar(found[family][number], shares[family][number] / scale) for family in found]
+        rows.append([f"{low:.1f} to {high:.1f}", *bars])
     caption = f"Trials by score, layers of G and of D {_layers(most, results)}; bars are shares of each family's trials"
-    return (
-        f"<div class='panel histogram'><table><caption class='small'>{html.escape(caption)}</caption>"
-        f"<thead><tr><th scope='col'>score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return panel(table(head, rows, caption=caption, css="histogram"))
 
 
-def trials(results: dict[str, Any]) -> pd.DataFrame:
-    """Every trial, the highest score first."""
+def trials(results: dict[str, Any]) -> list[list[str]]:
+    """Every trial in the order of `COLUMNS`, the highest score first."""
     ranked = sorted(results["rows"], key=lambda row: -row["score"])
-    return pd.DataFrame([{title: _cell(name, row[name]) for name, title in COLUMNS.items()} for row in ranked])
+    return [[_cell(name, row[name]) for name in COLUMNS] for row in ranked]
 
 
 def setting_words(setting: dict[str, Any]) -> str:
@@ -122,9 +117,8 @@ def _digits(family: str, which: str, title: str, told: dict[str, Any]) -> None:
         gr.Markdown(f"{setting_words(told['setting'])}; {_counted(told['classes'], 'class', 'classes')}", elem_classes="note")
 
 
-def _bar(count: int, share: float, scale: float) -> str:
-    width = 100 * share / scale
-    return f"<td><span class='bar' style='width:{width:.1f}%'></span><span class='count'>{count or ''}</span></td>"
+def _bar(count: int, share: float) -> Cell:
+    return bar(share, f"<span class='count'>{count or ''}</span>")
 
 
 def _counted(count: int, one: str, more: str) -> str:
@@ -135,9 +129,9 @@ def _layers(most: str, results: dict[str, Any]) -> str:
     return "any number" if most == next(iter(results["histograms"])) else f"at most {most}"
 
 
-def _cell(name: str, value: Any) -> Any:
+def _cell(name: str, value: Any) -> str:
     if name == "family":
         return FAMILIES[value]
     if name == "dropout_d":
         return "yes" if value else "no"
-    return f"{value:.3f}" if name.endswith("score") else value
+    return f"{value:.3f}" if name.endswith("score") else str(value)

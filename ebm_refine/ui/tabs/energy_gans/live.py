@@ -14,7 +14,7 @@ from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.parameters import Parameter
 from ebm_refine.settings import COMMON
 from ebm_refine.ui.components.digit_input import DigitInput, given
-from ebm_refine.ui.components.html_table import panel, small
+from ebm_refine.ui.components.html_table import panel, percent, small
 from ebm_refine.ui.components.picture_view import picture_view, shown
 from ebm_refine.ui.components.run_bar import RunBar, laned
 from ebm_refine.ui.components.status_line import idle, progress_line
@@ -121,7 +121,7 @@ def _ended(info: ModelInfo, record: Record, before: gr.HTML, after: gr.HTML, wor
     how = settings.method if eps is None else f"{settings.method}, eps {eps:g}"
     text = (
         f"{how}, {settings.n_steps} steps: mean r {_signed(record.ratio_before)} → {_signed(record.ratio_after)}. "
-        f"D is {energy_gans.unit_of(info.config)}. A sampler is told to raise r: it is no measure of quality."
+        f"D is {energy_gans.unit_of(info.config)}. A sampler raises r by construction, so r does not measure quality."
     )
     return {
         **_sides(render.grid(record.before), render.grid(record.after), before, after, info),
@@ -134,7 +134,7 @@ def _seen_words(info: ModelInfo, found: Reconstructed) -> str:
     text = f"D is {energy_gans.unit_of(info.config)}: {float(energies[0]):.3g} of the chosen digit, "
     text += f"{float(generated.mean()):.3g} on average of the generated ones."
     if found.shares_above is not None:
-        text += f" Of held-out real digits {found.shares_above[0]:.1%} have at least the chosen digit's energy."
+        text += f" Of held-out real digits {percent(found.shares_above[0], 1)} have at least the chosen digit's energy."
     return panel(small(text))
 
 

@@ -12,6 +12,7 @@ from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.energies.autoencoder_gan import CONTROLS, GENERATED, REAL, family_of
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.ui.components.html_table import panel, small
+from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.tabs.energy_gans.models import curves_kept, energies_kept, energy_gan_models, short_title
 
 _BINS = 40
@@ -41,10 +42,8 @@ def energies() -> Opened:
         with gr.Row():
             for name in names[place : place + 2]:
                 with gr.Column(min_width=300):
-                    plot = gr.LinePlot(
-                        x="energy", y="share", color="set", title=short_title(models[name]), height=260, buttons=[],
-                        elem_id=f"{name}-energies", visible=False,
-                    )  # fmt: skip
+                    title = short_title(models[name])
+                    plot = line_chart("energy", "share", title, f"{name}-energies", "set", 260, visible=False)
                     views[name] = (plot, gr.HTML(elem_id=f"{name}-energies-words"))
 
     def fill() -> dict[Any, Any]:
@@ -141,6 +140,4 @@ def _small(text: str) -> str:
 
 
 def _plot(title: str, y: str, name: str) -> gr.LinePlot:
-    return gr.LinePlot(
-        x="step", y=y, color="model", title=title, height=280, min_width=300, buttons=[], elem_id=name, visible=False
-    )
+    return line_chart("step", y, title, name, "model", 280, min_width=300, visible=False)

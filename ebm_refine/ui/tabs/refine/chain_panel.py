@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ebm_refine.samplers import METHODS
-from ebm_refine.ui.components.html_table import number, panel, small, table
+from ebm_refine.ui.components.html_table import number, panel, percent, small, table
 from ebm_refine.ui.tabs.refine.job import Record
 
 
@@ -14,7 +14,7 @@ def as_html(record: Record) -> str:
     """A table of what is known of this run, each number with what it should be."""
     diagnostics = record.metrics["diagnostics"]
     rows = [*_convergence(diagnostics, record.ess_per_second), *_law(diagnostics)]
-    rows.append(("share of proposals accepted", f"{diagnostics['accepted_share']:.1%}", ""))
+    rows.append(("share of proposals accepted", percent(diagnostics["accepted_share"], 1), ""))
     if "gradient_norm_after" in diagnostics:
         change = f"{diagnostics['gradient_norm_before']:.4g} → {diagnostics['gradient_norm_after']:.4g}"
         rows.append(("mean length of the gradient", change, "before → after"))
@@ -25,7 +25,7 @@ def as_html(record: Record) -> str:
 
 def accepted_frame(record: Record) -> pd.DataFrame:
     """The share of chains that moved at each recorded step after the start."""
-    return pd.DataFrame({"step": record.steps[1:], "share taken": record.accepted[1:]})
+    return pd.DataFrame({"step": record.steps[1:], "share accepted": record.accepted[1:]})
 
 
 def gradient_frame(record: Record) -> pd.DataFrame | None:

@@ -1,6 +1,5 @@
 """What was measured once, on thousands of images, with these settings: the recorded figure beside a live verdict."""
 
-import html
 import json
 import math
 from functools import cache
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ebm_refine.evaluation.tables import RESULTS, committed
 from ebm_refine.settings import Settings
+from ebm_refine.ui.components.html_table import Cell, bar, percent, small, table
 
 # Values of a row that must agree with those of a run.
 _SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
@@ -43,28 +43,24 @@ def as_html(evidence: Evidence | None) -> str:
     if evidence is None:
         return ""
     change = evidence.after / evidence.before - 1
-    percent = f"{abs(change):.0%}".replace("%", " %")
-    spread = "" if evidence.error is None else f" ± {2 * evidence.error / evidence.before:.0%}".replace("%", " %")
-    words = f"{percent}{spread} {'closer to' if change < 0 else 'further from'} real images"
+    spread = "" if evidence.error is None else f" ± {percent(2 * evidence.error / evidence.before)}"
+    words = f"{percent(abs(change))}{spread} {'closer to' if change < 0 else 'further from'} real images"
     bars = [("generator alone", evidence.before, "base"), ("refined", evidence.after, "refined")]
     if evidence.real is not None:
         bars.append(("real images", evidence.real, "real"))
     longest = max(value for _, value, _ in bars)
-    rows = "".join(
-        f"<tr class='{kind}'><th scope='row'>{title}</th><td class='share'>"
-        f"<span style='width:{max(1.0, 100 * value / longest):.1f}%'></span></td>"
-        f"<td class='value'>{value:.{_DIGITS}f}</td></tr>"
-        for title, value, kind in bars
-    )
-    small = (
+    rows: list[list[str | Cell]] = [
+        [title, bar(max(0.01, value / longest)), Cell(f"{value:.{_DIGITS}f}", "value")] for title, value, _ in bars
+    ]
+    made = table([], rows, [kind for _, _, kind in bars], css="bars")
+    words_below = (
         f"Fréchet distance (lower is better) of {evidence.num_images:,} images, {evidence.seeds} "
         f"{'seeds' if evidence.seeds > 1 else 'seed'}, to the {evidence.split} split, in {evidence.title}; not the same number "
         "as Inception FID."
     )
     return (
         f"<section class='evidence' aria-label='Recorded measurement'><p class='figure'>Measured with these settings: "
-        f"<strong>{words}</strong></p><table class='bars'><tbody>{rows}</tbody></table>"
-        f"<p class='small'>{html.escape(small)}</p></section>"
+        f"<strong>{words}</strong></p>{made}{small(words_below)}</section>"
     )
 
 
@@ -75,9 +71,9 @@ def panel_html(settings: Settings) -> str:
         for row in results["rows"] if results["model"] == settings.model else []:
             theirs = {"method": row["method"], "ratio": row["ratio"], **row["settings"]}
             if all(theirs.get(name) == mine.get(name) for name in (*_SETTINGS, "options")):
-                word, reason = row["verdict"]["word"], row["verdict"]["reason"]
+                word, reason = row["verdict"]["word"], row["verdict"]["reason"].replace("%", "\u00a0%")
                 text = f"{_PANEL_WORDS.get(word, word).format(images=row['images'])} {reason}."
-                return f"<p class='small panel-word {html.escape(word)}'>{html.escape(text)}</p>"
+                return small(text)
     return ""
 
 

@@ -12,7 +12,7 @@ from ebm_refine import pipeline
 from ebm_refine.errors import InputError
 from ebm_refine.result import Frame, RefineResult
 from ebm_refine.settings import Settings
-from ebm_refine.ui.components.html_table import interval, number, panel, small
+from ebm_refine.ui.components.html_table import interval, number, panel, percent, small
 from ebm_refine.ui.components.run_bar import RunBar
 from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.runtime import limits
@@ -103,4 +103,4 @@ def as_html(report: dict[str, Any]) -> str:
 
 
 def _progress(share: float, seconds: float) -> str:
-    return progress(f"measuring · {share:.0%} · {seconds:.0f} s".replace("%", " %"), share)
+    return progress(f"measuring · {percent(share)} · {seconds:.0f} s", share)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ebm_refine.ui.components.html_table import interval, number, panel, small, table
+from ebm_refine.ui.components.html_table import interval, number, panel, percent, small, table
 from ebm_refine.ui.components.html_table import verdict as verdict_html
 from ebm_refine.ui.tabs.refine import points_panel as point_panel
 
@@ -29,7 +29,7 @@ _UNDERSTOOD = {
     "energy_ess_bulk": "effective number of draws, bulk",
     "energy_ess_tail": "effective number of draws, tails",
     "energy_draws": "recorded draws of the energy",
-    "energy_from_step": "step from which they are taken",
+    "energy_from_step": "first recorded step that counts",
     "acceptance_rate": "acceptance rate of the moves",
     "budget_exhausted": "images whose budget ended without an acceptance",
     "exceedances": "log ratios above the bound, which were clipped",
@@ -83,7 +83,7 @@ def _change(one: dict[str, Any]) -> str:
     """A change in percent of the distance before, with its standard error; plain where there was no distance before."""
     if one["before"] <= 0:
         return f"{number(one['change'])} ± {number(one['error'])}"
-    return f"{one['change'] / one['before']:+.0%} ± {one['error'] / one['before']:.0%}".replace("-", "−").replace("%", " %")
+    return f"{percent(one['change'] / one['before'], sign='+')} ± {percent(one['error'] / one['before'])}"
 
 
 def with_verdict(metrics: dict[str, Any]) -> str:

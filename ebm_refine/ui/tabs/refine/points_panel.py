@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from ebm_refine.ui.components import html_table
+from ebm_refine.ui.components.html_table import percent
 
 CHANCE = 0.01
 
@@ -30,7 +31,8 @@ def table(metrics: dict[str, Any]) -> str:
          f"{_number(floor['mean'])} ± {_number(floor['sd'])}"),
         ("over the floor", *(_number(distance[side] / floor["mean"]) for side in ("before", "after")), "1"),
         ("modes recovered", *(f"{side['recovered']} of {side['modes']}" for side in (before, after)), str(after["modes"])),
-        ("high quality", *(f"{side['high_quality']:.2%}" for side in (before, after)), f"{ceiling:.3%}" if ceiling else "–"),
+        ("high quality", *(percent(side["high_quality"], 1) for side in (before, after)),
+         percent(ceiling, 2) if ceiling else "–"),
     ]  # fmt: skip
     if after["p_value"] is not None:
         rows.append(("weights over modes, p", *(_chance(side["p_value"]) for side in (before, after)), f"> {CHANCE}"))

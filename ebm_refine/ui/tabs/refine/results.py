@@ -14,6 +14,7 @@ from ebm_refine.settings import Settings
 from ebm_refine.ui.components.evidence_curves import curves_html
 from ebm_refine.ui.components.film_player import film, player
 from ebm_refine.ui.components.html_table import verdict as verdict_html
+from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.run_bar import LOOK, PRIVATE
 from ebm_refine.ui.components.stage import Shown, Strip, running, stage, view
@@ -80,9 +81,8 @@ class Results:
                 with gr.Tab("Numbers", id="numbers"):
                     self.large = LargeMeasurement(self.record)
                     self.numbers = gr.HTML(elem_id="measured")
-                    self.plot = gr.LinePlot(
-                        x="step", y="energy", color="series", title="Energy along the chains: not quality",
-                        height=260, elem_id="energy-plot", buttons=[],
+                    self.plot = line_chart(
+                        "step", "energy", "Energy along the chains: not quality", "energy-plot", "series", 260
                     )  # fmt: skip
                 with gr.Tab("One image", id="one", elem_id="one-image"):
                     self.number = gr.Textbox(
@@ -99,7 +99,7 @@ class Results:
                 with gr.Tab("The chain", id="chain"):
                     self.chain = gr.HTML(elem_id="chain")
                     with gr.Row():
-                        self.accepted = _curve("share taken", "Share of proposals accepted", "accepted-plot")
+                        self.accepted = _curve("share accepted", "Share of proposals accepted", "accepted-plot")
                         self.gradient = _curve("gradient", "Mean length of the gradient", "gradient-plot")
                 with gr.Tab("Files and code", id="files"):
                     self.files = gr.HTML(elem_id="files", elem_classes="panel")
@@ -245,8 +245,8 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
     words = verdict_html(kind, sentence)
-    said = panel.who_says(metrics) + evidence.panel_html(settings) + curves_html(settings.model)
-    return f"<div class='panel result'><div>{words}{said}{more}</div>{evidence.as_html(found)}</div>"
+    recorded = evidence.as_html(found) + evidence.panel_html(settings) + curves_html(settings.model)
+    return f"<div class='panel result'><div>{words}{panel.who_says(metrics)}{more}</div><div>{recorded}</div></div>"
 
 
 def stage_of(
@@ -288,4 +288,4 @@ def _extremes(record: Record) -> str:
 
 
 def _curve(of: str, title: str, name: str) -> gr.LinePlot:
-    return gr.LinePlot(x="step", y=of, title=title, height=240, min_width=240, elem_id=name, buttons=[])
+    return line_chart("step", of, title, name, min_width=240)

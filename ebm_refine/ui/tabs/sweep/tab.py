@@ -1,6 +1,5 @@
 """The Sweep tab: step sizes against numbers of steps, as a heat map of distance and as pictures of the same seeds."""
 
-import html
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +11,8 @@ from ebm_refine.errors import InputError
 from ebm_refine.parameters import shorten
 from ebm_refine.samplers import METHODS
 from ebm_refine.settings import available_ratios
-from ebm_refine.ui.components.html_table import headings, number, panel, small
+from ebm_refine.ui.components.html_table import Cell as TableCell
+from ebm_refine.ui.components.html_table import number, panel, small, table
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
 from ebm_refine.ui.components.run_bar import LOOK, RunBar
@@ -119,11 +119,10 @@ def heat_html(plan: Plan, cells: list[Cell]) -> str:
     """The distances as a table: green where they fell, red where they rose, a dot where chance does not explain the change."""
     read = {(cell.row, cell.column): sweeping.reading(cell.metrics) for cell in cells}
     rows, columns = sweeping.labels(plan)
-    head = headings(("", *columns))
-    body = []
-    for row, label in enumerate(rows):
-        line = "".join(_cell(read[row, column]) if (row, column) in read else "<td></td>" for column in range(len(columns)))
-        body.append(f"<tr><th scope='row'>{html.escape(label)}</th>{line}</tr>")
+    body = [
+        [label, *(_cell(read[row, column]) if (row, column) in read else "" for column in range(len(columns)))]
+        for row, label in enumerate(rows)
+    ]
     known = next((one for one in read.values() if one), None)
     note = next((cell.metrics["note"] for cell in cells if "note" in cell.metrics), "nothing was measured")
     words = (
@@ -132,18 +131,17 @@ def heat_html(plan: Plan, cells: list[Cell]) -> str:
         if known
         else f"No distance: {note}."
     )
-    made = f"<table class='heat'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    return panel(f"<div class='wide' tabindex='0' role='region' aria-label='Distances'>{made}</div>", small(words))
+    return panel(table(["", *columns], body, wide=True, css="heat", name="Distances"), small(words))
 
 
-def _cell(one: Reading | None) -> str:
+def _cell(one: Reading | None) -> str | TableCell:
     """One distance; its colour is full where it fell to nothing, or doubled."""
     if one is None:
-        return "<td>–</td>"
+        return "–"
     change = (one.after - one.before) / abs(one.before) if one.before else 0.0
     kind, share = ("closer", -change) if change < 0 else ("further", change)
     mark = " <span title='chance does not explain the change'>●</span>" if one.told else ""
-    return f"<td class='{kind}' style='--shade: {100 * min(1.0, share):.0f}%'>{number(one.after, 3)}{mark}</td>"
+    return TableCell(f"{number(one.after, 3)}{mark}", kind, f"--shade: {100 * min(1.0, share):.0f}%")
 
 
 def _numbers(name: str, text: Any) -> list[float | int]:

@@ -3,9 +3,9 @@
 import json
 
 import gradio as gr
-import pandas as pd
 
 from ebm_refine.evaluation.tables import RESULTS
+from ebm_refine.ui.components.html_table import panel, table
 
 FILE = RESULTS / "toys-sweep.json"
 
@@ -26,15 +26,12 @@ def build() -> None:
         f"{floor['mean']:.3f} ± {floor['sd']:.3f} between data and data: {results['num_points']} points, mean over seeds "
         f"{', '.join(map(str, results['seeds']))}. K = 0 is the generator alone. Measured by `{results['command']}`."
     )
+    head = ["architecture", "eps", *(f"K = {steps}" for steps in results["rows"][0]["over_floor"])]
     rows = [
-        {
-            "architecture": row["architecture"],
-            "eps": f"{row['eps']:g}",
-            **{f"K = {steps}": _cell(value) for steps, value in row["over_floor"].items()},
-        }
+        [row["architecture"].replace("x", "×"), f"{row['eps']:g}", *map(_cell, row["over_floor"].values())]
         for row in results["rows"]
     ]
-    gr.DataFrame(pd.DataFrame(rows), interactive=False, elem_id="toy-table", wrap=True, buttons=[])
+    gr.HTML(panel(table(head, rows, wide=True, name="Distance over its floor")), elem_id="toy-table")
 
 
 def _cell(value: float | None) -> str:

@@ -18,6 +18,7 @@ from ebm_refine.metrics.points import REFERENCE_SEED
 from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.toy2d.datasets import FAMILIES, TITLES, load_points
 from ebm_refine.toy2d.landscape import landscape, windows
+from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.plane_view import plane_view, scene, window
 from ebm_refine.ui.components.run_bar import RunBar
 from ebm_refine.ui.components.status_line import idle
@@ -27,13 +28,15 @@ from ebm_refine.ui.tabs.refine.job import told
 from ebm_refine.ui.tabs.toy2d.job import DATA_SHOWN, LANE, SHOWN
 
 STEPS = Parameter("steps", "int", 2000, 100, 20_000, unit="updates", help="updates of the main phase")
-CHAIN_STEPS = Parameter("K", "int", 20, 1, 100, unit="steps", help="Langevin steps an update, of models with an energy")
-EPS = Parameter("eps", "float", 5e-3, 1e-6, 1.0, help="their step size")
+CHAIN_STEPS = Parameter("K", "int", 20, 1, 100, unit="steps", help="Langevin steps in each update of a model with an energy")
+EPS = Parameter("eps", "float", 5e-3, 1e-6, 1.0, help="step size of the Langevin steps")
 SEED = Parameter("seed", "int", 0, 0, 2**32 - 1, help="of data, weights and noise")
 WIDTHS = {"2 x 32": (32, 32), "3 x 64": (64, 64, 64), "3 x 128": (128, 128, 128)}
 PHASES = {"main": "Training", "ratio": "A log ratio for its generator"}
 SHOW_EVERY = 1.0
 RESOLUTION = 64
+# What the losses are called where their own names are short.
+SERIES = {"loss_d": "loss of D", "loss_g": "loss of G", "energy_data": "energy of data", "energy_chains": "energy of chains"}
 
 
 class Lesson(NamedTuple):
@@ -66,10 +69,7 @@ def build() -> None:
             bar = RunBar("lesson", "Train", f"Trains here and now, for at most {limits.MAX_SECONDS} seconds.")
             status = bar.status
             view = plane_view(elem_id="lesson-view")
-            plot = gr.LinePlot(
-                x="update", y="value", color="series", title="Losses and energies: not quality", height=240,
-                elem_id="lesson-plot", buttons=[],
-            )  # fmt: skip
+            plot = line_chart("update", "value", "Losses and energies: not quality", "lesson-plot", "series")
 
     def watch(*values: Any) -> Iterator[dict[Any, Any]]:
         began, line, ended = time.monotonic(), "Preparing", ""
@@ -112,7 +112,9 @@ def _work(dataset: str, family: str, settings: dict[str, Any], seed: int) -> Gen
     toy = Toy(dataset, family, ToySettings(**settings), seed)
     rows: list[tuple[int, float, str]] = []
     for phase, progress in toy.train():
-        rows += [(progress.step, value, name.replace("_", " ")) for name, value in progress.numbers.items() if phase == "main"]
+        if phase == "main":
+            named = ((SERIES.get(name, name.replace("_", " ")), value) for name, value in progress.numbers.items())
+            rows += [(progress.step, value, name) for name, value in named]
         now = time.monotonic()
         late = now - began > limits.MAX_SECONDS
         last = progress.step == progress.steps or progress.stopped or late
