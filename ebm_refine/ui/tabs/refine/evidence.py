@@ -50,8 +50,9 @@ def as_html(evidence: Evidence | None) -> str:
         bars.append(("real images", evidence.real, "real"))
     longest = max(value for _, value, _ in bars)
     rows: list[list[str | Cell]] = [
-        [title, bar(max(0.01, value / longest)), Cell(f"{value:.{_DIGITS}f}", "value")] for title, value, _ in bars
-    ]
+        [title, bar(max(0.01, value / longest)), Cell(f"{value:.{_DIGITS}f}", "value")]
+        for title, value, _ in bars
+    ]  # fmt: skip
     made = table([], rows, [kind for _, _, kind in bars], css="bars")
     words_below = (
         f"Fréchet distance (lower is better) of {evidence.num_images:,} images, {evidence.seeds} "
