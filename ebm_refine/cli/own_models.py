@@ -34,6 +34,11 @@ def model_named(text: str) -> Any:
     except ModuleNotFoundError as error:
         where = "in the current folder or installed" if error.name == name else f"as {name} imports it"
         raise InputError(f"--model {text}: there is no module {error.name!r} {where}") from None
+    except SystemExit as error:  # a script that runs as a whole when it is imported
+        raise InputError(
+            f"--model {text}: {name} ends the program when it is imported (exit {error.code}): guard what it "
+            "runs as a script by if __name__ == '__main__'"
+        ) from None
     except Exception as error:
         raise InputError(f"--model {text}: importing {name} failed: {_said(error)}") from error
     make = getattr(module, function, None)
@@ -43,7 +48,7 @@ def model_named(text: str) -> Any:
         model = make()
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"--model {text}: {function}() failed: {_said(error)}") from error
     if not isinstance(model, Checkpoint):
         raise InputError(f"--model {text}: {function}() must return what ebm_refine.pair gives; got {shorten(model)}")
@@ -123,7 +128,7 @@ def _whole(name: str, text: str) -> int:
     return Parameter(name, "int", 0, 0, 2**31 - 1).parse_text(text)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
 
 

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from ebm_refine.data.images import Images
 from ebm_refine.errors import InputError
+from ebm_refine.models.kinds import MAX_LABELS
 from ebm_refine.parameters import listed, shorten
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MODES = {1: ("L", "1", "I;16", "LA"), 3: ("RGB", "RGBA", "P", "CMYK", "YCbCr")}
+MODES = {1: ("L", "1", "LA", "La"), 3: ("RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")}
+DEEPER = {"I;16": "16 bits", "I": "32 bits", "F": "a floating-point number"}
 # A picture of more pixels than this is no training image, and may be a bomb.
 MAX_PIXELS = 2**24
 
@@ -74,6 +76,8 @@ def _of_array(real: Any, shape: tuple[int, ...], value_range: tuple[float, float
     _see_that_it_fits(tuple(values.shape[1:]), shape, "real is an array of images")
     if values.dtype == torch.uint8:
         return values.contiguous()
+    if not len(values):
+        raise InputError("real images are needed, at least 2; got 0")
     if not values.is_floating_point():
         raise InputError(
             f"real images must be uint8, or floating-point in {value_range}; got {str(values.dtype).split('.')[-1]}"
@@ -96,10 +100,14 @@ def _finite(values: Tensor) -> Tensor:
 
 
 def _labels(labels: Any, count: int, limit: int | None) -> Tensor:
-    found = torch.as_tensor(np.asarray(labels)).flatten()[:limit]
-    if found.is_floating_point() or len(found) != count or (len(found) and int(found.min()) < 0):
-        raise InputError(f"labels must be whole numbers from 0, one for each of {count} real images; got {shorten(labels)}")
-    return found.long()
+    given = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels).flatten()[:limit]
+    whole = given.dtype.kind in "iu" and len(given) == count
+    if not whole or (count and not 0 <= int(given.min()) <= int(given.max()) < MAX_LABELS):
+        raise InputError(
+            f"labels must be whole numbers from 0 to {MAX_LABELS - 1}, one for each of {count} real images; got "
+            f"{shorten(labels)}"
+        )
+    return torch.from_numpy(given.astype(np.int64))
 
 
 def _from_place(place: str, shape: tuple[int, ...], split: str, limit: int | None) -> Images:
@@ -116,13 +124,19 @@ def _from_place(place: str, shape: tuple[int, ...], split: str, limit: int | Non
         return _of_rows(_hub(place, split), shape, place, limit)
     if path.is_file():
         raise InputError(
-            f"real must be a folder of pictures, parquet files or an array (.npy, .npz); {place!r} is another file"
+            f"real must be a folder of pictures, parquet files or an array; {place!r} is another file: an array of .npy or "
+            ".npz is read by numpy.load"
         )
     raise InputError(f"real must be a folder of pictures, parquet files or a Hub data set 'owner/name'; there is no {place!r}")
 
 
 def _of_folder(folder: Path, shape: tuple[int, ...], limit: int | None) -> Images:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        # Hidden folders hold copies, and hidden files are no pictures, whatever they are called.
+        if file.suffix.lower() in PICTURES and file.is_file() and not _hidden(file.relative_to(folder))
+    )
     if not files:
         found = listed(sorted({file.suffix or file.name for file in folder.iterdir()})) or "nothing"
         raise InputError(
@@ -136,6 +150,10 @@ def _of_folder(folder: Path, shape: tuple[int, ...], limit: int | None) -> Image
     pixels = np.stack([_decoded(_opened(file), shape, f"picture {str(file)!r}") for file in files])
     labels = torch.tensor([names.index(parent) for parent in parents]) if "" not in names and len(names) > 1 else None
     return Images(torch.from_numpy(pixels), labels)
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _opened(file: Path) -> Image.Image:
@@ -153,6 +171,10 @@ def _opened(file: Path) -> Image.Image:
 
 def _decoded(picture: Image.Image, shape: tuple[int, ...], what: str) -> np.ndarray:
     """(C, H, W) uint8. Raises InputError where channels or size are not the generator's."""
+    if picture.mode not in MODES[1] + MODES[3]:  # conversion would clip them
+        raise InputError(
+            f"{what} has {DEEPER.get(picture.mode[:4], picture.mode)} a channel: save it anew with 8, as the training read it"
+        )
     channels = 1 if picture.mode in MODES[1] else 3
     _see_that_it_fits((channels, picture.height, picture.width), shape, what)
     array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
@@ -212,16 +234,31 @@ def _of_rows(rows: Any, shape: tuple[int, ...], place: str, limit: int | None) -
     if limit is not None and limit < len(rows):
         rows = rows.select([k * len(rows) // limit for k in range(limit)])
     pixels = np.stack(list(_pixels(rows, column, shape, place)))
-    labels = None
-    if "label" in rows.column_names:
-        labels = torch.as_tensor(np.asarray(rows["label"]))
-        labels = None if labels.is_floating_point() or int(labels.min()) < 0 else labels.long()
-    return Images(torch.from_numpy(pixels), labels)
+    return Images(torch.from_numpy(pixels), _of_column(rows["label"]) if "label" in rows.column_names else None)
+
+
+def _of_column(column: Any) -> Tensor | None:
+    """Labels (N,) int64 of a column of whole numbers or of names; None where any of them is missing or neither."""
+    given = list(column)
+    if all(isinstance(one, str) for one in given):
+        names = sorted(set(given))
+        given = [names.index(one) for one in given]
+    if not all(isinstance(one, int) and 0 <= one < MAX_LABELS for one in given):
+        return None
+    return torch.tensor(given)
 
 
 def _pixels(rows: Any, column: str, shape: tuple[int, ...], place: str) -> Iterator[np.ndarray]:
-    for number, row in enumerate(rows.select_columns([column])):
-        yield _decoded(row[column], shape, f"picture {number} of {place!r}")
+    chosen = rows.select_columns([column])
+    for number in range(len(chosen)):
+        what = f"picture {number} of {place!r}"
+        try:
+            picture = chosen[number][column]
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+            raise InputError(f"{what} cannot be read: leave it out, or save it anew") from None
+        if picture is None:
+            raise InputError(f"{what} is missing: leave that row out")
+        yield _decoded(picture, shape, what)
 
 
 def _said(error: Exception) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ebm_refine.catalogue import load
+from ebm_refine.data.images import Images
 from ebm_refine.data.real_images import real_images
 from ebm_refine.energies.labels import labels_of
 from ebm_refine.energies.targets import target_of
@@ -22,7 +23,7 @@ from ebm_refine.evaluation.jobs import evaluate as run_jobs
 from ebm_refine.evaluation.tables import table
 from ebm_refine.metrics.evaluator import Yardstick
 from ebm_refine.metrics.filter_bank import LEAST_SIDE
-from ebm_refine.metrics.own_checks import other_prior, see_that_real_is_preferred
+from ebm_refine.metrics.own_checks import other_prior, see_that_real_is_preferred, see_that_real_tells
 from ebm_refine.metrics.own_yardstick import EMBEDDED, own_yardstick
 from ebm_refine.metrics.panel import LEAST_IMAGES
 from ebm_refine.metrics.panel_kinds import borrowed_kinds, kinds_of
@@ -56,11 +57,11 @@ def evaluate(
 
     model: what `ebm_refine.pair` gave, or a model's name. real: as for `fit_ratio` (arrays, a folder, parquet files, a Hub data
     set), of the very size and coding of the model's samples, and none that its ratio was fitted to; None for a model of an
-    embedded data set, whose test images are stored. extractor: "auto", "inception" (FID and KID, from 2,048 images on either
-    side) or a callable of uint8 images (B, C, H, W) that gives features (B, d). "auto" measures images in an embedded
-    extractor's features where one takes their size, else in 8x8 pixels; and from 600 real images and 256 generated ones on
-    the kinds of features that fit their size and channels give a verdict (`metrics.panel`), each voting only where, on these
-    real images, it orders graded damage.
+    embedded data set, whose test images are stored. With `label` among the settings, those of that class are taken.
+    extractor: "auto", "inception" (FID and KID, from 2,048 images on either side) or a callable of uint8 images (B, C, H, W)
+    that gives features (B, d). "auto" measures images in an embedded extractor's features where one takes their size, else in
+    8x8 pixels; and from 600 real images and 256 generated ones on the kinds of features that fit their size and channels give a
+    verdict (`metrics.panel`), each voting only where, on these real images, it orders graded damage.
     ratios: None for the model's default alone. settings: further arguments of `refine`, such as eps, n_steps and beta.
     out: folder of results, in which an interrupted evaluation goes on; None: the system's temporary folder.
     Returns {"rows": one for base and for each method, …} and prints the table with `progress`. Raises InputError, one sentence,
@@ -73,6 +74,10 @@ def evaluate(
     jobs = plan(checkpoint, list(methods), num_images, list(seeds), list(ratios or ("auto",)), given=settings)
     folder = Path(out) if out is not None else Path(tempfile.gettempdir()) / "ebm_refine-evaluations" / checkpoint.name
     told: Callable[[str], None] = partial(print, file=sys.stderr, flush=True) if progress else lambda line: None
+    if real is None and isinstance(checkpoint, Pair):
+        raise InputError(
+            f"no data set is stored for {checkpoint.name!r}, a model of your own: give real samples, --real (in Python real=)"
+        )
     given, panel = (None, None) if real is None else measuring(checkpoint, real, extractor, jobs, place, told)
     results = run_jobs(
         checkpoint, jobs, folder, "test", place, told, precision=precision, yardstick=given, panel=panel or False
@@ -96,6 +101,10 @@ def measuring(
     generator: Any = checkpoint.networks.get("generator")
     limits = getattr(generator, "value_range", None) or (-1.0, 1.0)
     found = real_images(real, shape, limits, split="test", limit=MOST_REAL)
+    see_that_real_tells(checkpoint, found)
+    label = getattr(jobs[0], "label", None)  # a further setting, and so the same in all jobs
+    if label is not None:
+        found = _of_class(found, label)
     samples = found.pixels
     if samples.ndim == 2 and not is_points(checkpoint.config):
         raise InputError(f"model {checkpoint.name!r} makes images; real is {tuple(samples.shape)}")
@@ -117,12 +126,22 @@ def measuring(
     kinds = kinds_of(EMBEDDED[shape]) if shape in EMBEDDED else borrowed_kinds()
     kinds = tuple(kind for kind in kinds if kind.name != "filter bank" or min(shape[1:]) >= LEAST_SIDE)
     told(f"testing which of {len(kinds)} kinds of features may vote on these images")
-    return yardstick, panel_of(samples, _base(checkpoint, jobs[0].ratio, device), kinds=kinds)
+    return yardstick, panel_of(samples, _base(checkpoint, jobs[0].ratio, device, label), kinds=kinds)
 
 
-def _base(checkpoint: Checkpoint, ratio: str, device: str) -> Tensor:
+def _of_class(real: Images, label: int) -> Images:
+    """The real samples of one class, to which samples of that class are compared. Raises InputError where none is known."""
+    if real.labels is None:
+        raise InputError(f"samples of class {label} alone are compared to real ones of that class: give real with labels")
+    rows = real.labels == label
+    if not rows.any():
+        raise InputError(f"no real sample has label {label}: give some, or leave the label out")
+    return Images(real.pixels[rows], real.labels[rows])
+
+
+def _base(checkpoint: Checkpoint, ratio: str, device: str, label: int | None) -> Tensor:
     """Images (BASE, C, H, W) uint8 of the model before any refinement."""
     index = torch.arange(BASE, device=device)
-    labels = labels_of(checkpoint.config, BASE_SEED, index)
+    labels = labels_of(checkpoint.config, BASE_SEED, index, label)
     target: Any = target_of(checkpoint, ratio, device=device, labels=labels)
     return target.decode(target.init(BASE_SEED, index)).cpu()

@@ -14,6 +14,7 @@ from ebm_refine.energies.own_target import generated
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.own_yardstick import coarse, reference_of
+from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.pair import Pair
 
 SAMPLES, BATCH, SEED = 1000, 100, 1_000_007
@@ -62,6 +63,16 @@ def see_that_real_is_preferred(pair: Pair, real: Images, device: str = "cpu") ->
             f"the discriminator, read as {output}, ranks a real sample above a generated one in {ranked:.0%} of pairs only: "
             f"its sign is turned, give output={TURNED[output]!r}; or it is not this generator's, fit a ratio with fit_ratio"
         )
+
+
+def see_that_real_tells(pair: Checkpoint, real: Images) -> None:
+    """Raises InputError for real samples that are all the same one, and for classes that the model lacks."""
+    first = real.pixels[0]
+    if all(torch.equal(one, first) for one in real.pixels):  # ends at the first that differs
+        raise InputError(f"all {len(real.pixels)} real samples are the same one: give samples of the data")
+    classes = (pair.config.get("labels") or {}).get("count")
+    if classes and real.labels is not None and (most := int(real.labels.max())) >= classes:
+        raise InputError(f"real has labels up to {most}, but {pair.name!r} has classes 0 to {classes - 1}: give both the same")
 
 
 @torch.no_grad()

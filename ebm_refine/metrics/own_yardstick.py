@@ -74,6 +74,8 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
     if len(real) < chosen.least:
         raise InputError(f"{chosen.title} needs at least {chosen.least} real images; got {len(real)}: give more")
     rows = chosen.rows(real)
+    if not bool((rows != rows[:1]).any()):
+        raise InputError(f"{chosen.title} are the same for all {len(real)} real images: they can tell no images apart")
     reference, size = reference_of(rows), rows.shape[1]
 
     def measure(before: Tensor, after: Tensor) -> dict[str, Any]:

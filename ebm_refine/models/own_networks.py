@@ -18,6 +18,13 @@ def module_of(function: Any) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
+def frozen(module: nn.Module) -> None:
+    """Put a module into eval mode and freeze its parameters, one by one: a TorchScript module refuses `requires_grad_`."""
+    module.eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
 class OwnNetwork(nn.Module):
     """A callable of (x) or (x, labels) without a module tree; `takes_labels` says which."""
 
@@ -31,13 +38,16 @@ class OwnNetwork(nn.Module):
         """The same, its module in eval mode and frozen, and on `device` where one is named."""
         module = module_of(self.held[0])
         if module is not None:
-            module.eval().requires_grad_(False)
+            frozen(module)
             if device is not None:
                 module.to(device)
         return self
 
     def called(self, given: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
-        """What the callable gives, as a float32 tensor on the device of `given`."""
+        """What the callable gives, as a float32 tensor on the device of `given`.
+
+        It is shown a copy, since it may write into what it is given: chains and samples stay as they are.
+        """
         (function,) = self.held
         module = module_of(function)
         place = None if module is None else next(iter([*module.parameters(), *module.buffers()]), None)
@@ -47,11 +57,13 @@ class OwnNetwork(nn.Module):
                 given_there = given_there.to(place.dtype)
         else:
             given_there = given
-        result = function(given_there, *labels)
+        result = function(given_there.clone() if given_there is given else given_there, *labels)
         if isinstance(result, np.ndarray | np.generic):
             result = torch.as_tensor(np.asarray(result))
         if not isinstance(result, Tensor):
-            raise TypeError(f"it returns {type(result).__name__}, not a tensor")
+            several = isinstance(result, tuple | list) and any(isinstance(one, Tensor) for one in result)
+            remedy = ": give a function that takes the tensor out of it" if several or isinstance(result, dict) else ""
+            raise TypeError(f"it returns {type(result).__name__}, not a tensor{remedy}")
         return result.to(device=given.device, dtype=torch.float32)
 
 

@@ -6,11 +6,13 @@ that can be seen from outside is tried out by a small call before anything is sa
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,12 +20,13 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, Prepared
 from ebm_refine.models.fuse import prepare
 from ebm_refine.models.kinds import MAX_LABELS
-from ebm_refine.models.own_networks import OwnGenerator, OwnNetwork, OwnPrior, module_of
+from ebm_refine.models.own_networks import OwnGenerator, OwnNetwork, OwnPrior, frozen, module_of
 from ebm_refine.models.pair_checks import Probe, check_generator, check_prior, check_score, generator_settings
 from ebm_refine.parameters import shorten
 
 OUTPUTS = ("logit", "critic", "energy", "inverted")
-MAX_LATENT = 2**20
+MAX_LATENT, MAX_NAME = 2**20, 100
+NAME = re.compile(rf"[^./\\][^/\\]{{0,{MAX_NAME - 1}}}")
 # Numbers in a chunk of samples: 64 images of 64x64 in colour. Larger images run fewer at a time, so that memory is bounded.
 CHUNK_NUMBERS = 64 * 3 * 64 * 64
 LARGEST_CHUNK = {"cpu": 64, "cuda": 256}
@@ -88,7 +91,8 @@ def pair(
     latent: dimension or shape. prior: "normal", "uniform" (on [-1, 1]), or two functions: `sample` maps standard normal noise
     (B, *latent) to latents, `log_density` latents to (B,), a constant may be missing.
     output: what the score means: "logit" (high is real), "critic" (a Wasserstein score), "energy" (low is real), "inverted" (a
-    logit of "generated"). labels: the number of classes, or their probabilities. ratio: a file of `save_ratio`.
+    logit of "generated"). labels: the number of classes, or their probabilities. ratio: a file of `save_ratio`. name: what
+    results are called; at most 100 characters, no slashes.
 
     An `nn.Module` is put into eval mode and its parameters are frozen; neither is undone. Raises InputError, one sentence,
     for whatever a small call finds wrong.
@@ -96,15 +100,18 @@ def pair(
     shape = _latent(latent)
     if output not in OUTPUTS:
         raise InputError(f"output must be one of {', '.join(OUTPUTS)}; got {shorten(output)}")
-    if not isinstance(name, str) or not name:
-        raise InputError(f"name must be a text; got {shorten(name)}")
+    if not isinstance(name, str) or not NAME.fullmatch(name) or not name.isprintable():
+        raise InputError(
+            f"name must be a text of at most {MAX_NAME} characters, no dot first, no slashes and no line breaks, since "
+            f"folders are called so; got {shorten(name)}"
+        )
     limits, classes = _value_range(value_range), _labels(labels)
     for role, function in (("generator", generator), ("discriminator", discriminator)):
         if not callable(function) and not (role == "discriminator" and function is None):
             raise InputError(f"the {role} must be a callable, such as an nn.Module; got {shorten(function)}")
     for function in (generator, discriminator):
         if (module := module_of(function)) is not None:
-            module.eval().requires_grad_(False)
+            frozen(module)
 
     law, own = _prior(prior, shape)
     probe = Probe(shape, law, own, classes["count"] if classes else 0)
@@ -138,6 +145,8 @@ def pair(
     if ratio is not None:
         from ebm_refine.models.ratio_file import with_ratio
 
+        if not isinstance(ratio, str | Path):
+            raise InputError(f"ratio must be a file of save_ratio; got {shorten(ratio)}")
         made_pair = with_ratio(made_pair, Path(ratio))
     return made_pair
 
@@ -168,12 +177,12 @@ def _labels(labels: Any) -> dict[str, Any] | None:
     if isinstance(labels, int) and not isinstance(labels, bool):
         if 2 <= labels <= MAX_LABELS:
             return {"count": labels}
-    elif isinstance(labels, Sequence | Tensor) and not isinstance(labels, str) and len(labels) > 1:
+    elif isinstance(labels, Sequence | Tensor | np.ndarray) and not isinstance(labels, str):
         try:
             shares = [float(share) for share in labels]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             shares = []
-        if shares and all(share >= 0 for share in shares) and abs(sum(shares) - 1) < 1e-6:
+        if len(shares) > 1 and all(share >= 0 for share in shares) and abs(sum(shares) - 1) < 1e-6:
             return {"count": len(shares), "probabilities": shares}
     raise InputError(
         f"labels must be the number of classes, 2 or more, or probabilities that add up to 1; got {shorten(labels)}"

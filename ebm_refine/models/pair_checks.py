@@ -57,12 +57,12 @@ def check_prior(prior: OwnPrior, probe: Probe) -> str:
         raise InputError(f"the prior fails: {said(error)}; {wanted}") from None
     if latents.shape != (PROBED, math.prod(probe.latent)):
         raise InputError(f"the prior's sample gives {tuple(latents.shape)} for {PROBED} latents of {probe.latent}; {wanted}")
+    if not latents.isfinite().all() or not density.isfinite().all():
+        raise InputError("the prior gives latents or log densities that are not finite numbers")
     if not torch.equal(latents, again):
         raise InputError(
             "the prior's sample must be a function of the noise that it is given: two calls gave different latents"
         )
-    if not latents.isfinite().all() or not density.isfinite().all():
-        raise InputError("the prior gives latents or log densities that are not finite numbers")
     with torch.enable_grad():
         try:
             position = latents.clone().requires_grad_()

@@ -77,6 +77,8 @@ def save_ratio(pair: Pair, path: Path) -> Path:
     tensors |= {PROBE: probed(pair).cpu(), REAL: pair.tables[REAL_RATIOS]["refitted"]}
     told = {"architecture": described["architecture"], "arguments": described["arguments"]}
     told |= {name: pair.config[name] for name in ("ratio_report", "training") if name in pair.config}
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; name a file, such as {str(path / 'ratio.safetensors')!r}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

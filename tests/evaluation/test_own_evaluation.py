@@ -133,11 +133,14 @@ def test_what_does_not_fit_is_refused_before_anything_is_sampled(tmp_path):
     refused("extractor must be one of auto, inception", extractor="fid")
     refused("the extractor fails", extractor=lambda pixels: 1 / 0)
     refused("must give features", extractor=lambda pixels: pixels)
+    refused("can tell no images apart", extractor=lambda pixels: torch.ones(len(pixels), 4))
+    refused("all 300 real samples are the same one", real=brighter(1).expand(300, -1, -1, -1))
+    refused(r"no data set is stored for 'mine', a model of your own: give real samples", real=None)
     refused("methods must be a list", methods="mh-gan")
     refused("method must be one of", methods=["nuts"])
     vectors = ebm_refine.pair(lambda z: z, lambda x: x[:, 0], latent=3)
     refused("the generator makes vectors", model=vectors, real=np.zeros((300, 2)))
-    refused("extractor must be auto", model=vectors, real=np.zeros((300, 3)), extractor="inception")
+    refused("extractor must be auto", model=vectors, real=np.arange(900.0).reshape(300, 3), extractor="inception")
 
 
 def test_a_turned_sign_is_found_before_anything_is_sampled(tmp_path):
@@ -152,6 +155,27 @@ def test_a_turned_sign_is_found_before_anything_is_sampled(tmp_path):
         ebm_refine.evaluate(mine, **given, out=tmp_path)
     assert not list(tmp_path.iterdir())
     ebm_refine.evaluate(ebm_refine.pair(flat, turned, latent=2, output="inverted"), **given, out=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:the generator gives values")
+def test_one_class_is_compared_to_real_samples_of_that_class(tmp_path):
+    """Class 1 is brighter by 0.3: only against real ones of its own is its base near."""
+    mine = ebm_refine.pair(
+        lambda z, y: flat(z) * 0.5 + 0.3 * y.view(-1, 1, 1, 1), lambda x: x.flatten(1).std(1), latent=2, labels=2
+    )
+    of_two = torch.arange(600) % 2
+    z = torch.randn(600, 2, generator=torch.Generator().manual_seed(5))
+    pixels = ((flat(z) * 0.5 + 0.3 * of_two.view(-1, 1, 1, 1) + 1) * 127.5).round().to(torch.uint8)
+    given = {"methods": ["mh-gan"], "num_images": 200, "n_steps": 1, "progress": False, "ratios": ["raw"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        right = ebm_refine.evaluate(mine, **given, real=(pixels, of_two), label=1, out=tmp_path / "right")
+        wrong = ebm_refine.evaluate(mine, **given, real=(pixels, 1 - of_two), label=1, out=tmp_path / "wrong")
+    assert found(right, "base", "kernel_distance") < 0.1 * found(wrong, "base", "kernel_distance")
+    with pytest.raises(InputError, match="give real with labels"):
+        ebm_refine.evaluate(mine, **given, real=pixels, label=1)
+    with pytest.raises(InputError, match="no real sample has label 1"):
+        ebm_refine.evaluate(mine, **given, real=(pixels, of_two * 0), label=1)
 
 
 @pytest.mark.parametrize("vectors", [False, True])

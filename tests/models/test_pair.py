@@ -195,6 +195,35 @@ def test_embeddings_keep_whole_labels():
     assert refined(ebm_refine.pair(Conditional(), lambda x: x.mean((1, 2, 3)), latent=Z, labels=4)).after.shape == (5, 1, 4, 4)
 
 
+def test_callables_that_write_into_what_they_are_given_change_nothing():
+    good = Small().eval()
+    halved = ebm_refine.pair(lambda z: good(z.mul_(0.5)), lambda x: FINE(x.sub_(0.25)), latent=Z)
+    plain = ebm_refine.pair(lambda z: good(z * 0.5), lambda x: FINE(x - 0.25), latent=Z)
+    for method in ("langevin", "mh-gan"):
+        one, other = (refined(mine, method) for mine in (halved, plain))
+        assert torch.equal(one.before, other.before)
+        assert torch.equal(one.after, other.after)
+        assert torch.equal(one.energy_after, other.energy_after)
+
+    def in_numpy(x):
+        values = x.numpy()
+        values *= 2
+        return values.mean((1, 2, 3))
+
+    one, other = (
+        refined(ebm_refine.pair(GOOD, score, latent=Z), "mh-gan") for score in (in_numpy, lambda x: 2 * x.mean((1, 2, 3)))
+    )
+    assert torch.equal(one.after, other.after)
+
+
+def test_torchscript_modules_run():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(Small().eval(), torch.randn(2, Z))
+    one, other = (refined(ebm_refine.pair(g, FINE, latent=Z)) for g in (traced, GOOD))
+    assert torch.equal(one.after, other.after)
+
+
 def test_modules_in_double_and_in_half_run_in_what_they_have():
     result = refined(ebm_refine.pair(Small().double(), Score().double(), latent=Z))
     assert torch.equal(result.before, refined(ebm_refine.pair(Small(), Score(), latent=Z)).before)
@@ -246,6 +275,11 @@ WRONG = {
     "values beyond": (lambda: ebm_refine.pair(lambda z: 255 * GOOD(z), FINE, latent=Z), "outside value_range"),
     "one class": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, labels=1), "labels must be"),
     "probabilities": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, labels=[0.5, 0.6]), "labels must be"),
+    "one probability": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, labels=np.array([1.0])), "labels must be"),
+    "prior of NaN": (
+        lambda: ebm_refine.pair(GOOD, FINE, latent=Z, prior=(lambda n: n * math.nan, lambda z: -z.square().sum(1))),
+        "latents or log densities that are not finite",
+    ),
     "labels not taken": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, labels=3), "the generator fails on .* and labels"),
     "NaN in G": (lambda: ebm_refine.pair(spoiled(Small()), FINE, latent=Z), "NaN in its weights"),
     "NaN in D": (lambda: ebm_refine.pair(GOOD, spoiled(Score()), latent=Z), "NaN in its weights"),
@@ -254,7 +288,7 @@ WRONG = {
     "three axes": (lambda: ebm_refine.pair(lambda z: z[:, None], FINE, latent=Z), "images .B, C, H, W. or vectors"),
     "channels last": (lambda: ebm_refine.pair(lambda z: GOOD(z).permute(0, 2, 3, 1), FINE, latent=Z), "channels come first"),
     "two channels": (lambda: ebm_refine.pair(Small(channels=2), FINE, latent=Z), "2 channels"),
-    "a tuple": (lambda: ebm_refine.pair(lambda z: (GOOD(z), z), FINE, latent=Z), "returns tuple, not a tensor"),
+    "a tuple": (lambda: ebm_refine.pair(lambda z: (GOOD(z), z), FINE, latent=Z), "not a tensor: give a function that takes"),
     "wrong size": (lambda: ebm_refine.pair(GOOD, Score(side=16), latent=Z), "the discriminator fails on samples of shape"),
     "wrong channels": (lambda: ebm_refine.pair(GOOD, Score(channels=3), latent=Z), "the discriminator fails on samples"),
     "patches": (lambda: ebm_refine.pair(GOOD, lambda x: x, latent=Z), "one number each is needed"),
@@ -267,6 +301,9 @@ WRONG = {
     ),
     "sigmoid": (lambda: ebm_refine.pair(GOOD, Score(last=True), latent=Z), "ends in a sigmoid"),
     "name": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, name=""), "name must be"),
+    "name of a path": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, name="../mine"), "no slashes"),
+    "name of lines": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, name="my\nGAN"), "no line breaks"),
+    "long name": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, name="G" * 101), "at most 100 characters"),
 }
 
 

@@ -61,6 +61,14 @@ def test_the_fitted_ratio_is_the_default_and_refines(fitted):
     assert abs(float(result.before[:, 0].mean())) < 0.15
 
 
+def test_a_ratio_is_saved_into_a_file(fitted, tmp_path):
+    mine = fitted[0] if isinstance(fitted, tuple) else fitted
+    with pytest.raises(InputError, match=r"is a folder; name a file, such as .*ratio.safetensors"):
+        mine.save_ratio(tmp_path)
+    with pytest.raises(InputError, match="ratio must be a file of save_ratio; got 5"):
+        ebm_refine.pair(lambda z: z, latent=3, ratio=5)
+
+
 def test_a_saved_ratio_comes_back_and_is_bound_to_its_generator(fitted, tmp_path):
     file = fitted.save_ratio(tmp_path / "new" / "r.safetensors")
     again = ebm_refine.pair(lambda z: z, latent=3, ratio=file)
@@ -153,18 +161,21 @@ def test_a_score_without_gradient_gives_way_to_the_ratio():
 
 
 def test_the_body_follows_size_and_labels():
-    assert body_for((5,), False, None) == "mlp"
-    assert body_for((1, 28, 28), True, None) == "classifier"
-    assert body_for((1, 28, 28), False, None) == "cnn"
-    assert body_for((3, 64, 64), False, None) == "contrastive"
-    for shape, labelled, body, expected in [
-        ((1, 28, 28), False, "classifier", "needs labels"),
-        ((5,), False, "cnn", "does not look at samples of shape"),
-        ((1, 28, 28), False, "resnet", "body must be one of"),
-        ((1, 4, 4), False, None, "8x8 pixels at the least"),
+    two, one, each = torch.arange(200) % 2, torch.zeros(200, dtype=torch.long), torch.arange(200)
+    assert body_for((5,), None, None) == "mlp"
+    assert body_for((1, 28, 28), two, None) == "classifier"
+    for saying_nothing in (None, one, each):
+        assert body_for((1, 28, 28), saying_nothing, None) == "cnn"
+        assert body_for((3, 64, 64), saying_nothing, None) == "contrastive"
+    for shape, labels, body, expected in [
+        ((1, 28, 28), None, "classifier", "needs labels of 2 classes"),
+        ((1, 28, 28), each, "classifier", "5 samples each; got 200 for 200 samples"),
+        ((5,), None, "cnn", "does not look at samples of shape"),
+        ((1, 28, 28), None, "resnet", "body must be one of"),
+        ((1, 4, 4), None, None, "8x8 pixels at the least"),
     ]:
         with pytest.raises(InputError, match=expected):
-            body_for(shape, labelled, body)
+            body_for(shape, labels, body)
 
 
 def save(folder, name: str, size=(8, 8), mode: str = "L"):
@@ -183,6 +194,10 @@ def test_real_images_come_as_arrays_folders_and_files(tmp_path):
     found = real_images(tmp_path, (1, 8, 8))
     assert found.labels.tolist() == [0, 0, 1]
     assert found.pixels.unique().tolist() == [7]
+    save(tmp_path, ".ipynb_checkpoints/a.png")
+    save(tmp_path, "__MACOSX/cat/a.png")
+    (tmp_path / "dog" / "._c.png").write_bytes(b"no picture")
+    assert real_images(tmp_path, (1, 8, 8)).labels.tolist() == [0, 0, 1]
     save(tmp_path, "d.png")
     assert real_images(str(tmp_path), (1, 8, 8)).labels is None
     assert len(real_images(str(tmp_path), (1, 8, 8), limit=2).pixels) == 2
@@ -204,7 +219,16 @@ def test_real_images_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "broken" / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match="cannot be read"):
         real_images(tmp_path / "broken", shape)
+    for mode, expected in (("I;16", "16 bits"), ("I", "32 bits"), ("F", "a floating-point number")):
+        save(tmp_path, f"{mode[0]}-{len(mode)}/a.tiff", mode=mode)
+        for channels in (1, 3):
+            with pytest.raises(InputError, match=f"a.tiff' has {expected} a channel: save it anew with 8"):
+                real_images(tmp_path / f"{mode[0]}-{len(mode)}", (channels, 8, 8))
     for real, expected in [
+        (np.zeros((0, 8, 8)), "at least 2; got 0"),
+        ((np.zeros((2, 8, 8), np.uint8), ["cat", "dog"]), "labels must be whole numbers from 0 to 65535"),
+        ((np.zeros((2, 8, 8), np.uint8), [None, 1]), "labels must be whole numbers"),
+        ((np.zeros((2, 8, 8), np.uint8), [0, 2**40]), "labels must be whole numbers from 0 to 65535"),
         (np.zeros((3, 9, 9), np.uint8), "9x9, but the generator makes 8x8"),
         (np.zeros((3, 3, 8, 8), np.uint8), "in colour, but the generator's are grey"),
         (np.zeros((3, 8, 8), np.int64), "uint8, or floating-point"),
@@ -222,13 +246,45 @@ def test_real_images_that_do_not_fit_are_refused(tmp_path):
         real_images(np.zeros((5, 2)), (3,))
 
 
-def test_what_cannot_be_fitted_is_refused():
+def test_rows_of_parquet_need_pictures_and_may_name_their_classes(tmp_path):
+    pq, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    save(tmp_path, "a.png")
+    good = {"bytes": (tmp_path / "a.png").read_bytes(), "path": None}
+
+    def read(pictures, labels=None):
+        pq.write_table(
+            pa.table({"image": pictures, **({} if labels is None else {"label": labels})}), tmp_path / "rows.parquet"
+        )
+        return real_images(tmp_path / "rows.parquet", (1, 8, 8))
+
+    assert read([good] * 3, ["dog", "cat", "dog"]).labels.tolist() == [1, 0, 1]
+    assert read([good] * 3, [4, 0, 1]).labels.tolist() == [4, 0, 1]
+    assert read([good] * 3, [0.5, 1, 2]).labels is None
+    assert read([good] * 3, [None, 1, 2]).labels is None
+    with pytest.raises(InputError, match=r"picture 1 of .* is missing"):
+        read([good, None])
+    with pytest.raises(InputError, match=r"picture 1 of .* cannot be read"):
+        read([good, {"bytes": b"no picture", "path": None}])
+
+
+@pytest.mark.filterwarnings("ignore:the generator gives values")
+def test_what_cannot_be_fitted_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"what ebm_refine.pair gives"):
         ebm_refine.fit_ratio("mnist-gan", vectors(500, 1.0))
     with pytest.raises(InputError, match="at least 200 real samples"):
         ebm_refine.fit_ratio(normal_pair(), vectors(50, 1.0))
     with pytest.raises(InputError, match="steps must be"):
         ebm_refine.fit_ratio(normal_pair(), vectors(500, 1.0), steps=0)
+    with pytest.raises(InputError, match="all 500 real samples are the same one"):
+        ebm_refine.fit_ratio(normal_pair(), vectors(1, 1.0).expand(500, -1))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file' cannot hold the fit's state: Not a directory; name a folder"):
+        ebm_refine.fit_ratio(normal_pair(), vectors(500, 1.0), steps=5, runs=tmp_path / "file")
+    grey = lambda z, y: torch.tanh(z[:, :1, None, None] + y[:, None, None, None]).expand(-1, 1, 8, 8)  # noqa: E731
+    labelled = ebm_refine.pair(grey, latent=3, labels=2)
+    pictures = np.random.default_rng(0).integers(0, 256, (300, 8, 8), dtype=np.uint8)
+    with pytest.raises(InputError, match="real has labels up to 2, but 'mine' has classes 0 to 1"):
+        ebm_refine.fit_ratio(labelled, (pictures, np.arange(300) % 3))
 
 
 MODULE = """
@@ -236,6 +292,7 @@ import ebm_refine
 def make(): return ebm_refine.pair(lambda z: z, lambda x: x[:, 0], latent=3, name="made")
 def wrong(): return 3
 def fails(): raise RuntimeError("no\\nweights")
+def leaves(): raise SystemExit(3)
 number = 3
 """
 
@@ -243,6 +300,7 @@ number = 3
 def test_the_command_line_takes_a_function_of_the_current_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_own_gan.py").write_text(MODULE)
+    (tmp_path / "my_own_script.py").write_text("import sys\nsys.exit(0)\n")
     assert main(["refine", "--model", "my_own_gan:make", "--method", "mala", "--num-images", "5", "--out", "out"]) == 0
     assert (tmp_path / "out" / "samples.npz").exists()
     np.save("real.npy", vectors(400, 1.0).numpy())
@@ -253,6 +311,8 @@ def test_the_command_line_takes_a_function_of_the_current_folder(tmp_path, monke
     for model, expected in [
         ("my_own_gan:wrong", "must return what ebm_refine.pair gives; got 3"),
         ("my_own_gan:fails", "fails() failed: RuntimeError: no weights"),
+        ("my_own_gan:leaves", "leaves() failed: SystemExit: 3"),
+        ("my_own_script:make", "ends the program when it is imported (exit 0): guard"),
         ("my_own_gan:number", "no function 'number'"),
         ("my_own_gan:none", "no function 'none'"),
         ("no_such_gan:make", "no module 'no_such_gan'"),

@@ -31,10 +31,17 @@ CLASSIFIER_IMAGES, CONTRASTIVE_BATCHES = 200_000, 600
 # From here on features can be learned without labels; above the other one they look at smaller copies.
 LEAST_SIDE, MOST_SIDE = 32, 64
 SMALLEST = 8
+LEAST_OF_A_CLASS = 5
 
 
-def body_for(shape: tuple[int, ...], labelled: bool, body: str | None) -> str:
-    """The body asked for, or the one for samples of this shape. Raises InputError where it does not fit them."""
+def body_for(shape: tuple[int, ...], labels: Tensor | None, body: str | None) -> str:
+    """The body asked for, or the one for samples of this shape and their `labels` (N,).
+
+    Labels say something where there are two classes or more, of so many samples each on average that a classifier can be
+    learned. Raises InputError where the body asked for does not fit.
+    """
+    classes = 0 if labels is None else len(labels.unique())
+    labelled = labels is not None and classes >= 2 and len(labels) >= LEAST_OF_A_CLASS * classes
     if len(shape) == 1:
         fitting: tuple[str, ...] = ("mlp",)
     else:
@@ -47,7 +54,11 @@ def body_for(shape: tuple[int, ...], labelled: bool, body: str | None) -> str:
     if body not in BODIES:
         raise InputError(f"body must be one of {', '.join(BODIES)}; got {body!r}")
     if body == "classifier" and len(shape) == 3 and not labelled:
-        raise InputError("body 'classifier' needs labels: give real as (images, labels), or use contrastive or cnn")
+        seen = "" if labels is None else f"; got {classes} for {len(labels)} samples"
+        raise InputError(
+            f"body 'classifier' needs labels of 2 classes or more, on average {LEAST_OF_A_CLASS} samples each{seen}: give "
+            "real as (images, labels), or use contrastive or cnn"
+        )
     if body not in fitting:
         raise InputError(f"body {body!r} does not look at samples of shape {shape}; use {', '.join(fitting)}")
     return body

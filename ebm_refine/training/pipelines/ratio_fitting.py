@@ -19,7 +19,7 @@ from ebm_refine.data.real_images import real_images
 from ebm_refine.energies.density_ratio import fit_calibration, fit_isotonic, raw_slope
 from ebm_refine.energies.own_target import generated
 from ebm_refine.errors import InputError
-from ebm_refine.metrics.own_checks import other_prior
+from ebm_refine.metrics.own_checks import other_prior, see_that_real_tells
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.pair import Pair
 from ebm_refine.models.ratio_file import REAL_RATIOS, attached
@@ -77,10 +77,11 @@ def fit_ratio(
         raise InputError(
             f"a ratio is fitted to at least {LEAST} real samples, of which a tenth is kept apart; got {len(images.pixels)}"
         )
+    see_that_real_tells(pair, images)
+    chosen = body_for(shape, images.labels, body)
+    folder = _run_folder(pair, images, (chosen, steps, seed, device), runs)
     if doubt := other_prior(pair, images, device):
         warnings.warn(doubt, stacklevel=2)
-    chosen = body_for(shape, images.labels is not None, body)
-    folder = _run_folder(pair, images, (chosen, steps, seed, device), runs)
     with contextlib.redirect_stderr(sys.stderr if progress else io.StringIO()):
         if progress:
             print(f"fit-ratio: {BODIES[chosen]}, {len(images.pixels)} real samples", file=sys.stderr)
@@ -172,4 +173,9 @@ def _run_folder(pair: Pair, images: Images, settings: tuple[Any, ...], runs: str
     digest.update(images.pixels.contiguous().numpy().tobytes())
     if images.labels is not None:
         digest.update(images.labels.numpy().tobytes())
-    return Path(runs or Path(tempfile.gettempdir()) / "ebm_refine-fits") / f"ratio-{digest.hexdigest()[:16]}"
+    folder = Path(runs or Path(tempfile.gettempdir()) / "ebm_refine-fits") / f"ratio-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"runs {str(folder.parent)!r} cannot hold the fit's state: {error.strerror}; name a folder") from None
+    return folder
