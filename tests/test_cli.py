@@ -49,6 +49,7 @@ def recorded(folder: Path, **changed) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_like_its_settings(tiny_models, tmp_path, capsys):
     """Also where the flags of the first one are no defaults, and with the number of threads that it had."""
     out = tmp_path / "one"
@@ -92,6 +93,7 @@ def test_a_run_is_repeated_like_its_settings(tiny_models, tmp_path, capsys):
         ({"n_steps": 0}, "n_steps must be a whole number from 1 to 10000; got 0"),
     ],
 )
+@pytest.mark.slow
 def test_why_a_run_cannot_be_repeated_is_said(tiny_models, tmp_path, capsys, changed, sentence):
     assert main(["refine", "--model", "tiny", "--n-steps", "1", "--num-images", "2", "--out", str(tmp_path)]) == 0
     capsys.readouterr()
@@ -196,6 +198,7 @@ def test_training_data_with_other_columns_is_refused(tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_as_a_program_it_prints_no_traceback(tmp_path):
     command = [sys.executable, "-m", "ebm_refine", "refine", "--model", "nowhere", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -19,6 +19,7 @@ CASES = [("langevin", {"eps": 0.1}), ("rejection", {"options": {"gamma_percentil
 
 
 @pytest.mark.parametrize(("method", "arguments"), CASES)
+@pytest.mark.slow
 def test_images_do_not_depend_on_how_many_are_asked_for(tiny_pair, method, arguments):
     many = ebm_refine.refine(tiny_pair, method, n_steps=6, num_images=40, seed=3, **arguments)
     few = ebm_refine.refine(tiny_pair, method, n_steps=6, num_images=5, seed=3, **arguments)
@@ -32,6 +33,7 @@ def test_images_do_not_depend_on_how_many_are_asked_for(tiny_pair, method, argum
 
 
 @pytest.mark.parametrize(("method", "arguments"), CASES)
+@pytest.mark.slow
 def test_five_files_are_the_same_to_the_bit(tiny_pair, tmp_path, method, arguments):
     for name in ("one", "two"):
         ebm_refine.refine(tiny_pair, method, n_steps=4, num_images=9, **arguments).save(tmp_path / name)
@@ -71,6 +73,7 @@ def test_raw_and_calibrated_differ_by_slope_and_intercept(tiny_pair):
 
 
 @pytest.mark.parametrize("method", ["langevin", "rejection"])
+@pytest.mark.slow
 def test_beta_zero_gives_prior_samples(tiny_pair, method):
     """At beta = 0 rejection keeps every proposal, and Langevin's stationary law is the prior up to its known bias.
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_tables_are_what_the_committed_results_give():
     command = [sys.executable, "benchmarks/render_tables.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -85,6 +85,7 @@ METHODS = ("langevin", "mala", "hmc", "mh-gan", "rejection", "i-sir", "ex2mcmc",
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_each_chain_of_a_conditional_model_keeps_its_label(method):
     result = ebm_refine.refine(conditional(), method, n_steps=6, num_images=30, seed=1)
     assert result.labels.tolist() == labels_of({"labels": {"count": 3}}, 1, torch.arange(30)).tolist()
@@ -144,6 +145,7 @@ def test_uniform_latents_are_uniform():
 
 
 @pytest.mark.parametrize("method", ["mala", "hmc", "i-sir", "langevin"])
+@pytest.mark.slow
 def test_the_law_under_a_uniform_prior_is_the_closed_form(method):
     """z uniform on [-1, 1]^2 and r = c z1: the density of z1 is proportional to exp(c z1), with mean coth c - 1 / c."""
     c = 1.5

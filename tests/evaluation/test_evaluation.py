@@ -98,6 +98,7 @@ def test_plan_covers_methods_ratios_sweep_and_seeds_once(tiny_models):
             evaluation.plan(load("tiny"), ["langevin"], 50, [0], sweep=wrong)
 
 
+@pytest.mark.slow
 def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsys):
     command = ["evaluate", "--model", "tiny", "--methods", "langevin,rejection", "--num-images", "40", "--n-steps", "3",
                "--seeds", "0,1", "--out", str(tmp_path / "out")]  # fmt: skip
@@ -121,6 +122,7 @@ def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsy
     assert "it is not evidence of better images" in table
 
 
+@pytest.mark.slow
 def test_a_damaged_job_file_runs_again_and_is_told(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0], ["raw"], given={"n_steps": 2})
@@ -165,6 +167,7 @@ def test_a_budget_gives_every_method_its_steps(tiny_models):
         evaluation.plan(load("tiny"), ["tempering"], 50, [0], budget=5.0)
 
 
+@pytest.mark.slow
 def test_a_run_spends_no_more_than_its_budget(tiny_models, tmp_path):
     jobs = evaluation.plan(load("tiny"), ["mala", "rejection", "ex2mcmc"], 40, [0], ["raw"], budget=12.0)
     results = evaluation.evaluate(load("tiny"), jobs, tmp_path, progress=lambda line: None)
@@ -174,6 +177,7 @@ def test_a_run_spends_no_more_than_its_budget(tiny_models, tmp_path):
     assert 5 < spent[3] <= 12
 
 
+@pytest.mark.slow
 def test_controls_reproduce_base_and_narrow_the_prior(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.controls(checkpoint, 40, [0, 1], budget=6.0, thresholds=(0.5, 10.0))
@@ -223,6 +227,7 @@ def test_clearly_lower_shares_are_marked_and_base_comes_first():
     assert tables.ranked(tables.summarise([*away, *better]))[-1]["method"] == "dot"
 
 
+@pytest.mark.slow
 def test_classes_of_the_extractor_count_as_modes(tiny_models):
     """Present is a class with a tenth of an equal share: at 1,000 images and ten classes, ten of them."""
     extractor = features.features_for("cifar10")

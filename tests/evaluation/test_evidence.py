@@ -28,6 +28,7 @@ def told(tmp_path):
     return evidence.rows([{"settings": {**SETTINGS, "seed": seed}} for seed in (0, 1)], files)
 
 
+@pytest.mark.slow
 def test_seeds_of_a_setting_are_one_set_of_images(told):
     (row,) = told["rows"]
     panel = embedded_panel("mnist")

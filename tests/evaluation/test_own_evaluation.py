@@ -75,6 +75,7 @@ def test_auto_asks_the_kinds_that_fit_and_each_has_to_earn_its_vote(tmp_path, ch
         assert "panel" not in ebm_refine.evaluate(images(), real=real, out=tmp_path / "two", **arguments, **more)
 
 
+@pytest.mark.slow
 def test_of_a_size_with_a_panel_of_its_own_that_is_asked(tmp_path, cheap):
     def digit_sized(z: Tensor) -> Tensor:
         return flat(z).repeat(1, 1, 3, 3)[:, :, :28, :28]

@@ -71,6 +71,7 @@ def test_picture_table_puts_pictures_in_their_places():
     assert table.getpixel((render.LABELS + 10 + render.GAP + 5, render.HEADING + 4)) == render.PAPER
 
 
+@pytest.mark.slow
 def test_evaluate_draws_its_sweep_and_goes_on_where_it_was(tiny_models, tmp_path, capsys):
     command = ["evaluate", "--model", "tiny", "--methods", "langevin", "--num-images", "60", "--seeds", "0,1", "--ratios",
                "calibrated", "--sweep", "eps=0.5/0.001,n-steps=1/3", "--out", str(tmp_path / "out")]  # fmt: skip

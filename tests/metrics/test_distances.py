@@ -138,6 +138,7 @@ def test_distances_do_not_depend_on_the_order():
     assert frechet_distance(fake, reference) == pytest.approx(frechet_distance(shuffled, reference), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_floor_falls_with_the_size_and_the_kernel_floor_is_zero_within_its_error():
     real = normal(3000, 0)
     table = floors(real, reference_of(normal(3000, 1)))

@@ -206,6 +206,7 @@ def test_nothing_is_loaded_before_its_hash_is_known(weights_server, tmp_path, mo
         open_inception(tmp_path / "other.pth")
 
 
+@pytest.mark.slow
 def test_the_network_is_built_from_the_file_and_is_torchmetrics_own(weights_server, tmp_path, monkeypatch):
     """With random weights in the place of the real ones: 2,048 features, no antialiasing, the same numbers as torchmetrics."""
     from torch_fidelity import feature_extractor_inceptionv3 as original

@@ -221,6 +221,7 @@ def test_prior_samples_are_in_their_law_and_moved_ones_are_not(tiny_pair):
 
 
 @pytest.mark.parametrize("method", ["langevin", "tempering"])
+@pytest.mark.slow
 def test_gradient_norm_along_the_chain_is_that_of_the_positions(tiny_pair, method):
     result = refine(tiny_pair, method, eps=0.05, n_steps=3, num_images=9, precision="fp32")
     target = target_of(result.checkpoint, result.settings.ratio)

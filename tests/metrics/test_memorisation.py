@@ -49,6 +49,7 @@ def test_the_index_takes_a_byte_a_number_and_its_distances_are_sorted():
     assert (table["features"].float() * table["scale"] - train).abs().max() <= table["scale"] / 2 + 1e-6
 
 
+@pytest.mark.slow
 def test_a_copy_is_nearer_than_any_held_out_image(tmp_path):
     folder = save_tiny_models(tmp_path / "embedded")
     train, holdout = pixels(50, 5), pixels(40, 6)

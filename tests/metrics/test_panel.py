@@ -68,6 +68,7 @@ def toy_panel():
     return Panel("toy", (3, 32, 32), tuple(members), "")
 
 
+@pytest.mark.slow
 def test_less_damage_is_a_gain_in_every_kind_and_more_is_a_loss():
     many, few = images(300, 2, blotch=60), images(300, 2, blotch=20)
     better, worse = measured(toy_panel(), many, few), measured(toy_panel(), few, many)

@@ -112,6 +112,7 @@ def test_refuses_what_has_no_neighbours():
         overlap(good, good, 0)
 
 
+@pytest.mark.slow
 def test_compare_takes_them_from_1000_images_with_equal_sizes(tiny_models):
     extractor = features_for("cifar10")
     images = torch.randint(0, 256, (1000, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -188,6 +188,7 @@ def test_weights_in_bfloat16_and_float32_are_worth_the_same():
     assert float(weight.sum().square() / (len(weight) * weight.square().sum())) >= 0.995
 
 
+@pytest.mark.slow
 def test_mala_accepts_as_often_in_bfloat16():
     """The same chains, noise and uniforms: the mean difference of 200 chains' accepted shares within its error, |z| < LIMIT."""
     shares = []
@@ -241,6 +242,7 @@ FORMS = {"unprepared": None, "float32": torch.float32, "bfloat16": torch.bfloat1
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["langevin", "mala"])
+@pytest.mark.slow
 def test_the_law_is_the_closed_form_in_every_form(method, form):
     """2,000 chains after 40 steps: mean and second moments as z-scores; langevin's own bias at finite eps is in the law."""
     mean, precision = law_of_quadratic_pair()

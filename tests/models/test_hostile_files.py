@@ -120,6 +120,7 @@ def test_weights_from_a_pipe(tmp_path):
         read_weights(tmp_path / "weights.pt")
 
 
+@pytest.mark.slow
 def test_a_hub_that_sends_a_byte_a_second_is_given_up(folder, tmp_path, monkeypatch):
     class Trickling(hub_server._Handler):
         def do_HEAD(self) -> None:  # noqa: N802

@@ -102,6 +102,7 @@ def test_methods_by_law(model):
 
 
 @pytest.mark.parametrize("name", LAWS)
+@pytest.mark.slow
 def test_every_fitting_method_refines_and_does_not_depend_on_how_many(name, tmp_path):
     folder = save_model(tmp_path, name)
     methods = methods_of(load_checkpoint(folder).config) if LAWS[name] != "pair" else ("langevin", "rejection")
@@ -205,6 +206,7 @@ def test_five_files_and_settings_that_repeat_the_run(model, tmp_path):
     assert ("ratio_after" in arrays) == (LAWS[model.name] == "pair")
 
 
+@pytest.mark.slow
 def test_a_method_that_needs_what_a_model_lacks_is_refused_in_one_sentence(tmp_path):
     for name in ENERGIES:
         folder = save_model(tmp_path, name)

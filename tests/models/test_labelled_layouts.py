@@ -248,6 +248,7 @@ def apart(checkpoint: Any, generator: nn.Module, discriminator: nn.Module) -> fl
 
 
 @pytest.mark.parametrize("name", ROWS)
+@pytest.mark.slow
 def test_read_exactly_or_under_an_assumption_that_an_option_changes(name, tmp_path):
     generator, discriminator, files = written(tmp_path, name)
     options, named = ROWS[name][2:]

@@ -296,6 +296,7 @@ def read(files: list[Any], folder: Any, row: Row, **options: Any) -> Any:
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")  # the old one is what is read
 @pytest.mark.parametrize("name", EXACT)
+@pytest.mark.slow
 def test_read_exactly(name, tmp_path):
     row = EXACT[name]
     generator, discriminator, files = written(tmp_path, row)

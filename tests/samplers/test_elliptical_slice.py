@@ -27,6 +27,7 @@ def end(target: Any, n_steps: int, start: Tensor | None = None, count: int = CHA
 
 
 @pytest.mark.parametrize("from_the_law", [False, True])
+@pytest.mark.slow
 def test_gaussian_posterior_in_the_plane(from_the_law: bool) -> None:
     """From the prior and from exact draws; the latter saw a stop after a fixed number of passes (variance 12 % too small)."""
     target = toy_targets.quadratic(2 * torch.eye(2), torch.ones(2))
@@ -86,6 +87,7 @@ def test_a_uniform_prior() -> None:
         assert abs(histogram_score(counts, expected)) <= LIMIT
 
 
+@pytest.mark.slow
 def test_the_passes_are_those_asked_for_on_average() -> None:
     target = toy_targets.bimodal()
     for n_steps in (10, 50, 200):
@@ -105,6 +107,7 @@ def test_a_prior_that_is_not_normal_is_refused() -> None:
         refine("toy-moons-exact", "elliptical-slice", num_images=1)
 
 
+@pytest.mark.slow
 def test_two_modes_of_unequal_weight_from_either() -> None:
     """All chains begin in the smaller mode and find the larger one as often as its weight says."""
     start = toy_targets.BimodalRatio.CENTRES[1].expand(CHAINS, 2)

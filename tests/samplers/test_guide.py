@@ -40,6 +40,7 @@ def test_the_guides_sampler_has_its_law() -> None:
     ],
     ids=["sign flipped", "everything accepted", "half the energy", "no temperature"],
 )
+@pytest.mark.slow
 def test_the_battery_alone_sees_the_guides_sampler_broken(fault: str) -> None:
     assert FILE.count(ACCEPTANCE) == 1
     found = laws.scores(method_of(FILE.replace(ACCEPTANCE, fault)))

@@ -45,6 +45,7 @@ LANGEVIN = {
 
 
 @pytest.mark.parametrize("fault", LANGEVIN)
+@pytest.mark.slow
 def test_mutation_of_langevin(fault: str) -> None:
     broken = mutant(langevin, *LANGEVIN[fault])
     assert_caught(oracles.langevin_variance(broken))
@@ -168,6 +169,7 @@ EXACT: dict[str, tuple[ModuleType, str, str, Callable[[ModuleType], dict[str, fl
 
 
 @pytest.mark.parametrize("fault", EXACT)
+@pytest.mark.slow
 def test_mutation_of_further_samplers(fault: str) -> None:
     module, old, new, oracle = EXACT[fault]
     assert_caught(oracle(mutant(module, old, new)))

@@ -33,6 +33,7 @@ def test_the_step_is_tuned_on_chains_that_no_run_has() -> None:
 
 
 @pytest.mark.parametrize("method", ["flex2mcmc", "elliptical-slice", "mala", "hmc", "tempering", "smc", "obrs", "rejection"])
+@pytest.mark.slow
 def test_nothing_that_a_method_learns_uses_a_runs_numbers(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every draw while the kernel is built is of the pilot's stream, or of chains that no run has."""
     monkeypatch.setattr(flow, "ITERATIONS", 2)

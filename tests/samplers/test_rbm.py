@@ -235,6 +235,7 @@ def test_bound_is_exact_where_the_upper_machine_is_the_lower_one_turned_over():
     torch.testing.assert_close(bounds, as_one_machine, rtol=0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_training_learns_a_small_law():
     """PCD on four patterns of six bits: the exact mean log likelihood comes near its best, log 1/4."""
     patterns = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]]).float()

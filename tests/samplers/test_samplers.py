@@ -146,6 +146,7 @@ def test_the_chains_move(case: Case) -> None:
 
 
 @EVERY
+@pytest.mark.slow
 def test_holes_in_the_target_are_survived_and_counted(case: Case) -> None:
     """NaN in one region, infinity in another: no chain enters either, what was thrown away is counted."""
     target = toy_targets.Holed(case.target(), edge=case.edge)
@@ -226,6 +227,7 @@ def test_global_moves_in_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("method", [name for name, row in METHODS.items() if "pair" in row.kinds])
+@pytest.mark.slow
 def test_every_method_refines_a_pair(method: str, tiny_pair: Any) -> None:
     """Through the pipeline: image i does not depend on how many are asked for, and the diagnostics are JSON."""
     many, few = (refine(tiny_pair, method, eps=0.1, n_steps=3, num_images=count, seed=5) for count in (9, 4))

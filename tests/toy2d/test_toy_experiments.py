@@ -44,6 +44,7 @@ def trained(folder: Path, family: str, resume: bool = False) -> Path:
 
 
 @pytest.mark.parametrize(("family", "killed_at"), [("gan", 1), ("gan", 3), ("wgan", 2), ("ebm", 1), ("gan-ebm", 1)])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch, family, killed_at):
     """Killed at its first or third news, in the main phase or in that of the ratio; what ships is the same, bit for bit."""
     whole = load(trained(tmp_path / "whole", family))

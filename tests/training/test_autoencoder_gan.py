@@ -173,6 +173,7 @@ def trained(folder: Path, family: str, steps: int, resume: bool) -> tuple[dict, 
 
 
 @pytest.mark.parametrize("family", list(energy_gans.CONTROLS))
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(tmp_path, family):
     best, curves, state = trained(tmp_path / "whole", family, 6, resume=False)
     trained(tmp_path / "cut", family, 4, resume=False)
@@ -286,6 +287,7 @@ def test_r_is_minus_the_energy_and_beta_its_inverse_temperature(tiny_digits):
     torch.testing.assert_close(result.energy_after, latent, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_pair_method_runs(tiny_digits):
     for method in ("rejection", "mala", "i-sir", "dot"):
         assert refine("tiny-ebgan", method, n_steps=2, num_images=2).after.shape == (2, 1, 28, 28)

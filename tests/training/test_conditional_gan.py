@@ -108,6 +108,7 @@ def test_losses_by_hand(loss, real, fake, d, g):
     assert float(losses.g(torch.tensor(fake))) == pytest.approx(g)
 
 
+@pytest.mark.slow
 def test_a_pair_without_residual_blocks_begins_as_an_unconditional_one_and_learns_classes(tmp_path, monkeypatch):
     """Greys of 8x8 that differ by class: the generator begins alike for all, and each class finds its own grey."""
     torch.manual_seed(0)
@@ -129,6 +130,7 @@ def test_a_pair_without_residual_blocks_begins_as_an_unconditional_one_and_learn
     torch.testing.assert_close(greys_of_classes, torch.tensor(GREYS, dtype=torch.float32), rtol=0, atol=25.0)
 
 
+@pytest.mark.slow
 def test_d_alone_tells_wrong_labels_although_the_images_are_right(tmp_path):
     """The images are those of the data, with another class's label each: only p(x, y), not p(x), tells them apart."""
     recipe = AloneRecipe(steps=120, batch_size=64, rate=2e-3, augmentation=Augmentation(), every=40)
@@ -143,6 +145,7 @@ def test_d_alone_tells_wrong_labels_although_the_images_are_right(tmp_path):
     assert found[1] < 0.1
 
 
+@pytest.mark.slow
 def test_a_recipe_makes_a_checkpoint_whose_chains_keep_their_labels(tmp_path, monkeypatch):
     class Extractor:
         def __init__(self):

@@ -64,6 +64,7 @@ def test_a_belief_network_recipe_ends_in_a_model_that_refines(images, tmp_path: 
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.slow
 def test_a_resumed_recipe_writes_the_same_weights(images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int):
     """Cut off within the first machine, and within the second."""
     whole = load_checkpoint(trained(tmp_path / "whole"))

@@ -297,6 +297,7 @@ def test_an_energy_recipe_ends_in_a_model_that_refines(digits, tmp_path):
     assert result.after.shape == (3, 3, 32, 32)
 
 
+@pytest.mark.slow
 def test_a_resumed_energy_recipe_writes_the_same_weights(digits, tmp_path, monkeypatch):
     whole = load_checkpoint(trained_energy(tmp_path / "whole"))
     calls = []

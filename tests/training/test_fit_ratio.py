@@ -38,6 +38,7 @@ def fitted():
     return ebm_refine.fit_ratio(normal_pair(), vectors(20_000, 1.0), steps=600, progress=False)
 
 
+@pytest.mark.slow
 def test_the_ratio_of_two_normal_laws_is_found_and_believed(fitted):
     """N(m, I) against N(0, I): r(x) = m x1 - m^2 / 2."""
     points = torch.tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.5, -0.5], [2.0, 0.0, 0.0]])
@@ -95,6 +96,7 @@ def test_a_ratio_that_knows_nothing_says_so():
     assert mine.config["ratio_report"]["refitted"]["verdict"].startswith("Nothing to gain")
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_goes_on_to_the_same_bits(monkeypatch, tmp_path):
     def fit(runs):
         return ebm_refine.fit_ratio(normal_pair(), vectors(500, 1.0), steps=500, progress=False, runs=tmp_path / runs)
@@ -111,6 +113,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("body", ["cnn", "classifier", "contrastive"])
+@pytest.mark.slow
 def test_bodies_see_images(body):
     """Real images are brighter than generated ones."""
     source = torch.Generator().manual_seed(1)
@@ -133,6 +136,7 @@ def test_bodies_see_images(body):
         assert result.after.float().mean() > result.before.float().mean()
 
 
+@pytest.mark.slow
 def test_large_images_are_seen_smaller():
     mine = ebm_refine.pair(lambda z: flat(z).repeat_interleave(17, 2).repeat_interleave(17, 3), latent=2)
     real = torch.randint(0, 256, (200, 1, 136, 136), dtype=torch.uint8)
@@ -326,6 +330,7 @@ def test_the_command_line_takes_a_function_of_the_current_folder(tmp_path, monke
         ebm_refine.load("my_own_gan:make")
 
 
+@pytest.mark.slow
 def test_the_package_loads_training_only_when_asked():
     code = "import sys, ebm_refine; assert 'ebm_refine.training' not in sys.modules; ebm_refine.fit_ratio"
     subprocess.run([sys.executable, "-c", code], check=True)

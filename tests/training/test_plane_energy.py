@@ -60,6 +60,7 @@ def test_the_blur_falls_from_its_scale_to_the_width_and_then_ends():
     assert all(scale == 0.0 for scale in scales[50:])
 
 
+@pytest.mark.slow
 def test_chains_from_noise_end_in_both_modes_of_a_trained_energy():
     torch.manual_seed(0)
     arguments = {"widths": [64] * 3, "shape": [2], "activation": "silu", "frequencies": 3, "half_period": 5.0}

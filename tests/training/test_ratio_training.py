@@ -72,6 +72,7 @@ def test_the_shipped_network_fits_into_half_a_megabyte():
     assert sum(2 * value.numel() for value in weights) <= 500_000
 
 
+@pytest.mark.slow
 def test_training_finds_a_known_log_ratio(tmp_path):
     """r = 4 s. After training and calibration the slope of r on the truth is 1 within the noise of 2,000 + 2,000 images."""
     train, pool, holdout, fakes = (shades(m, 2000, seed) for seed, m in enumerate((0.125, -0.125, 0.125, -0.125)))
@@ -91,6 +92,7 @@ def test_training_finds_a_known_log_ratio(tmp_path):
     assert float((r - truth).square().mean().sqrt()) < 0.35
 
 
+@pytest.mark.slow
 def test_the_penalty_bounds_the_gradient(tmp_path):
     """Two laws that never overlap: without a penalty r grows as long as it is trained, with one it does not saturate."""
     train, pool = shades(0.9, 200, 0).clamp(min=200), shades(-0.9, 200, 1).clamp(max=50)
@@ -211,6 +213,7 @@ def short(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])
+@pytest.mark.slow
 def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, tiny_models, tmp_path, capsys, short):
     data = parquet(tmp_path / "data")
     before = {file.name: file.read_bytes() for file in (tiny_models / "tiny").glob("*.safetensors")}
@@ -255,6 +258,7 @@ def body_of_shades(size: int = 16) -> tuple[FeatureRatio, Sides]:
     return network, Sides(Images(train, None), pool, Images(holdout, None), fakes)
 
 
+@pytest.mark.slow
 def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tmp_path):
     network, sides = body_of_shades()
     body = {name: value.clone() for name, value in network.body.state_dict().items()}
@@ -271,6 +275,7 @@ def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tm
     assert float((r - truth).square().mean().sqrt()) < 0.35
 
 
+@pytest.mark.slow
 def test_a_resumed_head_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
     recipe = HeadRecipe(steps=40, batch_size=16, measure_every=10)
 

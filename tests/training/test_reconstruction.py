@@ -2,6 +2,7 @@
 
 import contextlib
 
+import pytest
 import torch
 
 from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
@@ -42,6 +43,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
         assert torch.equal(value, parts.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_flat_images_are_learned(tmp_path):
     _, early = trained(tmp_path / "early", steps=4)
     network, late = trained(tmp_path / "late", steps=150)

@@ -93,6 +93,7 @@ def test_the_log_of_a_run_without_state_begins_anew(tmp_path):
     assert run.log_file.read_text() == ""
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_another_seed(tmp_path, capsys):
     where = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--steps", "20"]
     assert main(["train", "toy-moons-gan", *where, "--seed", "1"]) == 0

@@ -78,6 +78,7 @@ def test_the_list_is_seeded_by_turns_and_paired():
     assert len(random_subset(10_000, seed=0)) == 6144 + 2 * 512
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study_without_loss_or_doubling(tmp_path):
     journal, notes = tmp_path / "study.journal", [tmp_path / "one", tmp_path / "two"]
     together = FORK.Barrier(2)
@@ -116,6 +117,7 @@ def test_a_killed_workers_trial_is_taken_up_again(tmp_path):
     assert sum("queued anew" in line for line in said) == 1
 
 
+@pytest.mark.slow
 def test_a_slow_worker_that_beats_keeps_its_trial(tmp_path):
     journal, notes = tmp_path / "study.journal", [tmp_path / "slow", tmp_path / "waiting"]
     plan = Plan("slow", 1, 0, {})
@@ -175,6 +177,7 @@ def test_what_a_process_left_unqueued_is_queued(tmp_path):
         (PLAN._replace(conditions={"batches": 7, "classifier": "x"}), "classifier"),
     ],
 )
+@pytest.mark.slow
 def test_another_study_under_the_same_name_is_refused_not_mixed(tmp_path, other, named):
     journal = tmp_path / "study.journal"
     work(Study(journal, PLAN), found)
@@ -187,6 +190,7 @@ def test_another_study_under_the_same_name_is_refused_not_mixed(tmp_path, other,
     assert len(Study(journal, PLAN).results()) == 24
 
 
+@pytest.mark.slow
 def test_a_line_that_was_cut_short_is_lost_alone(tmp_path):
     """A full disk in the middle of a line: Optuna would write the next line to its end, and read no line from there on."""
     journal = tmp_path / "study.journal"

@@ -122,6 +122,7 @@ def test_a_resumed_wgan_equals_an_uninterrupted_one_to_the_bit(tmp_path):
     assert whole["step"] == 4
 
 
+@pytest.mark.slow
 def test_the_critic_alone_tells_real_from_fake_and_resumes_to_the_bit(tmp_path, monkeypatch):
     bright = pixels(200).clamp(min=128)  # real images that are easily told from the generator's grey ones
 
@@ -204,6 +205,7 @@ def test_configs_that_name_no_ratio_are_refused(tiny_pair, name, value, message)
         load_checkpoint(tiny_pair)
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_a_pair_that_can_be_refined(tiny_models, tmp_path, monkeypatch):
     small = CIFAR10_WGAN_GP.cpu._replace(
         generator=("dcgan-generator", {"latent": 8, "widths": [8, 8, 8], "channels": 3}),

@@ -110,6 +110,7 @@ def test_only_the_model_is_needed(client, address):
     assert len(call(address, {"model": "tiny", "num_images": 1, "n_steps": 1}, "call/v2/refine")["data"]) == 4
 
 
+@pytest.mark.slow
 def test_progress_is_streamed(client):
     job = client.submit("tiny", n_steps=300, num_images=4, api_name="/refine")
     metrics = job.result(timeout=60)[2]
@@ -254,6 +255,7 @@ def ends_within_half_a_second(start: Any, end: Any, over: Any = lambda: workers(
     return False
 
 
+@pytest.mark.slow
 def test_cancel_ends_the_work_within_half_a_second_and_gives_memory_back(client):
     def start():
         job = client.submit(**LONG, api_name="/refine")
@@ -266,6 +268,7 @@ def test_cancel_ends_the_work_within_half_a_second_and_gives_memory_back(client)
     assert seconds_until(lambda: frames_held() <= before, 5) < 5
 
 
+@pytest.mark.slow
 def test_a_dropped_connection_ends_the_work(visitor):
     """A visitor who goes away frees the lane: the page's own event stream is closed while the chain runs."""
     before = frames_held()
@@ -273,6 +276,7 @@ def test_a_dropped_connection_ends_the_work(visitor):
     assert seconds_until(lambda: frames_held() <= before, 5) < 5
 
 
+@pytest.mark.slow
 def test_two_visitors_get_their_own_results(address):
     clients = [Client(address, verbose=False, analytics_enabled=False) for _ in range(2)]
     jobs = [one.submit("tiny", n_steps=40, num_images=4, seed=seed, api_name="/refine") for seed, one in enumerate(clients)]
@@ -320,6 +324,7 @@ def test_a_mistake_of_ours_is_one_sentence_without_details(address, monkeypatch)
     assert sentence == "the run failed by a mistake of this program; its log says where"
 
 
+@pytest.mark.slow
 def test_an_endless_run_is_ended(client, monkeypatch):
     monkeypatch.setattr(limits, "MAX_SECONDS", 1)
     began = time.monotonic()
@@ -386,6 +391,7 @@ def apart(tmp_path_factory):
         yield page
 
 
+@pytest.mark.slow
 def test_hostile_calls(apart):
     address = apart.address
     seen: list[str] = []
@@ -423,6 +429,7 @@ def test_hostile_calls(apart):
     assert grown < 20, [round(one) for one in memory]
 
 
+@pytest.mark.slow
 def test_memory_is_flat(apart):
     """The same call over and over: past the visitors whose state is kept, nothing may be left behind."""
     memory = []

@@ -69,6 +69,7 @@ def assert_same(path: str, picture: Image.Image) -> None:
     assert np.array_equal(np.asarray(Image.open(path)), np.asarray(picture))
 
 
+@pytest.mark.slow
 def test_sampling_gives_what_the_library_gives(client, folder):
     before, after, answer = client.predict("tiny-jem", 5, 6, 3, "langevin", 2, {"eps": 0.05}, api_name="/energy_sample")
     model = model_of(folder, "tiny-jem")
@@ -107,6 +108,7 @@ def test_noise_is_taken_off(client):
     assert answer["diagnostics"]["steps"] == 2
 
 
+@pytest.mark.slow
 def test_single_answers_are_the_librarys(client, folder):
     def ask(model, question, images, **options):
         picture, answer = client.predict(model, question, images, options=options, api_name="/energy_question")
@@ -238,6 +240,7 @@ def test_a_cancelled_call_ends_within_half_a_second(client):
     assert seconds_until(lambda: workers() == 0, 5) < 0.5
 
 
+@pytest.mark.slow
 def test_an_endless_question_is_ended(client, monkeypatch):
     monkeypatch.setattr(limits, "MAX_SECONDS", 1)
     with pytest.raises(AppError, match="stopped after 1 seconds"):
@@ -277,6 +280,7 @@ def questions(draw) -> dict:
     return values
 
 
+@pytest.mark.slow
 def test_hostile_questions(address):
     answered = []
 

@@ -69,6 +69,7 @@ def joined(address: str, which: int, data: list[Any], session: str) -> dict[str,
     raise AssertionError("the stream ended without an end")
 
 
+@pytest.mark.slow
 def test_abandoned_runs_end_within_five_seconds_and_looking_goes_on(address, numbers):
     """Seventeen posted and abandoned calls filled the queue for 25 minutes."""
     began = time.monotonic()
@@ -148,6 +149,7 @@ def test_heavy_looks_leave_threads_to_everybody_else(page, numbers, monkeypatch)
     assert computing[0] == 0
 
 
+@pytest.mark.slow
 def test_results_outlive_other_peoples_calls_and_memory_is_bounded(page, numbers, monkeypatch):
     """Sixty-six questions for the status wiped a visitor's result."""
     demo, address = page

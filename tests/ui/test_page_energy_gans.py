@@ -129,6 +129,7 @@ def client(address) -> Client:
     return Client(address, verbose=False, analytics_enabled=False)
 
 
+@pytest.mark.slow
 def test_endpoint_gives_what_the_library_gives(client, folder):
     _, answer = client.predict("tiny-magan", DIGITS[:2], 3, 1, api_name="/energy_gan")
     found = energy_gans.seen(load_checkpoint(folder / "tiny-magan"), EXACT[:2])

@@ -128,6 +128,7 @@ def test_families_are_named_as_they_are_searched():
     assert list(study.FAMILIES) == list(FAMILIES) == list(SPACE)
 
 
+@pytest.mark.slow
 def test_the_page_imports_no_optuna():
     code = "import sys, ebm_refine.ui, ebm_refine.ui.tabs.energy_gans.grid_search; assert 'optuna' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

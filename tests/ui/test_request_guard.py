@@ -67,6 +67,7 @@ def on_every_route(which: int, values: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["options", "deeper"])
+@pytest.mark.slow
 def test_no_endpoint_takes_files_and_none_is_fetched(address, events, name):
     planted = REMOTE if name == "options" else {"a": [{"b": REMOTE}]}
     for path, body in on_every_route(events["refine"], VALUES % json.dumps(planted)):
@@ -95,6 +96,7 @@ def test_a_file_must_have_been_uploaded(address, events):
     assert asked({"path": path, "meta": meta}).status_code == 200
 
 
+@pytest.mark.slow
 def test_many_values_are_refused_at_once(address, events):
     """Two million empty lists held every other visitor up for 21 seconds."""
     for path, body in on_every_route(events["refine"], VALUES % ("[" + "[]," * 1_500_000 + "[]]"))[:4]:

@@ -24,6 +24,7 @@ def client(address) -> Client:
     return Client(address, verbose=False, analytics_enabled=False)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_the_librarys_runs(client):
     heat, pictures, table = client.predict(
         "tiny", "langevin", [0.5, 0.001], [1, 3], num_images=6, seed=2, ratio="raw", options={"beta": 0.5}, api_name="/sweep"

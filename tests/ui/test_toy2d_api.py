@@ -26,6 +26,7 @@ def client(address) -> Client:
     return Client(address, verbose=False, analytics_enabled=False)
 
 
+@pytest.mark.slow
 def test_sampling_gives_what_the_library_gives(client):
     answer = client.predict(MODEL, "i-sir", n_steps=5, num_points=60, seed=3, options={"particles": 4}, api_name="/toy_sample")
     result = ebm_refine.refine(MODEL, "i-sir", n_steps=5, num_images=60, seed=3, options={"particles": 4})

@@ -63,6 +63,7 @@ def contents(folder: Path) -> list[str | None]:
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("others", [False, True])
+@pytest.mark.slow
 def test_a_set_is_old_or_new_wherever_its_process_dies(tmp_path, before, others):
     for moment in range(100):
         folder = tmp_path / str(moment)
@@ -86,6 +87,7 @@ def test_a_set_is_old_or_new_wherever_its_process_dies(tmp_path, before, others)
 
 
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.slow
 def test_a_new_set_is_there_whole_or_not_at_all(tmp_path, before):
     for moment in range(100):
         folder = tmp_path / str(moment) / "out"
@@ -106,6 +108,7 @@ def test_a_set_in_the_working_folder_stays_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.slow
 def test_a_file_is_old_or_new_wherever_its_process_dies(tmp_path, before):
     def write(file: Path, content: str) -> None:
         with replacing(file) as temporary:
