@@ -15,7 +15,9 @@ import ebm_refine
 from ebm_refine import CheckpointError, InputError
 from ebm_refine.cli import main
 from ebm_refine.data.real_images import real_images
+from ebm_refine.training.common.scores import Halves
 from ebm_refine.training.pipelines.own_bodies import body_for
+from ebm_refine.training.pipelines.ratio_fitting import crossed
 
 
 def flat(z: Tensor) -> Tensor:
@@ -52,7 +54,19 @@ def test_the_ratio_of_two_normal_laws_is_found_and_believed(fitted):
     assert abs(report["cross_entropy"] - best) < 0.08
     assert 0.5 < report["calibration_slope"] < 1.6
     assert report["verdict"].startswith("To be believed")
-    assert report["n_real"] == report["n_fake"] == 1000
+    assert report["n_real"] == report["n_fake"] == 2000
+
+
+def test_each_half_of_the_holdout_is_calibrated_by_the_other():
+    """Scores c (x - 1/2) of N(1, 1) against N(0, 1), c = 2 in the first half and 4 in the other: the slope is 1 / c."""
+    source = torch.Generator().manual_seed(1)
+    factors = torch.tensor([2.0, 4.0]).repeat_interleave(4000)
+    real, fake = (factors * (torch.randn(8000, generator=source) + mean - 0.5) for mean in (1.0, 0.0))
+    found = crossed(Halves(real, fake))
+    for given, side in zip((real, fake), found, strict=True):
+        slopes = (side[1:] - side[:-1]) / (given[1:] - given[:-1])
+        assert abs(float(slopes[:3999].median()) - 1 / 4) < 0.03
+        assert abs(float(slopes[4000:].median()) - 1 / 2) < 0.06
 
 
 def test_the_fitted_ratio_is_the_default_and_refines(fitted):

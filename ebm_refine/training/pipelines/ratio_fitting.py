@@ -60,9 +60,10 @@ def fit_ratio(
     body: what looks at a sample: "classifier" (features that a classifier of the labels learns; the default where there are
     labels), "contrastive" (features learned without; the default without labels from 32 pixels on), "cnn" (a network fitted
     directly; the default for smaller images), "mlp" (vectors). steps: batches of the fit; None: the body's own number.
-    A tenth of the real samples is kept apart: half of it stops the fit and calibrates it, the other half reports. The report is
-    in `config["ratio_report"]["refitted"]`, in words under "verdict", which `progress` also prints. A fit that is interrupted
-    goes on when the same call is made again; `runs` is the folder of its state (None: the system's temporary folder).
+    A tenth of the real samples is kept apart. Half of it stops the fit; all of it calibrates r, and reports, each half under
+    the other one's calibration. The report is in `config["ratio_report"]["refitted"]`, in words under "verdict", which
+    `progress` also prints. A fit that is interrupted goes on when the same call is made again; `runs` is the folder of its
+    state (None: the system's temporary folder).
 
     Density ratio estimation by classification: Sugiyama et al. 2012; in feature space: Ding et al. 2020 (arXiv 1909.10670).
     Raises InputError for samples that do not fit the generator's, and for a body that does not fit them.
@@ -115,10 +116,11 @@ def _reported(pair: Pair, part: Part, sides: Sides, training: dict[str, Any]) ->
     last = network.ratio.last if part.architecture == "smaller-ratio" else network.last
     half = len(sides.fakes) // 2
     scores = Halves(_scores(network, sides.holdout.pixels), _scores(network, sides.fakes))
-    calibration = calibrate_last_layer(network, last, Halves(scores.on_real[:half], scores.on_fake[:half]))
-    scores = Halves(*(calibration["slope"] * side + calibration["intercept"] for side in scores))
+    reported = crossed(scores)
+    calibration = calibrate_last_layer(network, last, scores)
+    own = calibration["slope"] * scores.on_real + calibration["intercept"]
     weighed = generated(pair, WEIGHED, training["seed"] + WEIGHED_SEED)
-    report = full_report(scores.on_real[half:], scores.on_fake[half:], _scores(network, weighed))
+    report = full_report(*reported, _scores(network, weighed))
     entries: dict[str, Any] = {
         "ratio_report": {"refitted": {**report, "verdict": in_words(report)}},
         "training": {"ratio": training},
@@ -128,9 +130,21 @@ def _reported(pair: Pair, part: Part, sides: Sides, training: dict[str, Any]) ->
         more, tables = _of_own_score(pair, sides, weighed)
         entries["ratio_report"] |= more.pop("ratio_report")
         entries |= more
-    made = attached(pair, part, entries, scores.on_real[half:][:STORED_RATIOS])
+    made = attached(pair, part, entries, own[half:][:STORED_RATIOS])
     made.tables[REAL_RATIOS].update(tables)
     return made
+
+
+def crossed(scores: Halves) -> Halves:
+    """Scores calibrated by the other half each: what is reported was not fitted to, and none of the holdout is lost.
+
+    A calibration by half of a few hundred samples hangs on single ones: on 250 digits a side, two halves gave slopes of 0.76
+    and 1.16.
+    """
+    parts = scores.fitting, scores.reporting
+    lines = [fit_calibration(*part) for part in reversed(parts)]
+    mended = [[line["slope"] * side + line["intercept"] for side in part] for part, line in zip(parts, lines, strict=True)]
+    return Halves(*(torch.cat(sides) for sides in zip(*mended, strict=True)))
 
 
 def _of_own_score(pair: Pair, sides: Sides, weighed: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
