@@ -1,4 +1,4 @@
-"""The two errors that a person can cause, each carrying one clear sentence."""
+"""The two errors that wrong input can cause, each with one clear sentence."""
 
 
 class InputError(ValueError):

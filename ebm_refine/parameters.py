@@ -42,21 +42,21 @@ class Parameter:
         if self.kind == "choice":
             if isinstance(value, str) and value in self.choices:
                 return value
-            raise self._refuse(value)
+            raise self._error(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._refuse(value)
+            raise self._error(value)
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._refuse(value)
+            raise self._error(value)
         if not self.low <= value <= self.high:
-            raise self._refuse(value)
+            raise self._error(value)
         if self.kind == "int":
             if value != int(value):
-                raise self._refuse(value)
+                raise self._error(value)
             return int(value)
         return float(value)
 
     def given(self, value: Any) -> Any:
-        """Like `parse`, for what a visitor put into a field: an emptied one leaves the value at its default."""
+        """Like `parse`, for the content of a field on the page: an empty one gives the default."""
         if value is None or (isinstance(value, str) and not value.strip()):
             return self.default
         return self.parse_text(value.strip()) if isinstance(value, str) else self.parse(value)
@@ -73,10 +73,10 @@ class Parameter:
             try:
                 value = float(text)
             except ValueError:
-                raise self._refuse(text) from None
+                raise self._error(text) from None
         return self.parse(value)
 
-    def _refuse(self, value: Any) -> InputError:
+    def _error(self, value: Any) -> InputError:
         return InputError(f"{self.name} must be {self.allowed}; got {shorten(value)}")
 
 

@@ -67,13 +67,13 @@ def refine(model: str | Path | Checkpoint, method: str | None = None, eps: float
     model: an embedded name, a folder, a Hub id or a loaded checkpoint. method, eps, n_steps, temperature: None means the
     checkpoint's default for that method. options: the method's further parameters by name. device: "cpu", "cuda" or "cuda:1".
     precision: "fp32" computes the networks in float32; "auto" takes bfloat16 for inner convolutions where the device has it
-    natively, and "bf16" insists on that. environment: what `settings.json` has under that name; the run is then computed as
-    recorded, and refused where that cannot be, so that `refine(**settings)` with all of that file gives the same bits. Raises
-    InputError, one sentence, for anything out of range. See `ebm_refine.samplers` for the methods and their papers.
+    natively, and "bf16" requires it. environment: what `settings.json` has under that name; the run is then computed as
+    recorded, and an error where that is impossible, so that `refine(**settings)` with all of that file gives the same bits.
+    Raises InputError, one sentence, for anything out of range. See `ebm_refine.samplers` for the methods and their papers.
     """
     checkpoint, settings = _settled(model, method=method, eps=eps, n_steps=n_steps, num_images=num_images, seed=seed,
                                     ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
-    device, precision = _place(checkpoint, device, precision, environment)
+    device, precision = _device_and_precision(checkpoint, device, precision, environment)
     (last,) = deque(run(checkpoint, settings, device, precision, every_step=False), maxlen=1)
     assert isinstance(last, RefineResult)
     return last
@@ -89,7 +89,7 @@ def stream(model: str | Path | Checkpoint, method: str | None = None, eps: float
     """
     checkpoint, settings = _settled(model, method=method, eps=eps, n_steps=n_steps, num_images=num_images, seed=seed,
                                     ratio=ratio, beta=beta, temperature=temperature, options=options, label=label)  # fmt: skip
-    return run(checkpoint, settings, *_place(checkpoint, device, precision, environment))
+    return run(checkpoint, settings, *_device_and_precision(checkpoint, device, precision, environment))
 
 
 def _settled(model: str | Path | Checkpoint, **arguments: Any) -> tuple[Checkpoint, Settings]:
@@ -97,7 +97,7 @@ def _settled(model: str | Path | Checkpoint, **arguments: Any) -> tuple[Checkpoi
     return checkpoint, resolve(checkpoint.name, checkpoint.config, **arguments)
 
 
-def _place(checkpoint: Checkpoint, device: str, precision: str, recorded: Any) -> tuple[str, str]:
+def _device_and_precision(checkpoint: Checkpoint, device: str, precision: str, recorded: Any) -> tuple[str, str]:
     """Device and precision of a run, those of a record where there is one. Raises InputError where it cannot be repeated."""
     if recorded is None:
         return device, precision
@@ -147,7 +147,7 @@ def _run(
     assert isinstance(end, SampledLaw)
     energy_before, energy_after = target.energy(end.start).cpu(), target.energy(end.position).cpu()
     ratio_before, ratio_after = (_ratio(checkpoint, settings, one, device, dtype, labels) for one in (end.start, end.position))
-    # Bits are sampled in float32 throughout: there is no convolution to narrow.
+    # Bits are sampled in float32 throughout: there is no convolution to cast.
     precision = "fp32" if dtype == torch.float32 or isinstance(target, BinaryTarget) else "bf16"
     diagnostics = {
         "precision": precision,

@@ -20,7 +20,7 @@ ANIMATIONS = ("webp", "gif")
 PLOT_SIDE, DOT = 360, 2.0
 PAPER, INK, MARK = (250, 250, 248), (38, 84, 124), (214, 73, 51)
 TEXT = (40, 40, 40)
-# Heat maps and tables of pictures: a cell's size, and the room for labels left of the rows and above the columns.
+# Heat maps and tables of pictures: a cell's size, and the space for labels left of the rows and above the columns.
 CELL, LABELS, HEADING, TITLE, GAP = (92, 44), 92, 24, 40, 6
 
 
@@ -67,19 +67,19 @@ def _tiled(images: Tensor, columns: int) -> Tensor:
 
 
 def scatter(points: Tensor, bounds: Sequence[float], side: int = PLOT_SIDE, mark: int | None = None) -> Image.Image:
-    """Points (N, 2) in a square from bounds[0] to bounds[1] in both coordinates, the second upwards; others are not seen.
+    """Points (N, 2) in a square from bounds[0] to bounds[1] in both coordinates, the second upwards; others are not drawn.
 
     `mark` is the number of a point to be drawn larger, above the others.
     """
     low, high = bounds
     picture = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(picture)
-    places = (points.double() - low) / (high - low) * (side - 1)
+    pixels = (points.double() - low) / (high - low) * (side - 1)
     radius = DOT if len(points) < 1000 else DOT / 2
-    for x, y in places[places.isfinite().all(1)].tolist():
+    for x, y in pixels[pixels.isfinite().all(1)].tolist():
         draw.ellipse((x - radius, side - 1 - y - radius, x + radius, side - 1 - y + radius), fill=INK)
-    if mark is not None and bool(places[mark].isfinite().all()):
-        x, y = places[mark].tolist()
+    if mark is not None and bool(pixels[mark].isfinite().all()):
+        x, y = pixels[mark].tolist()
         draw.ellipse((x - 3 * DOT, side - 1 - y - 3 * DOT, x + 3 * DOT, side - 1 - y + 3 * DOT), fill=MARK)
     return picture
 
@@ -146,23 +146,23 @@ def shades_of(values: Sequence[Sequence[float | None]]) -> list[list[float | Non
     low, high = min(known, default=0.0), max(known, default=1.0)
     logarithmic = low > 0
 
-    def place(value: float) -> float:
+    def transformed(value: float) -> float:
         return math.log(value) if logarithmic else value
 
-    start, end = place(low), place(high)
+    start, end = transformed(low), transformed(high)
 
     def shade(value: float | None) -> float | None:
         if value is None:
             return None
         if not math.isfinite(value):
             return 1.0
-        return 0.1 + 0.9 * (place(value) - start) / (end - start) if end > start else 0.1
+        return 0.1 + 0.9 * (transformed(value) - start) / (end - start) if end > start else 0.1
 
     return [[shade(value) for value in row] for row in values]
 
 
 def picture_table(pictures: Sequence[Sequence[Image.Image | None]], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """Pictures of one size in a labelled table; missing ones leave their place empty. At least one must be there."""
+    """Pictures of one size in a labelled table; cells of missing ones stay empty. At least one must be there."""
     width, height = next(one.size for row in pictures for one in row if one is not None)
     whole = Image.new("RGB", (LABELS + (width + GAP) * len(columns), HEADING + (height + GAP) * len(rows)), PAPER)
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=12)

@@ -160,10 +160,10 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     share = this_process()
     device = _device(share.device or chosen.device)
     fid = _fid(checkpoint.config["data"]["dataset"], chosen.data, device) if chosen.fid else None
-    yardstick, panel = measuring_named(checkpoint, chosen, jobs)
+    evaluator, panel = measuring_named(checkpoint, chosen, jobs)
     results = evaluate(
         checkpoint, jobs, chosen.out, chosen.split, device, partial(print, flush=True), fid, share,
-        precision=chosen.precision, pictures=bool(sweep), yardstick=yardstick, panel=panel or False,
+        precision=chosen.precision, pictures=bool(sweep), evaluator=evaluator, panel=panel or False,
     )  # fmt: skip
     if share.index == 0:
         print(table(results))

@@ -1,4 +1,4 @@
-"""What real images say of a pair that is being imported: under which reading its generator's samples are nearest to them, and
+"""Real images check a pair that is being imported: with which options its generator's samples are nearest to them, and
 whether its discriminator ranks them above those samples. Asked before anything is written.
 """
 
@@ -13,20 +13,20 @@ from ebm_refine.energies.density_ratio import RAW_SLOPES, fit_calibration
 from ebm_refine.energies.priors import of_normal
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.metrics.distances import frechet_distance
-from ebm_refine.metrics.own_yardstick import coarse, reference_of
+from ebm_refine.metrics.own_evaluator import coarse, reference_of
 from ebm_refine.models.convert.convert import read_pair
 from ebm_refine.models.convert.families import Converted
-from ebm_refine.models.convert.reading import Reading, alternatives
+from ebm_refine.models.convert.import_options import ImportOptions, alternatives
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
 
 IMAGES, BATCH = 1000, 100
-# Another reading is named where it brings the samples so much nearer.
+# Other options are named where they bring the samples so much nearer.
 NEARER = 0.85
 TURNED = {"logit": "inverted", "inverted": "logit", "critic": "energy", "energy": "critic"}
 
 
-def compare_readings(pair: Converted, data: Any, image_size: int | None) -> list[str]:
-    """Sentences on the reading that was taken, from real images `data` (`data.real_images`).
+def compare_options(pair: Converted, data: Any, image_size: int | None) -> list[str]:
+    """Sentences on the options that were used, from real images `data` (`data.real_images`).
 
     Raises CheckpointError where the discriminator, as it is read, prefers generated images to real ones, and InputError where
     the images do not fit the pair's.
@@ -36,8 +36,8 @@ def compare_readings(pair: Converted, data: Any, image_size: int | None) -> list
     taken = _distance(pair, real)
     said = [f"generated images are at {taken:.3g} from the real ones (Fréchet distance of 8x8 pixels)"]
     others = {}
-    for option, reading in alternatives(pair.reading, pair.family, bool(pair.classes)).items():
-        others[option] = _distance(_read(pair, reading, image_size), real)
+    for option, options in alternatives(pair.options, pair.family, bool(pair.classes)).items():
+        others[option] = _distance(_read(pair, options, image_size), real)
     best = min(others, key=others.__getitem__)
     if others[best] < NEARER * taken:
         said.append(f"with {best} they would be at {others[best]:.3g}: look at both, and import again with the right one")
@@ -46,7 +46,7 @@ def compare_readings(pair: Converted, data: Any, image_size: int | None) -> list
 
 
 def _signs(pair: Converted, given: Images) -> str:
-    real, score, scale = given.pixels, pair.parts["discriminator"].network, RAW_SLOPES[pair.reading.output]
+    real, score, scale = given.pixels, pair.parts["discriminator"].network, RAW_SLOPES[pair.options.output]
     takes_labels = getattr(score, "takes_labels", False)
     if takes_labels and given.labels is None:
         return "the discriminator takes labels and --data has none, so its sign was not checked"
@@ -60,9 +60,9 @@ def _signs(pair: Converted, given: Images) -> str:
     ranked = float((on_real[:, None] > on_fake[None]).double().mean())
     if calibration["slope"] < 0 and ranked < 0.5:
         raise CheckpointError(
-            f"{pair.files['discriminator']}, read as {pair.reading.output}, prefers generated images to real ones (calibration "
+            f"{pair.files['discriminator']}, read as {pair.options.output}, prefers generated images to real ones (calibration "
             f"slope {calibration['slope']:.2f}): its sign is turned, or it is read wrongly; import it with --output "
-            f"{TURNED[pair.reading.output]}, or see --d-activation"
+            f"{TURNED[pair.options.output]}, or see --d-activation"
         )
     said = (
         f"the discriminator ranks a real image above a generated one in {ranked:.0%} of pairs (calibration slope "
@@ -70,17 +70,17 @@ def _signs(pair: Converted, given: Images) -> str:
     )
     if pair.family == "residual":
         return said
-    return f"{said}; --d-activation {'relu' if pair.reading.d_activation == 'leaky' else 'leaky'} would read it otherwise"
+    return f"{said}; --d-activation {'relu' if pair.options.d_activation == 'leaky' else 'leaky'} would change it"
 
 
-def _read(pair: Converted, reading: Reading, image_size: int | None) -> Converted:
-    return read_pair(pair.files["generator"], pair.files["discriminator"], image_size, reading)
+def _read(pair: Converted, options: ImportOptions, image_size: int | None) -> Converted:
+    return read_pair(pair.files["generator"], pair.files["discriminator"], image_size, options)
 
 
 @torch.no_grad()
 def generated(pair: Converted, count: int) -> Tensor:
     """Samples (count, C, H, W) uint8 of the pair's generator."""
-    generator: nn.Module = of_normal(pair.parts["generator"].network, {"name": pair.reading.prior})
+    generator: nn.Module = of_normal(pair.parts["generator"].network, {"name": pair.options.prior})
     source = torch.Generator().manual_seed(0)
     labels = labels_for(pair, count)
     made, done = [], 0

@@ -88,7 +88,7 @@ def _fit_ratio(chosen: argparse.Namespace) -> int:
 
 
 def real_named(text: str) -> Any:
-    """What `--real` names: an array of a .npy file, images and labels of an .npz file, else a place to read from."""
+    """What `--real` names: an array of a .npy file, images and labels of an .npz file, else a path or a Hub data set."""
     import numpy as np
 
     path = Path(text)
@@ -120,8 +120,8 @@ def measuring_named(checkpoint: Any, chosen: argparse.Namespace, jobs: Any) -> t
 
     if chosen.panel and chosen.extractor != "auto":
         raise InputError("--panel with --real goes with --extractor auto, whose kinds of features are the panel")
-    told = partial(print, file=sys.stderr, flush=True)
-    return measuring(checkpoint, real_named(chosen.real), chosen.extractor, jobs, check_device(chosen.device), told)
+    log = partial(print, file=sys.stderr, flush=True)
+    return measuring(checkpoint, real_named(chosen.real), chosen.extractor, jobs, check_device(chosen.device), log)
 
 
 def _whole(name: str, text: str) -> int:
@@ -133,7 +133,7 @@ def _said(error: BaseException) -> str:
 
 
 def add_import(commands: Any) -> None:
-    from ebm_refine.models.convert.reading import CHOICES
+    from ebm_refine.models.convert.import_options import CHOICES
 
     bring = commands.add_parser("import", help="convert a public pair, or an energy, to a checkpoint folder")
     bring.add_argument("generator", help=".pth, .pt, .ckpt or .safetensors; the only one where it holds both networks")
@@ -169,10 +169,12 @@ READ = (
 
 
 def _import(chosen: argparse.Namespace) -> int:
-    told = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
+    metadata = {"dataset": chosen.dataset, "title": chosen.title, "source": chosen.source, "license": chosen.license}
     size = None if chosen.image_size is None else IMAGE_SIZE.parse_text(chosen.image_size)
     said: list[str] = []
-    checkpoint = _import_energy(chosen, told, size, said) if chosen.kind == "energy" else _import_pair(chosen, told, size, said)
+    checkpoint = (
+        _import_energy(chosen, metadata, size, said) if chosen.kind == "energy" else _import_pair(chosen, metadata, size, said)
+    )
     for role, part in checkpoint.config["parts"].items():
         print(f"{role}: {part['architecture']} {part['arguments']}")
     for line in said:
@@ -182,21 +184,21 @@ def _import(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _import_pair(chosen: argparse.Namespace, told: dict[str, Any], size: int | None, said: list[str]) -> Any:
-    from ebm_refine.cli.import_check import compare_readings
+def _import_pair(chosen: argparse.Namespace, metadata: dict[str, Any], size: int | None, said: list[str]) -> Any:
+    from ebm_refine.cli.import_check import compare_options
     from ebm_refine.models.convert.convert import read_pair, save_pair
-    from ebm_refine.models.convert.reading import Reading
+    from ebm_refine.models.convert.import_options import ImportOptions
 
     given = {name: getattr(chosen, name) for name in (*READ, "output")}
-    reading = Reading.of(**given) if any(value is not None for value in given.values()) else None
-    pair = read_pair(chosen.generator, chosen.discriminator, size, reading)
+    options = ImportOptions.of(**given) if any(value is not None for value in given.values()) else None
+    pair = read_pair(chosen.generator, chosen.discriminator, size, options)
     said += [f"assumed: {line}" for line in pair.assumed]
     if chosen.data is not None:
-        said += [f"--data: {line}" for line in compare_readings(pair, real_named(chosen.data), size)]
-    return save_pair(pair, chosen.out, told)
+        said += [f"--data: {line}" for line in compare_options(pair, real_named(chosen.data), size)]
+    return save_pair(pair, chosen.out, metadata)
 
 
-def _import_energy(chosen: argparse.Namespace, told: dict[str, Any], size: int | None, said: list[str]) -> Any:
+def _import_energy(chosen: argparse.Namespace, metadata: dict[str, Any], size: int | None, said: list[str]) -> Any:
     import tempfile
 
     from ebm_refine.cli.import_check import check_energy
@@ -210,8 +212,8 @@ def _import_energy(chosen: argparse.Namespace, told: dict[str, Any], size: int |
     output = chosen.output or "minus-energy"
     if chosen.data is not None:
         with tempfile.TemporaryDirectory() as trial:
-            found = import_energy(chosen.generator, Path(trial) / "energy", image_size=size, output=output, **told)
+            found = import_energy(chosen.generator, Path(trial) / "energy", image_size=size, output=output, **metadata)
             said.append(f"--data: {check_energy(found, real_named(chosen.data), output)}")
-    checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, output=output, **told)
+    checkpoint = import_energy(chosen.generator, chosen.out, image_size=size, output=output, **metadata)
     said.insert(0, f"assumed: {checkpoint.config['training']['assumed']}")
     return checkpoint

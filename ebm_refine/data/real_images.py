@@ -48,7 +48,7 @@ def real_images(
     if isinstance(real, str | Path):
         if len(shape) != 3:
             raise InputError(f"real vectors of {shape} are given as an array (N, {shape[0]}); got {shorten(str(real))}")
-        found = _from_place(str(real), shape, split, limit)
+        found = _from_source(str(real), shape, split, limit)
     else:
         found = Images(_of_array(real, shape, value_range)[:limit], None)
     if labels is not None:
@@ -110,24 +110,24 @@ def _labels(labels: Any, count: int, limit: int | None) -> Tensor:
     return torch.from_numpy(given.astype(np.int64))
 
 
-def _from_place(place: str, shape: tuple[int, ...], split: str, limit: int | None) -> Images:
-    path = Path(place).expanduser()
+def _from_source(source: str, shape: tuple[int, ...], split: str, limit: int | None) -> Images:
+    path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".parquet":
-        return _of_rows(_parquet([path]), shape, place, limit)
+        return _of_rows(_parquet([path]), shape, source, limit)
     if path.is_dir():
         tables = sorted(path.glob("*.parquet"))
         if tables:
             named = [file for file in tables if file.name.startswith(f"{split}-") or file.name == f"{split}.parquet"]
-            return _of_rows(_parquet(named or tables), shape, place, limit)
+            return _of_rows(_parquet(named or tables), shape, source, limit)
         return _of_folder(path, shape, limit)
-    if place.count("/") == 1 and not place.startswith((".", "/", "~")):
-        return _of_rows(_hub(place, split), shape, place, limit)
+    if source.count("/") == 1 and not source.startswith((".", "/", "~")):
+        return _of_rows(_hub(source, split), shape, source, limit)
     if path.is_file():
         raise InputError(
-            f"real must be a folder of pictures, parquet files or an array; {place!r} is another file: an array of .npy or "
+            f"real must be a folder of pictures, parquet files or an array; {source!r} is another file: an array of .npy or "
             ".npz is read by numpy.load"
         )
-    raise InputError(f"real must be a folder of pictures, parquet files or a Hub data set 'owner/name'; there is no {place!r}")
+    raise InputError(f"real must be a folder of pictures, parquet files or a Hub data set 'owner/name'; there is no {source!r}")
 
 
 def _of_folder(folder: Path, shape: tuple[int, ...], limit: int | None) -> Images:
@@ -204,13 +204,13 @@ def _parquet(files: list[Path]) -> Any:
         raise InputError(f"{files[0]} cannot be read as parquet: {_said(error)}") from None
 
 
-def _hub(place: str, split: str) -> Any:
+def _hub(source: str, split: str) -> Any:
     load_dataset = _datasets()
     try:
-        return load_dataset(place, split=split)
+        return load_dataset(source, split=split)
     except Exception as error:  # for a missing name, split or network too
         raise InputError(
-            f"{place!r} is no folder here, and as a data set of the Hub, split {split!r}, it cannot be read: {_said(error)}"
+            f"{source!r} is no folder here, and as a data set of the Hub, split {split!r}, it cannot be read: {_said(error)}"
         ) from None
 
 
@@ -222,18 +222,18 @@ def _datasets() -> Any:
     return load_dataset
 
 
-def _of_rows(rows: Any, shape: tuple[int, ...], place: str, limit: int | None) -> Images:
+def _of_rows(rows: Any, shape: tuple[int, ...], source: str, limit: int | None) -> Images:
     from datasets import Image as ImageColumn
 
     column = next((name for name, feature in rows.features.items() if isinstance(feature, ImageColumn)), None)
     if column is None:  # written without the Hub's metadata, an image is a struct with its bytes
         column = next((name for name in ("image", "img", "picture") if name in rows.column_names), None)
         if column is None:
-            raise InputError(f"{place!r} has no column of images, only {listed(rows.column_names)}")
+            raise InputError(f"{source!r} has no column of images, only {listed(rows.column_names)}")
         rows = rows.cast_column(column, ImageColumn())
     if limit is not None and limit < len(rows):
         rows = rows.select([k * len(rows) // limit for k in range(limit)])
-    pixels = np.stack(list(_pixels(rows, column, shape, place)))
+    pixels = np.stack(list(_pixels(rows, column, shape, source)))
     return Images(torch.from_numpy(pixels), _of_column(rows["label"]) if "label" in rows.column_names else None)
 
 
@@ -248,10 +248,10 @@ def _of_column(column: Any) -> Tensor | None:
     return torch.tensor(given)
 
 
-def _pixels(rows: Any, column: str, shape: tuple[int, ...], place: str) -> Iterator[np.ndarray]:
+def _pixels(rows: Any, column: str, shape: tuple[int, ...], source: str) -> Iterator[np.ndarray]:
     chosen = rows.select_columns([column])
     for number in range(len(chosen)):
-        what = f"picture {number} of {place!r}"
+        what = f"picture {number} of {source!r}"
         try:
             picture = chosen[number][column]
         except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):

@@ -20,7 +20,7 @@ CHUNK = {"cpu": 64, "cuda": 256}
 BFLOAT16_CHUNK = {**CHUNK, "cpu": 128}
 # A point costs next to nothing, so here it is the calls that count.
 POINTS_CHUNK = 1024
-# How many batches of a narrow width are compared with a full chunk before that width is used.
+# How many batches of a smaller width are compared with a full chunk before that width is used.
 COMPARED = 64
 
 
@@ -80,11 +80,11 @@ class NetworkTarget:
         return energy.detach(), grad
 
     def in_chunks(
-        self, function: Callable[[Tensor], tuple[Tensor, ...]], position: Tensor, narrowed: bool = True
+        self, function: Callable[[Tensor], tuple[Tensor, ...]], position: Tensor, trim: bool = True
     ) -> tuple[Tensor, ...]:
         """`function` of positions (B, d…), chunk by chunk; a chunk too large for the memory is halved, down to one position.
 
-        Without `narrowed` the last chunk is always padded to the full width.
+        Without `trim` the last chunk is always padded to the full width.
         """
         results: list[list[Tensor]] = []
         done = 0
@@ -93,7 +93,7 @@ class NetworkTarget:
             part = position[done : done + self.chunk]
             try:
                 with exact_convolutions(self.device):
-                    results.append(_padded(function, part, self._width(len(part)) if narrowed else self.chunk))
+                    results.append(_padded(function, part, self._width(len(part)) if trim else self.chunk))
             except torch.OutOfMemoryError:
                 if self.chunk == 1:
                     raise
@@ -120,10 +120,10 @@ class NetworkTarget:
         """
 
         position = self.start(Draws(0, torch.arange(self.chunk, device=self.device), 0), Stream.PILOT)
-        narrow = [_padded(self.everything, part, width) for part in position.split(width)[:COMPARED]]
-        seen = sum(len(parts[0]) for parts in narrow)
+        trimmed = [_padded(self.everything, part, width) for part in position.split(width)[:COMPARED]]
+        seen = sum(len(parts[0]) for parts in trimmed)
         whole = [result[:seen] for result in self.everything(position)]
-        return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*narrow, strict=True), whole, strict=True))
+        return all(torch.equal(torch.cat(parts), one) for parts, one in zip(zip(*trimmed, strict=True), whole, strict=True))
 
     def everything(self, part: Tensor) -> tuple[Tensor, ...]:
         """All that is ever asked of the networks at positions (B, d…)."""

@@ -76,7 +76,7 @@ def given_label(networks: dict[str, nn.Module], label: int) -> dict[str, nn.Modu
 
 
 class Batch(NamedTuple):
-    """The chains of one label: their places `rows` (b,) among all, and their target."""
+    """The chains of one label: their indices `rows` (b,) among all, and their target."""
 
     rows: Tensor
     target: Any
@@ -143,7 +143,7 @@ class LabelledTarget:
 
 
 def merged(parts: Sequence[Any], rows: Sequence[Tensor]) -> Any:
-    """Tensors (b, …) of batches of chains as one (B, …), each row in its place; NamedTuples of them field by field."""
+    """Tensors (b, …) of batches of chains as one (B, …), each row at its index; NamedTuples of them field by field."""
     if parts[0] is None:
         return None
     if isinstance(parts[0], tuple):

@@ -136,9 +136,9 @@ class EnergyTarget(NetworkTarget):
             low, high = self.bounds
             return low + (high - low) * draws.uniform(self.shape, stream)
         generator = self.generator
-        # Run once, so at full width: narrower ones are tried for the energy alone.
+        # Run once, so at full width: smaller widths are only tried for the energy.
         latents = draws.normal((self.dim,), stream)
-        return self.in_chunks(lambda part: (generator(part),), latents, narrowed=False)[0].contiguous()
+        return self.in_chunks(lambda part: (generator(part),), latents, trim=False)[0].contiguous()
 
     @torch.no_grad()
     def energy(self, position: Tensor) -> Tensor:

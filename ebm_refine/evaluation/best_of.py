@@ -1,7 +1,7 @@
 """Best of n, a baseline beside the samplers: of n draws from the prior the one with the largest log ratio, no chain at all.
 
-As in best-of-n sampling against a reward (Stiennon et al. 2020, arXiv 2009.01325): it optimises r and keeps to no law. What a
-sampler gains over it at equal cost is owed to the sampler, and not to r alone.
+As in best-of-n sampling against a reward (Stiennon et al. 2020, arXiv 2009.01325): it optimises r and samples no law. A
+sampler's gain over it at equal cost is due to the sampler, not to r alone.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TRIES = Parameter("tries", "int", 50, 2, 10_000, help="draws from the prior an i
 
 @dataclass(frozen=True)
 class BestOf:
-    """A job of `evaluate` in a sampler's place. `as_dict` round-trips through JSON."""
+    """A job of `evaluate` instead of a sampler's. `as_dict` round-trips through JSON."""
 
     model: str
     num_images: int

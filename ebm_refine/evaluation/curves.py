@@ -80,10 +80,10 @@ def curve_table(results: dict[str, Any]) -> str:
     head = ["evaluations", *(f"{curve['method']}: {what}" for curve in curves for what in ("median change", "mean r"))]
     lines = [head, ["---"] * len(head)]
     for points in zip(*(curve["points"] for curve in curves), strict=True):
-        told = [f"{_median_share(point) - 1:+.0%}" if point["evaluations"] else "–" for point in points]
+        changes = [f"{_median_share(point) - 1:+.0%}" if point["evaluations"] else "–" for point in points]
         pairs = [
             cell
-            for point, change in zip(points, told, strict=True)
+            for point, change in zip(points, changes, strict=True)
             for cell in (change, f"{point['mean_ratio']:.2f} ± {point['mean_ratio_error']:.2f}")
         ]
         lines.append(["–".join(dict.fromkeys(f"{x:.0f}" for x in _ends([point["evaluations"] for point in points]))), *pairs])
@@ -127,7 +127,7 @@ def _frame(number: int, title: str, lines: Sequence[Line], level: float | None, 
     margin = 0.0 if shares else 0.06 * max(high - low, 1e-9)
     low, high = low - margin, high + margin
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def coordinates(x: float, y: float) -> tuple[float, float]:
         return left + WIDTH * x / right, TOP + HEIGHT * (1 - (min(max(y, low), high) - low) / (high - low))
 
     parts = [
@@ -135,29 +135,29 @@ def _frame(number: int, title: str, lines: Sequence[Line], level: float | None, 
         f'<rect x="{left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>',
     ]
     for tick in _ticks(low, high):
-        _, y = place(0, tick)
+        _, y = coordinates(0, tick)
         text = f"{tick:.0%}" if shares else f"{tick:g}"
         parts.append(
             f'<path d="M{left} {y:.1f}h{WIDTH}" stroke="#eee"/>'
             f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
         )
     for tick in _ticks(0, right):
-        x, _ = place(tick, low)
+        x, _ = coordinates(tick, low)
         parts.append(f'<text x="{x:.1f}" y="{TOP + HEIGHT + 14}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 30}" text-anchor="middle">evaluations an image</text>')
     if level is not None:
-        _, y = place(0, level)
+        _, y = coordinates(0, level)
         parts.append(
             f'<path d="M{left} {y:.1f}h{WIDTH}" stroke="#333" stroke-dasharray="2 3"/>'
             f'<text x="{left + WIDTH - 3}" y="{y - 4:.1f}" text-anchor="end">{escape(level_name)}</text>'
         )
     for line in lines:
-        spots = [place(x, y) for x, y in line.points]
+        spots = [coordinates(x, y) for x, y in line.points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
         dash = ' stroke-dasharray="5 3"' if line.dashed else ""
         parts.append(f'<path d="M{path}" fill="none" stroke="{line.colour}" stroke-width="1.8"{dash}/>')
         bars = "".join(
-            f"M{place(x, y - error)[0]:.1f} {place(x, y - error)[1]:.1f}V{place(x, y + error)[1]:.1f}"
+            f"M{coordinates(x, y - error)[0]:.1f} {coordinates(x, y - error)[1]:.1f}V{coordinates(x, y + error)[1]:.1f}"
             for (x, y), error in zip(line.points, line.errors, strict=True)
         )
         parts.append(f'<path d="{bars}" stroke="{line.colour}" stroke-width="0.8"/>')

@@ -1,6 +1,6 @@
-"""The panel's part in an evaluation: features of every job are kept beside its record, and judged over all seeds at once.
+"""The panel's part in an evaluation: features of every job are stored beside its record, and judged over all seeds together.
 
-Image i depends on (seed, i) alone, so further seeds are more images and nothing else.
+Image i depends on (seed, i) alone, so further seeds are just more images.
 """
 
 import json
@@ -124,11 +124,11 @@ def _frechet_cell(estimate: dict[str, float]) -> str:
 
 def _faces(reports: Sequence[dict[str, Any]]) -> list[str]:
     """In how many images a face is found, where somebody looked: base, each method, real images."""
-    told = [report for report in reports if report.get("faces") and "note" not in report["faces"]]
-    if not told:
+    counted = [report for report in reports if report.get("faces") and "note" not in report["faces"]]
+    if not counted:
         return []
-    first = told[0]["faces"]
-    sides = [("base", first["before"]), *((report["method"], report["faces"]["after"]) for report in told)]
+    first = counted[0]["faces"]
+    sides = [("base", first["before"]), *((report["method"], report["faces"]["after"]) for report in counted)]
     sides += [("real images", first["real"])] if "real" in first else []
     return [f"Share of images in which a face is found: {', '.join(f'{name} {share:.1%}' for name, share in sides)}."]
 
@@ -138,8 +138,8 @@ def _distance(estimate: dict[str, float]) -> str:
 
 
 def _change(row: dict[str, Any]) -> str:
-    told = f"{row['relative']:+.0%} ({row['z']:+.1f})"
-    return told if row["votes"] else f"[{told}]"
+    change = f"{row['relative']:+.0%} ({row['z']:+.1f})"
+    return change if row["votes"] else f"[{change}]"
 
 
 def setting_of(report: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from ebm_refine.evaluation.sampling import Sampled, sampled_in_parts
 from ebm_refine.evaluation.sharding import Share
 from ebm_refine.evaluation.tables import main_distance, summarise, table
 from ebm_refine.evaluation.truncation import THRESHOLD, Truncation
-from ebm_refine.metrics.evaluator import Yardstick, image_yardstick, point_yardstick
+from ebm_refine.metrics.evaluator import Evaluator, image_evaluator, point_evaluator
 from ebm_refine.metrics.panel_store import Panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points, law_of
@@ -41,7 +41,7 @@ SWEEPABLE = ("eps", "n_steps", "beta", "temperature")
 CONTROL_BUDGET = 25.0
 THRESHOLDS = (0.5, 1.0, 1.5, 2.0)
 LOOK_EVERY = 1.0
-# So many images of a job are kept as a picture, where pictures are asked for.
+# So many images of a job are saved as a picture, if pictures are requested.
 PICTURED = 8
 
 Job = Settings | Truncation | BestOf
@@ -51,8 +51,8 @@ class StoppedError(Exception):
     """The evaluation was asked to stop between two of its jobs."""
 
 
-class _Place(NamedTuple):
-    """Where a job is computed, and in what: arguments of `refine`."""
+class _Execution(NamedTuple):
+    """Device and precision of a job: arguments of `refine`."""
 
     device: str
     precision: str
@@ -136,42 +136,42 @@ def evaluate(
     stopping: Callable[[], bool] = lambda: False,
     precision: str = "auto",
     pictures: bool = False,
-    yardstick: Yardstick | None = None,
+    evaluator: Evaluator | None = None,
     panel: bool | Panel = False,
 ) -> dict[str, Any]:
     """Run the jobs that are not done yet and write `results.json` and `table.md` into `out`; returns the results.
 
-    `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); that of points is
-    their own law; `yardstick` is another one (`metrics.own_yardstick`). `fid` gives the Inception-v3 FID of uint8 images
-    (`metrics.inception`), which is then taken beside the other distances. `pictures` keeps the first images of every job too,
-    and draws each sweep over eps and n_steps among the jobs (`sweeps.write`). `panel` adds what an evidence panel says of each
-    setting (`evaluation.evidence`): that of the data set, or the one given. `share` (None: everything) are the jobs that fall
-    to this process; it waits for those of the others, and the first process writes. Raises StoppedError where `stopping()` is
-    true before a job, and InputError where nothing can measure the model's data, where there are too few samples, where `out`
-    cannot be written, or for a `device` or `precision` (as of `refine`) that this machine lacks; what is done is kept.
+    `split` is the reference, "test" or "holdout" (settings are chosen on holdout and reported once on test); points are
+    compared with their own law; `evaluator` replaces that of the data set (`metrics.own_evaluator`). `fid` gives the
+    Inception-v3 FID of uint8 images (`metrics.fid`), as a further distance. `pictures` also saves the first images of every job
+    and draws each sweep over eps and n_steps (`sweeps.write`). `panel` adds a panel's verdict on each setting
+    (`evaluation.evidence`): the panel of the data set, or the one given. `share` (None: all) are the jobs of this process; it
+    waits for those of the others, and the first process writes. Raises StoppedError where `stopping()` is true before a job,
+    and InputError where nothing can measure the model's data, where there are too few samples, where `out` cannot be written,
+    or for a `device` or `precision` (as of `refine`) that this machine lacks; finished jobs stay on disk.
     """
     share = share or Share()
-    place = _Place(check_device(device), precision)
-    yardstick = yardstick or _yardstick(checkpoint, split)
+    execution = _Execution(check_device(device), precision)
+    evaluator = evaluator or _evaluator(checkpoint, split)
     if not jobs:
         raise InputError("evaluate needs at least one job")
-    if any(job.num_images < yardstick.least for job in jobs):
+    if any(job.num_images < evaluator.least for job in jobs):
         raise InputError(
-            f"num_images must be at least {yardstick.least} to evaluate {checkpoint.name!r}; "
-            f"got {min(job.num_images for job in jobs)}: give --num-images {yardstick.least} (in Python num_images=)"
+            f"num_images must be at least {evaluator.least} to evaluate {checkpoint.name!r}; "
+            f"got {min(job.num_images for job in jobs)}: give --num-images {evaluator.least} (in Python num_images=)"
         )
     folder = writable_folder(writable_folder(out) / "jobs")
     evidence = Evidence(checkpoint, split, panel if isinstance(panel, Panel) else None) if panel else None
     keeping = pictures and not is_points(checkpoint.config)
-    files = [folder / f"{_key(job, checkpoint, yardstick, place)}{'-fid' if fid else ''}.json" for job in jobs]
+    files = [folder / f"{_key(job, checkpoint, evaluator, execution)}{'-fid' if fid else ''}.json" for job in jobs]
     for position, (job, file) in share.of(list(enumerate(zip(jobs, files, strict=True), 1))):
         picture = file.with_suffix(".png")
         unseen = evidence is not None and not evidence.file(file).exists()
         if _finished(file, progress) is None or unseen or (keeping and not picture.exists()):
             if stopping():
-                raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command goes on from there")
+                raise StoppedError(f"stopped before job {position} of {len(jobs)}; the same command continues there")
             label = f"[{position}/{len(jobs)}] {job.method} {job.ratio} seed {job.seed}"
-            record, sampled = _run(checkpoint, job, yardstick, place, label, progress, fid, file)
+            record, sampled = _run(checkpoint, job, evaluator, execution, label, progress, fid, file)
             if evidence is not None:
                 evidence.keep(sampled.before, sampled.after, file)
             if keeping:
@@ -187,12 +187,12 @@ def evaluate(
     results = {
         "model": checkpoint.name,
         "weights": checkpoint.hashes,
-        **yardstick.description,
+        **evaluator.description,
         "num_images": jobs[0].num_images,
         "seeds": sorted({job.seed for job in jobs}),
         "rows": summarise(finished),
         "manifold": finished[0].get("manifold"),
-        "floors": yardstick.floors(jobs[0].num_images),
+        "floors": evaluator.floors(jobs[0].num_images),
     }
     if evidence is not None:
         results["panel"] = evidence.rows(finished, files)
@@ -220,16 +220,16 @@ def _finished(file: Path, progress: Callable[[str], None]) -> dict[str, Any] | N
     return record
 
 
-def _yardstick(checkpoint: Checkpoint, split: str) -> Yardstick:
+def _evaluator(checkpoint: Checkpoint, split: str) -> Evaluator:
     dataset = checkpoint.config["data"]["dataset"]
-    return point_yardstick(dataset) if is_points(checkpoint.config) else image_yardstick(dataset, split)
+    return point_evaluator(dataset) if is_points(checkpoint.config) else image_evaluator(dataset, split)
 
 
 def _run(
     checkpoint: Checkpoint,
     job: Job,
-    yardstick: Yardstick,
-    place: _Place,
+    evaluator: Evaluator,
+    execution: _Execution,
     label: str,
     progress: Callable[[str], None],
     fid: Callable[[Tensor], float] | None,
@@ -237,12 +237,12 @@ def _run(
 ) -> tuple[dict[str, Any], Sampled]:
     started = time.monotonic()
     if isinstance(job, Truncation | BestOf):
-        sampled = Sampled(*drawn(checkpoint, job, place.device, place.dtype))
+        sampled = Sampled(*drawn(checkpoint, job, execution.device, execution.dtype))
     else:
-        device, precision = place
+        device, precision = execution
         sampled = sampled_in_parts(checkpoint, job, device, precision, file, lambda said: progress(f"{label}: {said}"))
     seconds = time.monotonic() - started
-    measures = yardstick.measure(sampled.before, sampled.after)
+    measures = evaluator.measure(sampled.before, sampled.after)
     if fid:
         measures["fid"] = {"before": fid(sampled.before), "after": fid(sampled.after)}
     distance = measures[main_distance(measures)]
@@ -264,12 +264,12 @@ def _pictured(sampled: Sampled) -> Image.Image:
 
 
 def _draw_sweeps(results: dict[str, Any], finished: Sequence[dict[str, Any]], files: Sequence[Path], out: Path) -> None:
-    kept: dict[str, Path] = {}
+    pictures: dict[str, Path] = {}
     for record, file in zip(finished, files, strict=True):
-        kept.setdefault(sweeps.setting_of(record["settings"]), file.with_suffix(".png"))
+        pictures.setdefault(sweeps.setting_of(record["settings"]), file.with_suffix(".png"))
 
     def halves(row: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
-        file = kept.get(sweeps.setting_of(row))
+        file = pictures.get(sweeps.setting_of(row))
         if file is None or not file.exists():
             return None
         both = Image.open(file)
@@ -281,17 +281,17 @@ def _draw_sweeps(results: dict[str, Any], finished: Sequence[dict[str, Any]], fi
 
 def _wait_for(files: Sequence[Path], progress: Callable[[str], None]) -> None:
     """Return once every file is there: those of other processes may take a while longer."""
-    told = False
+    announced = False
     while missing := sum(not file.exists() for file in files):
-        if not told:
+        if not announced:
             progress(f"this process is done; waiting for {missing} jobs of others")
-            told = True
+            announced = True
         time.sleep(LOOK_EVERY)
 
 
-def _key(job: Job, checkpoint: Checkpoint, yardstick: Yardstick, place: _Place) -> str:
+def _key(job: Job, checkpoint: Checkpoint, evaluator: Evaluator, execution: _Execution) -> str:
     """A job's file name: it changes with anything that its numbers depend on, beyond what the last bits of a device do."""
     ratios = [checkpoint.config.get(name) for name in ("calibration", "isotonic", "critic_slope", "tables")]
-    content = json.dumps([job.as_dict(), checkpoint.hashes, ratios, yardstick.fingerprint])
-    content += "" if place.dtype == torch.float32 else str(place.dtype)
+    content = json.dumps([job.as_dict(), checkpoint.hashes, ratios, evaluator.fingerprint])
+    content += "" if execution.dtype == torch.float32 else str(execution.dtype)
     return hashlib.sha256(content.encode()).hexdigest()[:20]

@@ -21,10 +21,10 @@ from ebm_refine.evaluation.evidence import panel_table
 from ebm_refine.evaluation.jobs import Job, plan
 from ebm_refine.evaluation.jobs import evaluate as run_jobs
 from ebm_refine.evaluation.tables import table
-from ebm_refine.metrics.evaluator import Yardstick
+from ebm_refine.metrics.evaluator import Evaluator
 from ebm_refine.metrics.filter_bank import LEAST_SIDE
 from ebm_refine.metrics.own_checks import other_prior, see_that_real_is_preferred, see_that_real_tells
-from ebm_refine.metrics.own_yardstick import EMBEDDED, own_yardstick
+from ebm_refine.metrics.own_evaluator import EMBEDDED, own_evaluator
 from ebm_refine.metrics.panel import LEAST_IMAGES
 from ebm_refine.metrics.panel_kinds import borrowed_kinds, kinds_of
 from ebm_refine.metrics.panel_store import LEAST_REAL, MOST_DAMAGED, Panel, panel_of
@@ -63,24 +63,24 @@ def evaluate(
     8x8 pixels; and from 600 real images and 256 generated ones on the kinds of features that fit their size and channels give a
     verdict (`metrics.panel`), each voting only where, on these real images, it orders graded damage.
     ratios: None for the model's default alone. settings: further arguments of `refine`, such as eps, n_steps and beta.
-    out: folder of results, in which an interrupted evaluation goes on; None: the system's temporary folder.
+    out: folder of results, in which an interrupted evaluation continues; None: the system's temporary folder.
     Returns {"rows": one for base and for each method, …} and prints the table with `progress`. Raises InputError, one sentence,
     for what does not fit.
     """
     checkpoint = load(model)
     if isinstance(methods, str):
         raise InputError(f"methods must be a list of names, such as ['langevin']; got {methods!r}")
-    place = check_device(device)
+    device_name = check_device(device)
     jobs = plan(checkpoint, list(methods), num_images, list(seeds), list(ratios or ("auto",)), given=settings)
     folder = Path(out) if out is not None else Path(tempfile.gettempdir()) / "ebm_refine-evaluations" / checkpoint.name
-    told: Callable[[str], None] = partial(print, file=sys.stderr, flush=True) if progress else lambda line: None
+    log: Callable[[str], None] = partial(print, file=sys.stderr, flush=True) if progress else lambda line: None
     if real is None and isinstance(checkpoint, Pair):
         raise InputError(
             f"no data set is stored for {checkpoint.name!r}, a model of your own: give real samples, --real (in Python real=)"
         )
-    given, panel = (None, None) if real is None else measuring(checkpoint, real, extractor, jobs, place, told)
+    given, panel = (None, None) if real is None else measuring(checkpoint, real, extractor, jobs, device_name, log)
     results = run_jobs(
-        checkpoint, jobs, folder, "test", place, told, precision=precision, yardstick=given, panel=panel or False
+        checkpoint, jobs, folder, "test", device_name, log, precision=precision, evaluator=given, panel=panel or False
     )
     if progress:
         print(table(results), file=sys.stderr)
@@ -90,9 +90,9 @@ def evaluate(
 
 
 def measuring(
-    checkpoint: Checkpoint, real: Any, extractor: Any, jobs: Sequence[Job], device: str, told: Callable[[str], None]
-) -> tuple[Yardstick, Panel | None]:
-    """What measures the jobs' samples against real ones, and with "auto" the panel that judges images; why not is told.
+    checkpoint: Checkpoint, real: Any, extractor: Any, jobs: Sequence[Job], device: str, log: Callable[[str], None]
+) -> tuple[Evaluator, Panel | None]:
+    """The evaluator of the jobs' samples, and with "auto" the panel that judges images; `log` says why there is none.
 
     Raises InputError where the real samples are not of the model's samples' shape, for too few of them, and where a raw score
     that is to be used ranks generated samples above them. Warns where another prior would bring a pair much nearer to them.
@@ -108,25 +108,25 @@ def measuring(
     samples = found.pixels
     if samples.ndim == 2 and not is_points(checkpoint.config):
         raise InputError(f"model {checkpoint.name!r} makes images; real is {tuple(samples.shape)}")
-    yardstick = own_yardstick(samples, extractor, device)
+    evaluator = own_evaluator(samples, extractor, device)
     if isinstance(checkpoint, Pair):
         if any(job.ratio == "raw" for job in jobs):
             see_that_real_is_preferred(checkpoint, found, device)
         if doubt := other_prior(checkpoint, found, device):
             warnings.warn(doubt, stacklevel=3)
     if samples.ndim == 2 or extractor != "auto":
-        return yardstick, None
+        return evaluator, None
     images = min(sum(job.num_images for job in jobs if job.method == one.method) for one in jobs)
     if len(samples) < LEAST_REAL or images < LEAST_IMAGES:
-        told(
+        log(
             f"no verdict by kinds of features: it needs {LEAST_REAL} real images and --num-images {LEAST_IMAGES} (in Python "
             f"num_images=); got {len(samples)} and {images}"
         )
-        return yardstick, None
+        return evaluator, None
     kinds = kinds_of(EMBEDDED[shape]) if shape in EMBEDDED else borrowed_kinds()
     kinds = tuple(kind for kind in kinds if kind.name != "filter bank" or min(shape[1:]) >= LEAST_SIDE)
-    told(f"testing which of {len(kinds)} kinds of features may vote on these images")
-    return yardstick, panel_of(samples, _base(checkpoint, jobs[0].ratio, device, label), kinds=kinds)
+    log(f"testing which of {len(kinds)} kinds of features may vote on these images")
+    return evaluator, panel_of(samples, _base(checkpoint, jobs[0].ratio, device, label), kinds=kinds)
 
 
 def _of_class(real: Images, label: int) -> Images:

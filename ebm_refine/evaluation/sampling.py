@@ -29,7 +29,7 @@ TELL_EVERY = 20.0
 
 
 class Sampled(NamedTuple):
-    """Samples before and after, (N, …) uint8 images or float32 points, and what the run says of itself."""
+    """Samples before and after, (N, …) uint8 images or float32 points, and the run's diagnostics."""
 
     before: Tensor
     after: Tensor
@@ -38,23 +38,23 @@ class Sampled(NamedTuple):
 
 
 def sampled_in_parts(
-    checkpoint: Checkpoint, job: Settings, device: str, precision: str, record: Path, told: Callable[[str], None]
+    checkpoint: Checkpoint, job: Settings, device: str, precision: str, record: Path, log: Callable[[str], None]
 ) -> Sampled:
     """All images of a job. Above PART of them each part is written beside `record`, found there again, and removed at the end.
 
-    Coupled chains are one part. `told` hears how far the run is, every 20 seconds and after each part.
+    Coupled chains are one part. `log` is called with the progress every 20 seconds and after each part.
     """
     if METHODS[job.method].coupled or job.num_images <= PART:
-        return _run(checkpoint, job, device, precision, 0, told)
+        return _run(checkpoint, job, device, precision, 0, log)
     parts, files = [], []
     for first in range(0, job.num_images, PART):
         count = min(PART, job.num_images - first)
         file = record.with_name(f"{record.stem}-{first}.part.safetensors")
         part = _read(file, count)
         if part is None:
-            part = _run(checkpoint, job.changed(num_images=count), device, precision, first, told)
+            part = _run(checkpoint, job.changed(num_images=count), device, precision, first, log)
             _write(file, part)
-            told(f"{first + count} of {job.num_images} images")
+            log(f"{first + count} of {job.num_images} images")
         parts.append(part)
         files.append(file)
     diagnostics = joined_summaries([(part.diagnostics, len(part.before)) for part in parts])
@@ -64,9 +64,7 @@ def sampled_in_parts(
     return Sampled(before, after, diagnostics)
 
 
-def _run(
-    checkpoint: Checkpoint, job: Settings, device: str, precision: str, first: int, told: Callable[[str], None]
-) -> Sampled:
+def _run(checkpoint: Checkpoint, job: Settings, device: str, precision: str, first: int, log: Callable[[str], None]) -> Sampled:
     started = said = time.monotonic()
     step_seconds: list[float] = []
     result: Any = None
@@ -78,7 +76,7 @@ def _run(
             step_seconds.append(seconds)
         if time.monotonic() - said > TELL_EVERY:
             said = time.monotonic()
-            told(f"step {item.step}/{item.n_steps}, {said - started:.0f} s")
+            log(f"step {item.step}/{item.n_steps}, {said - started:.0f} s")
     return Sampled(result.before, result.after, result.diagnostics, ess_per_second(result.diagnostics, step_seconds))
 
 

@@ -39,9 +39,9 @@ def grids(rows: Sequence[dict[str, Any]]) -> list[Grid]:
     found = []
     for number, group in enumerate(swept):
         eps, n_steps = (sorted({row[axis] for row in group}) for axis in AXES)
-        places = {(row["eps"], row["n_steps"]): row for row in group}
+        cells = {(row["eps"], row["n_steps"]): row for row in group}
         name = "-".join([group[0]["method"], group[0]["ratio"], *([str(number)] if len(swept) > 1 else [])])
-        found.append(Grid(name, eps, n_steps, [[places.get((one, many)) for many in n_steps] for one in eps], base))
+        found.append(Grid(name, eps, n_steps, [[cells.get((one, many)) for many in n_steps] for one in eps], base))
     return found
 
 

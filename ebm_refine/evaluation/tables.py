@@ -88,14 +88,14 @@ def main_distance(row: dict[str, Any]) -> str:
 
 
 def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Base first, then by the main distance, nearest first; a row that has gone away to infinity is last."""
+    """Base first, then by the main distance, nearest first; an infinite distance is last."""
     name = main_distance(rows[0])
 
-    def place(row: dict[str, Any]) -> tuple[bool, float]:
+    def rank(row: dict[str, Any]) -> tuple[bool, float]:
         mean = row[name]["mean"]
         return row["method"] != "base", mean if math.isfinite(mean) else math.inf
 
-    return sorted(rows, key=place)
+    return sorted(rows, key=rank)
 
 
 def verdict_of(results: dict[str, Any], row: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Prior truncation, a control beside the samplers: the generator's samples from a narrower prior, without a ratio or a chain.
+"""Prior truncation, a control beside the samplers: the generator's samples from a truncated prior, without a ratio or a chain.
 
 Brock et al. 2019, "Large scale GAN training for high fidelity natural image synthesis" (arXiv 1809.11096): samples from a
 normal prior cut off at a threshold look better and vary less. What a sampler gains in precision alone, this has for nothing.
@@ -17,7 +17,7 @@ THRESHOLD = Parameter("threshold", "float", 1.0, 0.01, 10.0, help="the prior's c
 
 @dataclass(frozen=True)
 class Truncation:
-    """A job of `evaluate` in a sampler's place. `as_dict` round-trips through JSON."""
+    """A job of `evaluate` instead of a sampler's. `as_dict` round-trips through JSON."""
 
     model: str
     num_images: int

@@ -1,4 +1,4 @@
-"""What `evaluate` measures samples by: images in the features of an embedded extractor, points against their own law."""
+"""What `evaluate` measures with: images in the features of an embedded extractor, points against their own law."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ MEASURES = ("kernel_distance", "frechet_distance", "manifold", *SHARES, "modes")
 LEAST_POINTS = 500
 
 
-class Yardstick(NamedTuple):
+class Evaluator(NamedTuple):
     """`measure(before, after)` gives each measure as {"before", "after"}; it needs `least` samples.
 
-    `description` is what must stand beside every number, `fingerprint` changes with anything that they depend on, and
+    `description` must accompany every number, `fingerprint` changes with anything that they depend on, and
     `floors(count)` are the distances of real samples from real ones, by the number of them.
     """
 
@@ -29,7 +29,7 @@ class Yardstick(NamedTuple):
     floors: Callable[[int], dict[str, Any]]
 
 
-def image_yardstick(dataset: str, split: str) -> Yardstick:
+def image_evaluator(dataset: str, split: str) -> Evaluator:
     """Raises InputError where no extractor is embedded for the data set, or it has no such split."""
     extractor = features_for(dataset)
     if split not in extractor.references:
@@ -43,12 +43,12 @@ def image_yardstick(dataset: str, split: str) -> Yardstick:
         **extractor.describe(),
         "reference": {"split": split, "images": extractor.references[split].images},
     }
-    return Yardstick(
+    return Evaluator(
         measure, 10 * extractor.num_features, description, f"{extractor.sha256} {split}", lambda count: extractor.floors
     )
 
 
-def point_yardstick(dataset: str) -> Yardstick:
+def point_evaluator(dataset: str) -> Evaluator:
     """Raises InputError for an unknown data set."""
     # Imported here: scipy takes a moment that the evaluation of images need not wait for.
     from ebm_refine.metrics import points
@@ -78,4 +78,4 @@ def point_yardstick(dataset: str) -> Yardstick:
         "title": f"points against the law of {dataset}, earth mover's distance over the first {points.MAX_MOVED} of them",
         "reference": {"split": f"fresh points of {dataset}"},
     }
-    return Yardstick(measure, LEAST_POINTS, description, f"points {dataset}", floors)
+    return Evaluator(measure, LEAST_POINTS, description, f"points {dataset}", floors)

@@ -113,7 +113,7 @@ def reference_moments(
 ) -> Moments:
     """Moments of the first `count` images (None: all) of a data set's split, read through `datasets`.
 
-    dataset: a Hub id ("uoft-cs/cifar10") or a folder that `datasets` reads. They are kept in `cache`, by default in the
+    dataset: a Hub id ("uoft-cs/cifar10") or a folder that `datasets` reads. They are stored in `cache`, by default in the
     Hugging Face cache, under data set, split, count and extractor hash. Raises InputError where the images cannot be had.
     """
     if count is not None and count < MIN_IMAGES:
@@ -140,7 +140,7 @@ def _cache() -> Path:
 
 
 def _downloaded() -> Path:
-    """The weights in the place where torchmetrics looks for them, downloaded if need be."""
+    """The weights where torchmetrics looks for them, downloaded if needed."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / URL.rsplit("/", 1)[1]
     if file.is_file():
         return file

@@ -1,7 +1,7 @@
 """Is a generated image a copy? Its distance to the nearest training image, among those of real images never trained on.
 
 A held-out image is no copy, and yet some training image is nearest to it. So the distance of a generated image to its nearest
-training image says nothing by itself; its place among the distances of held-out images does: far below them lie copies.
+training image says nothing by itself; its rank among the distances of held-out images does: far below them lie copies.
 """
 
 from typing import Any, NamedTuple

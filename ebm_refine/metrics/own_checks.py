@@ -13,7 +13,7 @@ from ebm_refine.energies.density_ratio import raw_slope
 from ebm_refine.energies.own_target import generated
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import frechet_distance
-from ebm_refine.metrics.own_yardstick import coarse, reference_of
+from ebm_refine.metrics.own_evaluator import coarse, reference_of
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.pair import Pair
 

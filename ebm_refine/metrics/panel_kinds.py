@@ -99,7 +99,7 @@ def coarse_pixels(pixels: Tensor) -> Tensor:
 
 
 def classifier_layers(network: ResNetClassifier, images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in [-1, 1] -> (B, d): the means over places of all stages but the last, and the last's maxima."""
+    """Images (B, C, H, W) in [-1, 1] -> (B, d): the means over pixels of all stages but the last, and the last's maxima."""
     hidden = F.relu(network.whiten(images))
     found = [hidden.mean(dim=(2, 3))]
     for stage in network.stages:

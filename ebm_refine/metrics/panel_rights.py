@@ -53,13 +53,13 @@ def rights(
         "admixture": in_order(
             [seen[: len(generated)], *(admixed(generated, seen, share) for share in REAL_SHARES)], reference, paired=True
         ),
-        "real against real": {"passed": abs(silent.value) < END_ERRORS * silent.error, **_told(silent)},
-        "base": {"passed": loud.value > END_ERRORS * loud.error, **_told(loud)},
+        "real against real": {"passed": abs(silent.value) < END_ERRORS * silent.error, **_estimate(silent)},
+        "base": {"passed": loud.value > END_ERRORS * loud.error, **_estimate(loud)},
     }
     if classes is not None:
-        kept = [keeping(classes[order[half : 2 * half]], number) for number in (0, *DROPPED)]
-        tests["dropped classes"] = in_order([seen[rows] for rows in kept], reference, paired=False)
-    failed = [name for name, told in tests.items() if not told["passed"]]
+        subsets = [keeping(classes[order[half : 2 * half]], number) for number in (0, *DROPPED)]
+        tests["dropped classes"] = in_order([seen[rows] for rows in subsets], reference, paired=False)
+    failed = [name for name, outcome in tests.items() if not outcome["passed"]]
     return {"votes": not failed, "failed": failed, "tests": tests, "images": half, "seed": seed}
 
 
@@ -126,5 +126,5 @@ def keeping(classes: Tensor, dropped: int) -> Tensor:
     return torch.isin(classes, gone, invert=True).nonzero().squeeze(1)
 
 
-def _told(estimate: Estimate) -> dict[str, float]:
+def _estimate(estimate: Estimate) -> dict[str, float]:
     return {"value": round(estimate.value, 6), "error": round(estimate.error, 6)}

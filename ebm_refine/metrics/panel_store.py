@@ -57,7 +57,7 @@ def embedded_panel(dataset: str) -> Panel:
     """The frozen panel of "cifar10", "mnist" or "celeba". Raises InputError for another name."""
     kinds = kinds_of(dataset)
     checkpoint = catalogue.load(f"{dataset}-panel")
-    tables, told = checkpoint.tables, checkpoint.config["rights"]
+    tables, recorded = checkpoint.tables, checkpoint.config["rights"]
     bases = tables["bases"]
     references = {stem.removeprefix("panel-"): table for stem, table in tables.items() if stem.startswith("panel-")}
     members = tuple(
@@ -65,7 +65,7 @@ def embedded_panel(dataset: str) -> Panel:
             kind,
             Basis(bases[f"{kind.name}.mean"].float(), bases[f"{kind.name}.projection"].float()),
             {split: table[kind.name].float() for split, table in references.items()},
-            told.get(kind.name, {}),
+            recorded.get(kind.name, {}),
         )
         for kind in kinds
     )
@@ -84,7 +84,7 @@ def panel_of(
 ) -> Panel:
     """A panel for images that no panel is embedded for: CIFAR-10's encoders at 32×32, the training-free kinds, and `encoders`.
 
-    `kinds` are others in place of the first five. The fingerprint changes with the real images.
+    `kinds` replace the first five. The fingerprint changes with the real images.
 
     real (M, C, H, W) uint8, M >= 600: a random third fits the bases, the rest are the reference "given"; the right to vote is
     tested on up to 1,000 of them, with `labels` (M,) also by dropped classes, and on generated images `base`. `encoders`: by
@@ -102,11 +102,11 @@ def panel_of(
     for kind in kinds:
         rows = _rows(kind, real)
         basis = fit_basis(rows[fitted])
-        told: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         if test_rights:
             classes = labels[damaged] if labels is not None else None
-            told = rights(kind.features, basis, real[damaged], base[: len(damaged) // 2], classes, seed)
-        members.append(Member(kind, basis, {"given": basis.project(rows[rest])}, told))
+            found = rights(kind.features, basis, real[damaged], base[: len(damaged) // 2], classes, seed)
+        members.append(Member(kind, basis, {"given": basis.project(rows[rest])}, found))
     fingerprint = hashlib.sha256(real.contiguous().numpy().tobytes()).hexdigest()
     return Panel("made for these images", tuple(real.shape[1:]), tuple(members), fingerprint)
 

@@ -47,8 +47,8 @@ def fit_basis(features: Tensor, most: int = COMPONENTS) -> Basis:
         raise InputError(f"the {len(features)} real images are all alike in these features; other images are needed")
     scale = deviation.clamp_min(floor)
     values, vectors = torch.linalg.eigh(torch.cov(((rows - mean) / scale).T).reshape(rows.shape[1], -1))
-    kept = min(most, int((values > LEAST_SHARE * values.sum()).sum()), len(features) - 1)
-    values, vectors = values.flip(0)[:kept], vectors.flip(1)[:, :kept]
+    count = min(most, int((values > LEAST_SHARE * values.sum()).sum()), len(features) - 1)
+    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
     # The sign of an eigenvector is arbitrary; a fixed one lets two machines store the same basis.
     vectors = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     projection = vectors / scale[:, None] / values.sqrt()

@@ -1,19 +1,19 @@
-"""What a model card says of an evidence panel: of a pair its verdicts, of a panel itself who may vote."""
+"""The panel's part of a model card: for a pair the verdicts, for a panel which kinds may vote."""
 
 from collections.abc import Iterable
 from typing import Any
 
 
-def evidence(told: dict[str, Any] | None) -> list[str]:
+def evidence(judged: dict[str, Any] | None) -> list[str]:
     """The verdicts on a model's methods: confirmed, open or contradicted, one row each."""
-    if not told:
+    if not judged:
         return []
-    rows = [[row["method"], row["setting"], f"**{row['word']}**", row["reason"]] for row in told["rows"]]
+    rows = [[row["method"], row["setting"], f"**{row['word']}**", row["reason"]] for row in judged["rows"]]
     return [
         "## Is it better?",
         "",
-        f"What encoders of several kinds say (`{told['panel']}`, {str(told['fingerprint'])[:12]}; docs/evidence.md) of "
-        f"{told['num_images']} images against {told['real_images']} {told['split']} images:",
+        f"What encoders of several kinds say (`{judged['panel']}`, {str(judged['fingerprint'])[:12]}; docs/evidence.md) of "
+        f"{judged['num_images']} images against {judged['real_images']} {judged['split']} images:",
         "",
         *table(["method", "setting", "verdict", "because"], rows),
     ]
@@ -47,10 +47,10 @@ def rights(config: dict[str, Any]) -> list[str]:
     found, tested = config.get("rights"), config.get("rights_tested", {})
     if not found:
         return []
-    tests = list(dict.fromkeys(test for told in found.values() for test in told["tests"]))
+    tests = list(dict.fromkeys(test for result in found.values() for test in result["tests"]))
     rows = [
-        [kind, "yes" if told["votes"] else "no", *(_outcome(told["tests"].get(test, {})) for test in tests)]
-        for kind, told in found.items()
+        [kind, "yes" if result["votes"] else "no", *(_outcome(result["tests"].get(test, {})) for test in tests)]
+        for kind, result in found.items()
     ]
     return [
         "## Who may vote",

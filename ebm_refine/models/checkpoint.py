@@ -72,7 +72,7 @@ class Checkpoint:
 
     @property
     def runs_as_given(self) -> bool:
-        """Whether the networks are a person's own callables, which nobody copies, fuses or narrows (`models.pair`)."""
+        """Whether the networks are the user's own callables, which are not copied, fused or cast (`models.pair`)."""
         return False
 
     def dtype_for(self, precision: str, device: str) -> torch.dtype:
@@ -115,20 +115,20 @@ def save_checkpoint(
     card: str,
     tables: dict[str, dict[str, Tensor]] | None = None,
     dtype: torch.dtype = torch.float16,
-    kept: Checkpoint | None = None,
+    previous: Checkpoint | None = None,
 ) -> None:
     """Write a checkpoint in one step. `config` lacks `format`, `parts` and `tables`, which are added here.
 
     Floating-point weights are stored as `dtype`, or as float32 where they are too large for it; `tables` are further
-    safetensors (name -> tensors) stored as they are. Parts and tables of `kept` that are not given anew are taken over, byte
-    for byte. Raises InputError where the folder cannot be written; an older checkpoint there, `kept` itself maybe, stays whole
-    until the new one is complete.
+    safetensors (name -> tensors) stored as they are. Parts and tables of `previous` that are not given are copied byte for
+    byte. Raises InputError where the folder cannot be written; an older checkpoint there, possibly `previous` itself, stays
+    whole until the new one is complete.
     """
     with replacing_folder(folder) as temporary:
         described: dict[str, Any] = {"parts": {}, "tables": {}}
-        if kept is not None:
+        if previous is not None:
             for section, new in (("parts", parts), ("tables", tables or {})):
-                described[section] = _taken_over(kept, section, new, temporary)
+                described[section] = _taken_over(previous, section, new, temporary)
         for role, part in parts.items():
             weights = {
                 name: _stored(value.detach().cpu(), dtype).contiguous() for name, value in part.network.state_dict().items()
@@ -149,11 +149,11 @@ def save_checkpoint(
         (temporary / "README.md").write_text(card)
 
 
-def _taken_over(kept: Checkpoint, section: str, new: Container[str], folder: Path) -> dict[str, Any]:
-    """The entries of `kept` in a section of its config that are not `new`; their files are copied to `folder`."""
-    entries = {name: entry for name, entry in kept.config.get(section, {}).items() if name not in new}
+def _taken_over(previous: Checkpoint, section: str, new: Container[str], folder: Path) -> dict[str, Any]:
+    """The entries of `previous` in a section of its config that are not `new`; their files are copied to `folder`."""
+    entries = {name: entry for name, entry in previous.config.get(section, {}).items() if name not in new}
     for entry in entries.values():
-        shutil.copyfile(kept.folder / entry["file"], folder / entry["file"])
+        shutil.copyfile(previous.folder / entry["file"], folder / entry["file"])
     return entries
 
 

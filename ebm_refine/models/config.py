@@ -132,7 +132,7 @@ def _check_settings(file: Path, config: dict[str, Any]) -> None:
 
 
 def see_that_inside(file: Path, folder: Path) -> Path:
-    """The file, which may be a link, but not to a place outside the folder; in the Hub's cache, where every file is a link,
+    """The file, which may be a link, but not to a file outside the folder; in the Hub's cache, where every file is a link,
     not outside the model's part of the cache. Raises CheckpointError.
     """
     home = next((parent for parent in folder.resolve().parents if parent.name.startswith("models--")), folder.resolve())

@@ -1,6 +1,6 @@
-"""Frozen networks made cheaper to run, without changing what they compute: what sampling needs of them, and nothing else.
+"""Frozen networks made cheaper to run, without changing their output.
 
-Batch norms are folded into the convolutions before them; the first transposed convolution of a latent, which has one place
+Batch norms are folded into the convolutions before them; the first transposed convolution of a latent, which has one pixel
 only, becomes a matrix product, and so does the way back through a last one that gives a number; weights lie channels-last. In
 float32, results differ from the original's by rounding only. In bfloat16 the convolutions compute in it, while whatever a
 network takes in and gives out stays float32. `benchmarks/speed.py` sets the pipeline's step beside the bare networks,
@@ -37,27 +37,27 @@ def prepare(network: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module
     prepared.requires_grad_(False)
     prepared.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:
-        _narrow(prepared, dtype)
+        _cast_convolutions(prepared, dtype)
     return prepared
 
 
 class Stem(nn.Module):
-    """A transposed convolution without padding; of latents of one place, (B, C, 1, 1), it is a matrix product."""
+    """A transposed convolution without padding; of latents of one pixel, (B, C, 1, 1), it is a matrix product."""
 
     def __init__(self, layer: nn.ConvTranspose2d):
         super().__init__()
         rows = layer.weight.permute(2, 3, 1, 0)  # (height, width, out, in): what comes out lies channels-last
-        self.places, self.stride = rows.shape[:3], layer.stride
+        self.shape, self.stride = rows.shape[:3], layer.stride
         self.weight = nn.Parameter(rows.flatten(0, 2).contiguous())
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.repeat(rows.shape[0] * rows.shape[1]))
 
     def forward(self, latents: Tensor) -> Tensor:
         if latents.shape[2:] != (1, 1):
-            weight = self.weight.unflatten(0, self.places).permute(3, 2, 0, 1)
+            weight = self.weight.unflatten(0, self.shape).permute(3, 2, 0, 1)
             return F.conv_transpose2d(latents, weight, None if self.bias is None else self.bias[: weight.shape[1]], self.stride)
         rows = latents.flatten(1)
         padded = F.pad(rows, (0, 0, 0, max(_ROWS - len(rows), 0)))
-        return F.linear(padded, self.weight, self.bias)[: len(rows)].unflatten(1, self.places).permute(0, 3, 1, 2)
+        return F.linear(padded, self.weight, self.bias)[: len(rows)].unflatten(1, self.shape).permute(0, 3, 1, 2)
 
 
 class Head(nn.Module):
@@ -114,7 +114,7 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return (layer.groups, layer.dilation, layer.padding_mode) == (1, (1, 1), "zeros")
 
 
-def _narrow(network: nn.Module, dtype: torch.dtype) -> None:
+def _cast_convolutions(network: nn.Module, dtype: torch.dtype) -> None:
     """The convolutions after the first layer to `dtype`; every layer takes and gives what the weights around it are in.
 
     The first layer and one that gives a single number are a few percent of the work, and rounding there is most of what would
@@ -148,7 +148,7 @@ def _give_in_type(dtype: torch.dtype, layer: Any, inputs: tuple[Tensor, ...], ou
 
 
 class Entry(nn.Module):
-    """The first convolution of images: its sums in float32, given on in a narrower type, and the gradient to images in that.
+    """The first convolution of images: sums in float32, output in `dtype`, and the gradient to the images in `dtype`.
 
     The way back costs four times as much in float32, and no rounding there changes an energy.
     """
@@ -156,21 +156,21 @@ class Entry(nn.Module):
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype):
         super().__init__()
         self.weight, self.bias, self.stride, self.padding = layer.weight, layer.bias, layer.stride, layer.padding
-        self.register_buffer("narrow", layer.weight.detach().to(dtype))
+        self.register_buffer("cast", layer.weight.detach().to(dtype))
 
     def forward(self, images: Tensor) -> Tensor:
-        return _Narrowing.apply(images.float(), self.weight, self.bias, self.narrow, self.stride, self.padding)
+        return _CastConvolution.apply(images.float(), self.weight, self.bias, self.cast, self.stride, self.padding)
 
 
-class _Narrowing(torch.autograd.Function):
+class _CastConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, narrow: Tensor, *how: Any) -> Tensor:
-        ctx.save_for_backward(narrow)
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, cast: Tensor, *how: Any) -> Tensor:
+        ctx.save_for_backward(cast)
         ctx.size, ctx.how = images.shape, how
-        return F.conv2d(images, weight, bias, *how).to(narrow.dtype)
+        return F.conv2d(images, weight, bias, *how).to(cast.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        (narrow,) = ctx.saved_tensors
-        back = conv2d_input(ctx.size, narrow, grads[0], *ctx.how)
+        (cast,) = ctx.saved_tensors
+        back = conv2d_input(ctx.size, cast, grads[0], *ctx.how)
         return back.float(), None, None, None, None, None

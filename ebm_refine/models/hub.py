@@ -110,11 +110,11 @@ def push(folder: str | Path, repo_id: str, private: bool = False, token: str | N
 def _download(wanted: HubName, local_only: bool) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    place: dict[str, Any] = {"repo_id": wanted.repo, "subfolder": wanted.folder or None, "endpoint": _endpoint()}
-    options = {**place, "local_files_only": local_only, "etag_timeout": TIMEOUT}
+    source: dict[str, Any] = {"repo_id": wanted.repo, "subfolder": wanted.folder or None, "endpoint": _endpoint()}
+    options = {**source, "local_files_only": local_only, "etag_timeout": TIMEOUT}
     if not local_only:
         # hf_hub_download asks a dead server for half a minute; this asks once, and says what is wrong.
-        url = hf_hub_url(filename="config.json", revision=wanted.revision, **place)
+        url = hf_hub_url(filename="config.json", revision=wanted.revision, **source)
         found = _in_time(lambda _: get_hf_file_metadata(url, timeout=TIMEOUT), SLOW_SECONDS)
         if not (found.commit_hash and found.etag):
             raise InputError(f"{url} is not served as a Hub serves files; check HF_ENDPOINT")

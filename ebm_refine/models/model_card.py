@@ -258,7 +258,7 @@ def _honesty(config: dict[str, Any]) -> list[str]:
     notes += [str(note) for note in config.get("notes") or []]
     named = [str(metric.get("name", "")).upper() for metric in config.get("metrics") or []]
     if config.get("kind") != "points" and "FID" not in named:
-        notes.append("No number here is an FID: that word is kept for Inception-v3 features at 2,048 images or more.")
+        notes.append("No number here is an FID: that name is reserved for Inception-v3 features at 2,048 images or more.")
     if not config.get("metrics") and config.get("kind") not in ("features", None):
         notes.append("No quality metric has been recorded for this model.")
     training = config.get("training") or {}

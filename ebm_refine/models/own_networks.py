@@ -1,7 +1,7 @@
 """A person's own callables as networks of a pair: called as they want to be, giving what the rest of the program expects.
 
 The callables are held beside the module tree, not in it: they run on the device on which they are, in the number format that
-they have, and nobody moves, copies or narrows them unasked. What goes in is moved to them, and what comes out is moved back.
+they have; they are not moved, copied or cast unless asked. What goes in is moved to them, and what comes out is moved back.
 """
 
 from collections.abc import Callable
@@ -50,11 +50,11 @@ class OwnNetwork(nn.Module):
         """
         (function,) = self.held
         module = module_of(function)
-        place = None if module is None else next(iter([*module.parameters(), *module.buffers()]), None)
-        if place is not None:
-            given_there, labels = given.to(place.device), tuple(one.to(place.device) for one in labels)
-            if place.is_floating_point() and place.dtype in (torch.float64, torch.float16, torch.bfloat16):
-                given_there = given_there.to(place.dtype)
+        parameter = None if module is None else next(iter([*module.parameters(), *module.buffers()]), None)
+        if parameter is not None:
+            given_there, labels = given.to(parameter.device), tuple(one.to(parameter.device) for one in labels)
+            if parameter.is_floating_point() and parameter.dtype in (torch.float64, torch.float16, torch.bfloat16):
+                given_there = given_there.to(parameter.dtype)
         else:
             given_there = given
         result = function(given_there.clone() if given_there is given else given_there, *labels)

@@ -45,13 +45,13 @@ class Pair(Checkpoint):
         return True
 
     def prepared_on(self, device: str, dtype: torch.dtype) -> Prepared:
-        kept = self._prepared.setdefault((device, torch.float32), Prepared({}, {}))
+        prepared = self._prepared.setdefault((device, torch.float32), Prepared({}, {}))
         for role, network in self.networks.items():
             if isinstance(network, OwnNetwork):
-                kept.networks[role] = network.settled(None if device == "cpu" else device)
-            elif role not in kept.networks:  # a fitted ratio is a network of ours
-                kept.networks[role] = network if isinstance(network, OwnPrior) else prepare(network).to(device)
-        return kept
+                prepared.networks[role] = network.settled(None if device == "cpu" else device)
+            elif role not in prepared.networks:  # a fitted ratio is a network of ours
+                prepared.networks[role] = network if isinstance(network, OwnPrior) else prepare(network).to(device)
+        return prepared
 
     def chunk(self, device: str) -> int:
         """How many samples run at a time: a power of two, fewer of larger images."""

@@ -75,14 +75,14 @@ def save_ratio(pair: Pair, path: Path) -> Path:
         f"{NETWORK}{key}": value.detach().cpu().contiguous() for key, value in pair.networks["ratio"].state_dict().items()
     }
     tensors |= {PROBE: probed(pair).cpu(), REAL: pair.tables[REAL_RATIOS]["refitted"]}
-    told = {"architecture": described["architecture"], "arguments": described["arguments"]}
-    told |= {name: pair.config[name] for name in ("ratio_report", "training") if name in pair.config}
+    metadata = {"architecture": described["architecture"], "arguments": described["arguments"]}
+    metadata |= {name: pair.config[name] for name in ("ratio_report", "training") if name in pair.config}
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; name a file, such as {str(path / 'ratio.safetensors')!r}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            temporary.write_bytes(packed(tensors, metadata={"format": FORMAT, "ratio": json.dumps(told)}))
+            temporary.write_bytes(packed(tensors, metadata={"format": FORMAT, "ratio": json.dumps(metadata)}))
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be written: {error.strerror or type(error).__name__}") from None
     return path
@@ -90,7 +90,7 @@ def save_ratio(pair: Pair, path: Path) -> Path:
 
 def with_ratio(pair: Pair, path: Path) -> Pair:
     """The pair with the ratio of a file. Raises CheckpointError where the file is damaged or of another generator."""
-    told, tensors = _read(path)
+    metadata, tensors = _read(path)
     probe = probed(pair)
     if tensors[PROBE].shape != probe.shape:
         raise CheckpointError(f"{path} was fitted to samples of another shape, not to those of {pair.name!r}")
@@ -103,12 +103,14 @@ def with_ratio(pair: Pair, path: Path) -> Pair:
     weights = {key.removeprefix(NETWORK): value for key, value in tensors.items() if key.startswith(NETWORK)}
     try:
         with torch.device("meta"):
-            network = networks.build(told["architecture"], told["arguments"])
+            network = networks.build(metadata["architecture"], metadata["arguments"])
         network.load_state_dict(weights, strict=True, assign=True)
     except Exception as error:  # whatever a constructor makes of arguments that came from a file
         raise CheckpointError(f"{path} holds no ratio that can be built: {' '.join(str(error).split())[:200]}") from None
-    part = Part(told["architecture"], told["arguments"], network.eval().requires_grad_(False))
-    made = attached(pair, part, {name: told[name] for name in ("ratio_report", "training") if name in told}, tensors[REAL])
+    part = Part(metadata["architecture"], metadata["arguments"], network.eval().requires_grad_(False))
+    made = attached(
+        pair, part, {name: metadata[name] for name in ("ratio_report", "training") if name in metadata}, tensors[REAL]
+    )
     check_fitted(path, made.networks, probe_of(pair))
     return made
 
@@ -128,13 +130,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if value.is_floating_point() and not value.isfinite().all():
             raise CheckpointError(f"{path}: {key} holds numbers that are not finite")
     try:
-        told = json.loads(metadata["ratio"])
+        described = json.loads(metadata["ratio"])
     except (KeyError, ValueError):
-        told = None
-    known = isinstance(told, dict) and told.get("architecture") in networks.RATIOS
-    if not known or not isinstance(told.get("arguments"), dict):
-        raise CheckpointError(f"{path} names no ratio network that is known: {shorten(told)}")
-    return told, tensors
+        described = None
+    known = isinstance(described, dict) and described.get("architecture") in networks.RATIOS
+    if not known or not isinstance(described.get("arguments"), dict):
+        raise CheckpointError(f"{path} names no ratio network that is known: {shorten(described)}")
+    return described, tensors
 
 
 def _hash(part: Part) -> str:

@@ -1,4 +1,4 @@
-"""The contract that every sampler meets: a target to evaluate, a state and an info a transition, a kernel of two functions."""
+"""The interface of every sampler: a target to evaluate, a state and an info per transition, a kernel of two functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -26,17 +26,17 @@ class Energy(Protocol):
         """Positions at which chains begin."""
 
     def energy(self, position: Tensor) -> Tensor:
-        """Negative log density up to a constant. No graph is kept."""
+        """Negative log density up to a constant. No autograd graph is retained."""
 
     def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Energy and its gradient (B, d…) by one forward and one backward pass. No graph is kept."""
+        """Energy and its gradient (B, d…) by one forward and one backward pass. No autograd graph is retained."""
 
 
 class Target(Energy, Protocol):
     """A law with a prior: energy(z) = -log p0(z) - beta * log_ratio(z), both up to a constant (Che et al. 2020)."""
 
     def log_ratio(self, position: Tensor) -> Tensor:
-        """beta times the log density ratio r: what rejection and importance methods weight by. No graph is kept."""
+        """beta times the log density ratio r: the weight of rejection and importance methods. No autograd graph is retained."""
 
     def prior_energy(self, position: Tensor) -> Tensor:
         """-log p0 up to a constant, so that energy = prior_energy - log_ratio. Differentiable; no network."""
@@ -54,9 +54,9 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What a transition did: `accepted` (B,) bool; `nonfinite` (B,) bool, a proposal thrown away for NaN or infinity.
+    """What a transition did: `accepted` (B,) bool; `nonfinite` (B,) bool, a proposal rejected for NaN or infinity.
 
-    `proposal` (B, d…), of methods that take or reject one position a chain: which it was, NaN where none was made.
+    `proposal` (B, d…), of methods that accept or reject one position per chain: that position, NaN where there was none.
     """
 
     accepted: Tensor
@@ -68,7 +68,7 @@ class Kernel(NamedTuple):
     """An algorithm bound to a target and its parameters.
 
     `init(position) -> state`; `step(state, draws) -> (state, info)`. States are NamedTuples that have at least `position` and
-    `energy`. `finished(state)` is true once further steps change nothing; `summary(state)` is what the method says of its end:
+    `energy`. `finished(state)` is true once further steps change nothing; `summary(state)` is the method's report at the end:
     plain numbers by name and, under "advice", a sentence where a setting does not work. `capturable`: see `samplers.method`.
     """
 

@@ -1,8 +1,9 @@
 """Whole transitions replayed from a CUDA graph: noise, networks, gradient, acceptance and update in one launch.
 
 A small batch leaves a GPU waiting for Python, which starts some hundred kernels a step. A graph starts them all at once, always
-on the same memory: the states that a replayed step returns are those buffers, so each is valid until the next step. The random
-law needs no generator in the graph, as it is a function of the transition's number, which is written to the device each time.
+on the same memory: the states that a replayed step returns are those buffers, so each is valid until the next step. Random
+numbers need no generator in the graph: they are a function of the transition's number, which is written to the device each
+time.
 """
 
 from collections.abc import Callable
@@ -32,7 +33,7 @@ class Counting(Protocol):
 def captured(kernel: Kernel, target: Counting) -> Kernel:
     """`kernel`, on CUDA with its steps from the second on replayed from a graph; unchanged where that cannot be.
 
-    Memory that runs out and whatever else speaks against a recording lead back to plain steps.
+    Where the recording fails, for lack of memory or otherwise, steps run as usual.
     """
     if target.device.type != "cuda" or not kernel.capturable or not getattr(target, "replayable", True):
         return kernel

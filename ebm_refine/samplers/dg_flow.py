@@ -5,9 +5,9 @@ Ansari et al. 2021, "Refining deep generative models via discriminator gradient 
     z' = z + eta * s(d) * grad d(G(z)) + sqrt(2 * eta * gamma) * n,     d = beta * r
     s(d) = 1 for KL, sigmoid(d) for JS, sigmoid(-d) for logD
 
-Here eta = eps / 2. There is no prior term: nothing holds the latents, so the number of steps is the regulariser, and the flow
-has no stationary law tied to the prior. It goes wherever r rises, right or wrong: deep features of classifiers, of which
-refitted ratios are made, come nearer to those of real images while shallow ones, of textures, move away. With a drift
+Here eta = eps / 2. There is no prior term, so the number of steps is the regulariser, and the flow has no
+stationary law tied to the prior. It follows r wherever it rises, right or wrong: deep classifier features, on which refitted
+ratios are built, come nearer to those of real images while shallow features, of textures, move away. With a drift
 -eta * z added, KL at gamma = 1 is `langevin`.
 """
 

@@ -1,6 +1,6 @@
 """Elliptical slice sampling: a search on random ellipses through the point, without gradient or step size.
 
-Murray, Adams and MacKay 2010, "Elliptical slice sampling" (arXiv 1001.0175), figure 2, for a law p0(z) exp(beta * r(G(z)))
+Murray, Adams and MacKay 2010, "Elliptical slice sampling" (arXiv 1001.0175), for a law p0(z) exp(beta * r(G(z)))
 with a standard normal prior p0: draw nu ~ p0, a level log y = beta * r(z) + log u and an angle t uniform on [0, 2 pi); then
 
     z' = z cos t + nu sin t
@@ -11,7 +11,7 @@ is taken as soon as beta * r(z') > log y. Until then the bracket [t - 2 pi, t] o
 `n_steps` counts forward passes an image, the mean over images. A transition takes as many passes as its search needs, and
 hard searches begin at probable points: a chain stopped after a fixed number of *passes* is found more often where searches
 last, and its law is not the refined one (on a Gaussian in the plane its variance was 12 % too small). So what is fixed is
-the number of *transitions* of each chain, independently of its path: the pilot finds how many n_steps passes pay for on
+the number of *transitions* of each chain, independently of its path: the pilot finds how many transitions n_steps passes buy on
 average. All chains that have transitions left make one pass a step; the last step goes on until all have ended, for as many
 passes again at most. A chain that has not keeps its last point and is counted.
 """
@@ -91,7 +91,7 @@ def one_pass(target: Target, state: SliceState, draws: Draws) -> tuple[SliceStat
         return state, Info(none, none, untried)
     here, mine = SliceState(*(part[rows] for part in state)), Draws(draws.seed, draws.index[rows], draws.step)
     begun, spin = here.searching, mine.uniform(block=1)
-    # A point without a finite ratio gives way to any that has one.
+    # A point without a finite ratio accepts any that has one.
     level = torch.where(here.ratio.isfinite(), here.ratio, -torch.inf) + mine.uniform().log()
     angle = torch.where(begun, here.low + spin * (here.high - here.low), 2 * math.pi * spin)
     low, high = torch.where(begun, here.low, angle - 2 * math.pi), torch.where(begun, here.high, angle)
@@ -146,7 +146,7 @@ def _cost(values: Values) -> Cost:
 METHOD = Method(
     name="elliptical-slice",
     title="Elliptical slice sampling",
-    summary="Searches random ellipses through each latent for a point that the ratio likes as well; no gradient, no step size.",
+    summary="Searches random ellipses through each latent for a point of similar log ratio; no gradient, no step size.",
     parameters=(Parameter("n_steps", "int", 50, 1, 10_000, unit="passes", help="forward passes an image, on average"),),
     published={},
     kernel=_kernel,

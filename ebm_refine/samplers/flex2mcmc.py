@@ -32,7 +32,7 @@ def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
 METHOD = Method(
     name="flex2mcmc",
     title="Flow explore-exploit (FlEx2MCMC)",
-    summary="Ex2MCMC with a learned flow that proposes where the discriminator is satisfied.",
+    summary="Ex2MCMC with a learned flow that proposes where the log ratio is high.",
     parameters=ex2mcmc.METHOD.parameters,
     published=ex2mcmc.METHOD.published,
     kernel=_kernel,

@@ -39,8 +39,8 @@ def hmc(target: Energy, eps: float, leapfrog: int = 5, temperature: float = 1.0)
         change = proposal.energy + kinetic(end) - here.energy - kinetic(momentum)
         finite = is_finite(proposal)
         accepted = finite & (draws.uniform().log() < -change / temperature)
-        kept = choose(accepted, proposal, here)
-        return MalaState(*kept, state.accepted + accepted, state.proposals + 1), Info(accepted, ~finite, proposal.position)
+        chosen = choose(accepted, proposal, here)
+        return MalaState(*chosen, state.accepted + accepted, state.proposals + 1), Info(accepted, ~finite, proposal.position)
 
     return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
 

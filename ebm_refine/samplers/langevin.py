@@ -30,8 +30,8 @@ def langevin(target: Energy, eps: float, temperature: float = 1.0) -> Kernel:
         noise = draws.normal(state.position.shape[1:])
         proposal = evaluated(target, state.position - (eps / 2) * state.grad + noise_scale * noise)
         finite = is_finite(proposal)
-        kept = choose(finite, proposal, state)
-        return kept, Info(accepted=finite, nonfinite=~finite)
+        chosen = choose(finite, proposal, state)
+        return chosen, Info(accepted=finite, nonfinite=~finite)
 
     return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
 

@@ -26,7 +26,7 @@ def langevin_exact(target: Target, eps: float, temperature: float = 1.0) -> Kern
 
     The prior must be standard normal.
     """
-    kept_share = math.exp(-eps / 2)
+    decay = math.exp(-eps / 2)
     noise_scale = math.sqrt(temperature * -math.expm1(-eps))
 
     def init(position: Tensor) -> State:
@@ -35,7 +35,7 @@ def langevin_exact(target: Target, eps: float, temperature: float = 1.0) -> Kern
     def step(state: State, draws: Draws) -> tuple[State, Info]:
         pull = parts(target, state).ratio_grad
         noise = draws.normal(state.position.shape[1:])
-        proposal = evaluated(target, kept_share * state.position + (1 - kept_share) * pull + noise_scale * noise)
+        proposal = evaluated(target, decay * state.position + (1 - decay) * pull + noise_scale * noise)
         finite = is_finite(proposal)
         return choose(finite, proposal, state), Info(accepted=finite, nonfinite=~finite)
 
@@ -47,8 +47,8 @@ def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
 
 
 def _variance(values: Values, precision: float) -> float:
-    kept_share = math.exp(-values["eps"] / 2)
-    return values["temperature"] / precision * (1 + kept_share) / (2 - (1 - kept_share) * precision)
+    decay = math.exp(-values["eps"] / 2)
+    return values["temperature"] / precision * (1 + decay) / (2 - (1 - decay) * precision)
 
 
 METHOD = Method(

@@ -29,22 +29,22 @@ class Transition(NamedTuple):
 def run(kernel: Kernel, position: Tensor, seed: int, index: Tensor, n_steps: int) -> Iterator[Transition]:
     """Yield the start (step 0) and the state after every transition; ends early once the kernel is finished.
 
-    position (B, d…) is the chains' start, index (B,) int64 their sample numbers in the random law. Only the last state is
-    alive: memory does not grow with n_steps. Stop by closing the generator.
+    position (B, d…) is the chains' start, index (B,) int64 their sample numbers for the random numbers. Only the last state is
+    in memory: it does not grow with n_steps. Stop by closing the generator.
     """
-    kept = kept_steps(n_steps)
+    saved = saved_steps(n_steps)
     state = kernel.init(position)
     nothing = torch.zeros(len(position), dtype=torch.bool, device=position.device)
     yield Transition(0, state, nothing, nothing, True)
     for step in range(1, n_steps + 1):
         state, info = kernel.step(state, Draws(seed, index, step))
         finished = kernel.finished(state)
-        yield Transition(step, state, info.accepted, info.nonfinite, step in kept or finished, info.proposal)
+        yield Transition(step, state, info.accepted, info.nonfinite, step in saved or finished, info.proposal)
         if finished:
             return
 
 
-def kept_steps(n_steps: int) -> frozenset[int]:
-    """The steps whose frames are kept: at most MAX_FRAMES from 0 to n_steps, evenly spread, both ends among them."""
+def saved_steps(n_steps: int) -> frozenset[int]:
+    """The steps whose frames are saved: at most MAX_FRAMES from 0 to n_steps, evenly spread, both ends among them."""
     count = min(n_steps + 1, MAX_FRAMES)
     return frozenset(round(k * n_steps / max(count - 1, 1)) for k in range(count))

@@ -45,8 +45,8 @@ def mala(target: Energy, eps: float, temperature: float = 1.0) -> Kernel:
 
     def step(state: MalaState, draws: Draws) -> tuple[MalaState, Info]:
         here = State(*state[:3])
-        kept, info = move(target, here, eps, temperature, draws.normal(here.position.shape[1:]), draws.uniform())
-        return MalaState(*kept, state.accepted + info.accepted, state.proposals + 1), info
+        chosen, info = move(target, here, eps, temperature, draws.normal(here.position.shape[1:]), draws.uniform())
+        return MalaState(*chosen, state.accepted + info.accepted, state.proposals + 1), info
 
     return Kernel(init, step, summary=lambda state: acceptance_report(state.accepted, state.proposals, eps))
 

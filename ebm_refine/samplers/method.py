@@ -1,4 +1,4 @@
-"""What a sampling method says of itself: one declaration, `METHOD`, at the end of its file. Everything else reads it there."""
+"""The declaration of a sampling method: `METHOD`, at the end of its file. All other code reads it from there."""
 
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -27,7 +27,7 @@ class Passes(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What one image costs: its start, and each transition. Not `exact`: the run decides, and these are bounds or means."""
+    """What one image costs: its start, and each transition. Not `exact`: known after the run; these are bounds or means."""
 
     start: Passes
     step: Passes
@@ -35,10 +35,10 @@ class Cost(NamedTuple):
 
 
 class Claim(Enum):
-    """What a method says about the law of its samples; `tests/samplers/test_laws.py` holds it to that.
+    """A method's claim about the law of its samples; `tests/samplers/test_laws.py` tests it.
 
     EXACT: a transition leaves exp(-E/T) invariant at any step size. BIASED: it leaves a law invariant that tends to exp(-E/T)
-    as the step goes to 0. INDEPENDENT: every image is a draw of its own from p0 * min(exp(beta * r), M), with log M in the
+    as the step goes to 0. INDEPENDENT: every image is an independent draw from p0 * min(exp(beta * r), M), with log M in the
     diagnostics as `log_bound`. NONE: there is no such law, and the sentence says why.
     """
 
@@ -91,7 +91,7 @@ class Method(NamedTuple):
 
     @property
     def uses(self) -> frozenset[str]:
-        """The names of the parameters that this method reads; others that are given are refused."""
+        """The names of the parameters that this method accepts; any other is an error."""
         return frozenset(parameter.name for parameter in self.parameters)
 
     @property
@@ -101,7 +101,7 @@ class Method(NamedTuple):
 
     @property
     def stationary(self) -> bool:
-        """Whether its steps come to rest in a law, so that convergence diagnostics mean something."""
+        """Whether its steps have a stationary law, so that convergence diagnostics apply."""
         return self.law.claim in (Claim.EXACT, Claim.BIASED)
 
     def build(self, target: Any, values: Values, pilot: Pilot) -> Kernel:

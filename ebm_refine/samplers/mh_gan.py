@@ -7,10 +7,10 @@ replaces z with probability
 
 Published: K = 640 proposals, the chain begun at a held-out real image, whose score is the `start_ratio` here; where that chain
 accepted nothing, it is run again from the first fake. Both are run at once on the same proposals, which costs nothing more: as
-long as the first has accepted nothing, the second is what is shown. Without a real score there is only the second.
+long as the first has accepted nothing, the second is the result. Without a real score there is only the second.
 
-An image whose first chain never moved is a fallback: all that it was offered scored badly beside the real image. With many of
-them the images do not have the refined law, and the summary says how many they are.
+An image whose first chain never moved is a fallback: all its proposals scored badly beside the real image. With many
+fallbacks the images do not have the refined law; the summary reports their number.
 """
 
 from typing import NamedTuple
@@ -24,8 +24,8 @@ from ebm_refine.samplers.method import STEPLESS, Cost, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
 
-# From this share on, a sentence says what fallbacks are.
-FALLBACKS_TOLD = 0.05
+# From this share on, the report explains fallbacks.
+FALLBACKS_REPORTED = 0.05
 
 
 class MhState(NamedTuple):
@@ -57,7 +57,7 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
         ratio = target.log_ratio(position)
         finite = ratio.isfinite()
         height = draws.uniform().log()
-        # A start without a finite ratio gives way to anything.
+        # A start without a finite ratio accepts any proposal.
         takes = finite & (height < ratio - torch.where(state.ratio.isfinite(), state.ratio, -torch.inf))
         real = state.real
         if starts is not None:
@@ -77,13 +77,15 @@ def mh_gan(target: Target, start_ratio: float | Tensor | None = None) -> Kernel:
             report["fallback_share"] = share
         # A chain that takes nothing but the best seen so far accepts 1/2 + 1/3 + … times in K proposals.
         steps = int(state.proposals.max())
-        if share > FALLBACKS_TOLD:
+        if share > FALLBACKS_REPORTED:
             report["advice"] = (
                 f"{share:.0%} of the images are fallbacks: their chain from a real image never moved in {steps} proposals, so "
-                "they come from a second one, begun at the first fake, and lack the refined law: more steps, or a beta below 1"
+                "they come from a second chain, begun at the first fake, and lack the refined law: use more steps or beta < 1"
             )
         elif steps >= 10 and rate * steps < 1.2 * sum(1 / (k + 1) for k in range(1, steps + 1)):
-            report["advice"] = f"the chains kept little but the best seen ({rate:.2%} accepted): more steps, or a beta below 1"
+            report["advice"] = (
+                f"the chains accepted {rate:.2%} of proposals, little but new maxima: use more steps, or beta below 1"
+            )
         return report
 
     return Kernel(init, step, summary=summary)

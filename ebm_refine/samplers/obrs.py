@@ -5,12 +5,12 @@ functions that accept a share 1 / K of the generator's samples,
 
     a(z) = min(1, c * exp(beta * r(G(z)))),     c such that E_p0[a] = 1 / K,
 
-gives kept samples of the least f-divergence from the refined law, for every f. Their law is proportional to p0 *
+gives accepted samples of the least f-divergence from the refined law, for every f. Their law is proportional to p0 *
 min(exp(beta * r), 1 / c): the refined one with the ratio cut at 1 / c. Bisection finds c on the pilot's samples. Where
 exp(r) has a bound M below K there is nothing to cut, and this is plain rejection sampling at 1 / M.
 
-It is `rejection` with log M = -log c. K is the mean number of proposals an image: each slot goes on until it keeps one, and
-the few that have kept none of TRIES * K proposals keep the best they saw and are counted.
+It is `rejection` with log M = -log c. K is the mean number of proposals an image: each slot continues until it accepts one; the
+few that accept none of TRIES * K proposals return the best of them and are counted.
 """
 
 from torch import Tensor
@@ -21,7 +21,7 @@ from ebm_refine.samplers.method import Claim, Cost, Law, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rejection import rejection
 
-# Proposals of an open slot in each of K transitions: at most exp(-TRIES), 0.03 % of the slots, find nothing to keep.
+# Proposals of an open slot in each of K transitions: at most exp(-TRIES), 0.03 % of the slots, accept nothing.
 TRIES = 8
 
 

@@ -1,7 +1,7 @@
 """Rejection sampling of the generator by its discriminator, plain and as discriminator rejection sampling (DRS).
 
 Azadi et al. 2018, "Discriminator rejection sampling" (arXiv 1810.06758): a proposal z ~ p0 with log ratio r is
-kept with probability sigmoid(F - gamma), where M bounds exp(r) and
+accepted with probability sigmoid(F - gamma), where M bounds exp(r) and
 
     F(r) = r - log M - log(1 - exp(r - log M - delta))
 
@@ -9,8 +9,8 @@ With gamma = 0 and delta -> 0 this is exp(r) / M, exact rejection sampling, if M
 of a pilot is not: a larger r is clipped to it and counted. gamma > 0 rejects more, gamma < 0 (a low percentile of the pilot's
 F) accepts more than the exact rule and is biased towards the generator.
 
-Each slot draws proposals from its own stream, the first being its starting position, until one is kept. A slot whose budget
-ends keeps the best-scored proposal it saw; such fallbacks are counted.
+Each slot draws proposals from its own stream, the first being its starting position, until one is accepted. A slot whose
+budget ends returns its best-scored proposal; such fallbacks are counted.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from ebm_refine.samplers.rng import Draws
 
 
 class RejectionState(NamedTuple):
-    """`position` (B, d…) is the kept proposal, or the best so far; `energy`, `ratio` (B,) are its values.
+    """`position` (B, d…) is the accepted proposal, or the best so far; `energy`, `ratio` (B,) are its values.
 
     `done` (B,) bool; `proposals` (B,) int64 made so far; `exceeded` (B,) int64 of them above the bound.
     """
@@ -172,5 +172,5 @@ METHOD = Method(
     published={"n_steps": 640, "gamma_percentile": 95.0, "delta": 1e-6},
     kernel=_kernel,
     cost=_cost,
-    law=Law(Claim.INDEPENDENT, "Every kept image is a draw of its own from the refined law, as far as log M bounds r."),
+    law=Law(Claim.INDEPENDENT, "Every accepted image is an independent draw from the refined law, as far as log M bounds r."),
 )

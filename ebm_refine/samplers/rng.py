@@ -1,4 +1,4 @@
-"""The random law: sample i depends on (seed, i) alone.
+"""Random numbers: sample i depends on (seed, i) alone.
 
 Counter-based generation with Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), in integer
 tensor operations: the key is the seed, the counter is (i, stream, step, lane). The same words come out on every device and
@@ -34,11 +34,11 @@ class Stream(IntEnum):
 class Draws(NamedTuple):
     """The randomness of one transition: `index` (B,) int64 are the sample numbers i, `step` the transition's number.
 
-    In a step that is recorded once and replayed (`samplers.graphs`), `step` is an int64 scalar on the device instead.
+    In a step that is recorded once and replayed (`samplers.cuda_graphs`), `step` is an int64 scalar on the device instead.
     """
 
     seed: int
-    index: Tensor  # type: ignore[assignment]  # the field's word; nobody looks for an item's place here
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody calls here
     step: int
 
     @property

@@ -7,7 +7,7 @@ Du and Mordatch 2019, "Implicit generation and modeling with energy-based models
 
 with each coordinate of the gradient clipped to [-c, c] and each of x' clamped to the range of the data. The usual values are a
 step of eps / 2 = 10 and noise of 0.005, so T = 1.25e-6: next to gradient descent, far colder than exp(-E), and clipped besides.
-What it gives is defined by the run, not by a law at rest; where nothing is clipped or clamped it is `langevin`.
+The result is defined by the run, not by a stationary law; where nothing is clipped or clamped it is `langevin`.
 """
 
 import math
@@ -64,7 +64,7 @@ METHOD = Method(
     published={"eps": 20.0, "n_steps": 60, "temperature": 1.25e-6, "clip": 0.03},
     kernel=_kernel,
     cost=one_gradient,
-    law=Law(Claim.NONE, "Samples no law: clipped steps so cold that the run, not a law at rest, defines the result."),
+    law=Law(Claim.NONE, "Samples no law: clipped steps so cold that the run, not a stationary law, defines the result."),
     kinds=("energy", "joint"),
     capturable=True,
 )

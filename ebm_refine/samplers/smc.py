@@ -1,4 +1,4 @@
-"""Annealed sequential Monte Carlo: a population carried from the prior to the posterior, reweighted, resampled and moved.
+"""Annealed sequential Monte Carlo: a population moves from the prior to the posterior, reweighted, resampled and moved.
 
 Del Moral, Doucet and Jasra 2006, "Sequential Monte Carlo samplers", along p0(z) exp(b * beta * r(G(z))) with b
 = k / n at step k of n. A step multiplies each weight by exp((b_k - b_{k-1}) * beta * r), resamples systematically where the
@@ -7,7 +7,7 @@ b_k. The product of the mean weights is an unbiased estimate of E_p0[exp(beta * 
 1: a free check of calibration.
 
 Its particles are coupled: resampling copies good ones over bad ones, so an image depends on how many are asked for, and small
-populations repeat themselves. All other methods keep image i to itself.
+populations repeat themselves. In all other methods images are independent.
 """
 
 from typing import NamedTuple
@@ -69,8 +69,8 @@ def smc(target: Target, eps: float, n_steps: int) -> Kernel:
         rises = draws.uniform(block=1).log() < mala.log_acceptance(old, new, eps, 1.0, noise)
         accepted = finite & rises
         counts = (state.accepted + accepted, state.proposals + 1)
-        kept = choose(accepted, proposal, here)
-        return SmcState(*kept, log_weight, log_evidence, ancestor, *counts), Info(accepted, ~finite)
+        after = choose(accepted, proposal, here)
+        return SmcState(*after, log_weight, log_evidence, ancestor, *counts), Info(accepted, ~finite)
 
     def summary(state: SmcState) -> dict[str, float | str]:
         return {

@@ -38,8 +38,8 @@ class UnderdampedState(NamedTuple):
 def underdamped(target: Energy, eps: float, friction: float = 2.0, temperature: float = 1.0) -> Kernel:
     """One forward and one backward pass a step. A proposal that is not finite is not taken; the chain turns round."""
     h = math.sqrt(eps)
-    kept_share = math.exp(-friction * h)
-    refreshed = math.sqrt(temperature * (1 - kept_share**2))
+    decay = math.exp(-friction * h)
+    refreshed = math.sqrt(temperature * (1 - decay**2))
 
     def init(position: Tensor) -> UnderdampedState:
         return UnderdampedState(*evaluated(target, position), torch.zeros_like(position))
@@ -49,12 +49,12 @@ def underdamped(target: Energy, eps: float, friction: float = 2.0, temperature: 
         # The start of a chain has no velocity: transition 1 draws it from its own law.
         velocity = math.sqrt(temperature) * draws.normal(shape, block=1) if draws.first else state.velocity
         kick = (h / 2) * state.grad
-        velocity = kept_share * (velocity - kick) + refreshed * draws.normal(shape) - kick
+        velocity = decay * (velocity - kick) + refreshed * draws.normal(shape) - kick
         proposal = evaluated(target, state.position + h * velocity)
         finite = is_finite(proposal)
-        kept = choose(finite, proposal, State(*state[:3]))
+        chosen = choose(finite, proposal, State(*state[:3]))
         turned = torch.where(per_chain(finite, velocity), velocity, -state.velocity)
-        return UnderdampedState(*kept, turned), Info(accepted=finite, nonfinite=~finite)
+        return UnderdampedState(*chosen, turned), Info(accepted=finite, nonfinite=~finite)
 
     return Kernel(init, step, summary=lambda state: divergence_report(state.position, eps))
 

@@ -29,9 +29,9 @@ class Completion(Derived):
         self.image = image
         self.missing = missing.expand(image.shape)
         masks.check(self.missing)
-        # Places by number: a mask of bools would have the device wait for Python at every step.
-        self.places = self.missing.flatten().nonzero()[:, 0]
-        super().__init__(energy, (len(self.places),))
+        # Indices, not a Boolean mask: that would make the device wait for Python at every step.
+        self.indices = self.missing.flatten().nonzero()[:, 0]
+        super().__init__(energy, (len(self.indices),))
 
     def start(self, draws: Draws, stream: Stream) -> Tensor:
         low, high = self.bounds
@@ -40,7 +40,7 @@ class Completion(Derived):
     def whole(self, position: Tensor) -> Tensor:
         """The images (B, *shape) of missing pixels (B, M)."""
         images = self.image.flatten().repeat(len(position), 1)
-        images[:, self.places] = position
+        images[:, self.indices] = position
         return images.unflatten(1, self.image.shape)
 
     def energy(self, position: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Completion(Derived):
 
     def energy_and_grad(self, position: Tensor) -> tuple[Tensor, Tensor]:
         energy, grad = self.inner.energy_and_grad(self.whole(position))
-        return energy, grad.flatten(1)[:, self.places]
+        return energy, grad.flatten(1)[:, self.indices]
 
 
 class Denoising(Derived):

@@ -1,7 +1,7 @@
 """From a picture that someone uploads or draws to the digit that a model knows.
 
 Done as the makers of MNIST did it (LeCun et al. 1998, "Gradient-based learning applied to document recognition"): the writing
-is scaled to fit 20 of 28 pixels, its proportions kept, and set with its centre of mass in the middle.
+is scaled to fit 20 of 28 pixels, its proportions unchanged, and set with its centre of mass in the middle.
 """
 
 import base64

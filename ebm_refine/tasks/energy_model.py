@@ -21,14 +21,14 @@ from ebm_refine.settings import Settings, resolve
 from ebm_refine.tasks import classification as labels
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks import ranking as comparing
-from ebm_refine.tasks import row_decoding as reading
+from ebm_refine.tasks import row_decoding
 from ebm_refine.tasks import synthetic_digits as patterns
 from ebm_refine.tasks.conditional import Completion, Denoising, add_noise
 from ebm_refine.tasks.reflection import Reflected
 from ebm_refine.utils import cancellation
 from ebm_refine.utils.devices import dtype_for
 
-# The recipe's own sampler is far colder than exp(-E); the other two sample exp(-E) itself, kept to the range of the data.
+# The recipe's own sampler is far colder than exp(-E); the other two sample exp(-E) itself, confined to the range of the data.
 SAMPLERS = {
     "short-run": "The recipe's short run",
     "langevin": "Langevin at unit temperature",
@@ -256,7 +256,7 @@ def detect(model: EnergyModel, image: Tensor) -> Detection:
 
 
 def variants(image: Tensor, seed: int) -> dict[str, Tensor]:
-    """An image (1, H, W) and what is made of it to be told from it, by name."""
+    """An image (1, H, W) and altered versions of it, by name."""
     made = {name: make(image[None], seed)[0] for name, make in detection.OTHERS.items()}
     return {"the digit itself": image, **made}
 
@@ -275,10 +275,10 @@ def classify(model: EnergyModel, images: Tensor, beta: float) -> Classification:
 
 def read(model: EnergyModel, images: Tensor, rule: str, weight: float) -> Row:
     """The row of labels of least energy for images (K, 1, H, W), neighbours paying `weight` where they break the rule."""
-    if rule not in reading.RULES:
-        raise InputError(f"rule must be one of {', '.join(reading.RULES)}; got {shorten(rule)}")
-    unary, pairwise = model.label_energies(images), reading.pairwise_energy(rule, weight, model.classes)
-    alone, together = labels.decide(unary), reading.min_sum(unary, pairwise)
-    enumerated = reading.by_enumeration(unary, pairwise).energy if len(images) <= ENUMERATED else None
-    energy_alone = reading.energy_of(alone, unary, pairwise)
+    if rule not in row_decoding.RULES:
+        raise InputError(f"rule must be one of {', '.join(row_decoding.RULES)}; got {shorten(rule)}")
+    unary, pairwise = model.label_energies(images), row_decoding.pairwise_energy(rule, weight, model.classes)
+    alone, together = labels.decide(unary), row_decoding.min_sum(unary, pairwise)
+    enumerated = row_decoding.by_enumeration(unary, pairwise).energy if len(images) <= ENUMERATED else None
+    energy_alone = row_decoding.energy_of(alone, unary, pairwise)
     return Row(alone, together.labels, energy_alone, together.energy, enumerated, model.classes ** len(images))

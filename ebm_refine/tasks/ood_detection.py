@@ -17,7 +17,7 @@ DIGITS = "digits"
 # The name of a checkpoint's table that holds the energies of held-out digits and of the other sets.
 REFERENCE = "detection-holdout"
 REFERENCE_DIGITS = 1000
-# What digits are told from: name -> the same number of others, from digits (N, C, H, H) and a seed.
+# What digits are compared with: name -> the same number of others, from digits (N, C, H, H) and a seed.
 OTHERS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "uniform noise": lambda digits, seed: patterns.uniform_noise(len(digits), tuple(digits.shape[1:]), seed),
     "inverted": lambda digits, seed: patterns.inverted(digits),

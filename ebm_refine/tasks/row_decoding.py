@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 
-class Reading(NamedTuple):
+class Decoding(NamedTuple):
     """The row of least energy: `labels` (K,) int64, and that energy."""
 
     labels: Tensor
     energy: float
 
 
-def min_sum(unary: Tensor, pairwise: Tensor) -> Reading:
+def min_sum(unary: Tensor, pairwise: Tensor) -> Decoding:
     """unary (K, Y): E(x_k, y); pairwise (Y, Y): W(left, right), or (K - 1, Y, Y), one for each pair of neighbours."""
     unary, pairwise = unary.double(), _of_each_pair(unary, pairwise)
     best, came_from = unary[0], []
@@ -29,18 +29,18 @@ def min_sum(unary: Tensor, pairwise: Tensor) -> Reading:
     labels = [int(best.argmin())]
     for which in reversed(came_from):
         labels.append(int(which[labels[-1]]))
-    return Reading(torch.tensor(labels[::-1]), float(best.min()))
+    return Decoding(torch.tensor(labels[::-1]), float(best.min()))
 
 
-def by_enumeration(unary: Tensor, pairwise: Tensor) -> Reading:
-    """The same by looking at all Y^K rows, for rows short enough for that: the check on `min_sum`."""
+def by_enumeration(unary: Tensor, pairwise: Tensor) -> Decoding:
+    """The same by enumerating all Y^K rows, for short rows: a check on `min_sum`."""
     count, labels = unary.shape
     rows = torch.cartesian_prod(*[torch.arange(labels)] * count).reshape(-1, count)
     total = unary.double()[torch.arange(count), rows].sum(dim=1)
     for position, between in enumerate(_of_each_pair(unary, pairwise)):
         total += between[rows[:, position], rows[:, position + 1]]
     least = total.argmin()
-    return Reading(rows[least], float(total[least]))
+    return Decoding(rows[least], float(total[least]))
 
 
 def energy_of(labels: Tensor, unary: Tensor, pairwise: Tensor) -> float:

@@ -15,7 +15,7 @@ class Experiment(NamedTuple):
 
 
 POINTS = 1000
-# Every proposal is kept where the ratio counts for nothing: the generator alone.
+# With a ratio of zero every proposal is accepted: the generator alone.
 ALONE: dict[str, Any] = {"method": "rejection", "beta": 0.0, "n_steps": 1}
 LEFT_OVER = "Notice the stray points between the modes: the generator cannot avoid them."
 
@@ -38,7 +38,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "GAN with EBM: two moons, small step",
         "toy-moons-gan-ebm",
         _langevin(1e-4, 100),
-        "A small step stays where it is: hardly a point leaves the place where the generator put it.",
+        "With a small step hardly a point leaves its start.",
     ),
     Experiment(
         "GAN with EBM: two moons, the step of its training",

@@ -1,4 +1,4 @@
-"""Files and folders that are never half-written: everything goes to a temporary name beside its place, then is renamed.
+"""Files and folders that are never half-written: everything is written under a temporary name beside the target, then renamed.
 
 What is renamed has been flushed to the disk, and so has the folder that names it: after a power cut there is the old content or
 the new, never an empty file.
@@ -20,7 +20,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside the file `path`; on success it takes the path's place in one step."""
+    """Give a temporary name beside the file `path`; on success it replaces `path` in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -33,9 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The same for a whole folder: the old one, if any, goes only once the new one is complete.
+    """The same for a whole folder: the old one, if any, is removed only once the new one is complete.
 
-    Raises InputError where `folder` is a file or the place cannot be written.
+    Raises InputError where `folder` is a file or cannot be written.
     """
     folder = folder.resolve()
     with _temporary_folder(folder) as temporary:
@@ -46,7 +46,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_set(folder: Path, names: Iterable[str]) -> Iterator[Path]:
-    """Give a temporary folder; on success its files, which are called `names`, take their places in `folder` as one set.
+    """Give a temporary folder; on success its files, which are called `names`, move to `folder` as one set.
 
     Where `folder` is new, or holds nothing but an earlier set, that is one step. Where it holds other things, or is the working
     folder, the files of the earlier set go first and those of the new one come after, the last name last: whenever that is cut
@@ -87,7 +87,7 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
 
 
 def _swap(temporary: Path, folder: Path) -> None:
-    """Put `temporary` in the place of `folder`; what was there is afterwards under the temporary name, or gone."""
+    """Replace `folder` by `temporary`; the old content has the temporary name afterwards, or is removed."""
     if not folder.exists():
         os.replace(temporary, folder)
     elif not _exchange(temporary, folder):
@@ -103,7 +103,7 @@ def _swap(temporary: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two folders change names in one step; False where the system or the file system cannot."""
+    """Swap the names of two folders in one step; False where the system or the file system cannot."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -123,14 +123,14 @@ def _flush(path: Path) -> None:
 
 
 def _flush_tree(folder: Path) -> None:
-    for place, _, files in os.walk(folder):
+    for directory, _, files in os.walk(folder):
         for name in files:
-            _flush(Path(place) / name)
-        _flush(Path(place))
+            _flush(Path(directory) / name)
+        _flush(Path(directory))
 
 
 def writable_folder(folder: str | Path) -> Path:
-    """Make `folder` if need be and see that files can be written there. Raises InputError, one sentence, where not."""
+    """Create `folder` if needed and check that files can be written there. Raises InputError, one sentence, where not."""
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise InputError(f"output folder {str(folder)!r} is a file; name a folder")

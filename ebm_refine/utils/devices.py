@@ -1,4 +1,4 @@
-"""The device of a run and the number format of its networks: named by a person, checked, chosen by what the device can do."""
+"""The device of a run and the dtype of its networks: given by name, checked, or chosen by the device's capabilities."""
 
 from contextlib import AbstractContextManager, nullcontext
 

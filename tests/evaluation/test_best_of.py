@@ -36,8 +36,8 @@ def test_the_best_of_three_standard_normals_has_the_known_mean():
 
 def test_the_first_draw_is_the_start():
     start, best = best_of(Line(), 4, torch.arange(50), 2)
-    kept = (best == start)[:, 0].float().mean()
-    assert 0.2 < kept < 0.8
+    share = (best == start)[:, 0].float().mean()
+    assert 0.2 < share < 0.8
 
 
 @pytest.mark.parametrize(("budget", "tries"), [(0.4, 2), (25, 50), (75.4, 150)])
@@ -46,6 +46,6 @@ def test_equal_cost_is_two_draws_a_gradient_evaluation(budget, tries):
 
 
 def test_a_job_tells_its_settings():
-    told = BestOf("m", 9, 1, 50, "refitted").as_dict()
-    assert told["options"] == {"tries": 50}
-    assert told["ratio"] == "refitted"
+    stored = BestOf("m", 9, 1, 50, "refitted").as_dict()
+    assert stored["options"] == {"tries": 50}
+    assert stored["ratio"] == "refitted"

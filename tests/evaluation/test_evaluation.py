@@ -107,9 +107,9 @@ def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsy
     jobs = sorted((tmp_path / "out" / "jobs").iterdir())
     assert len(jobs) == 8
     jobs[0].unlink()
-    kept = [job.stat().st_mtime_ns for job in jobs[1:]]
+    unchanged = [job.stat().st_mtime_ns for job in jobs[1:]]
     assert main(command) == 0
-    assert [job.stat().st_mtime_ns for job in jobs[1:]] == kept  # only the missing one was run again
+    assert [job.stat().st_mtime_ns for job in jobs[1:]] == unchanged  # only the missing one was run again
     again = json.loads((tmp_path / "out" / "results.json").read_text())
 
     def timeless(rows):
@@ -123,7 +123,7 @@ def test_evaluate_resumes_and_writes_table_and_json(tiny_models, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_a_damaged_job_file_runs_again_and_is_told(tiny_models, tmp_path):
+def test_a_damaged_job_file_runs_again_with_a_message(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0], ["raw"], given={"n_steps": 2})
     first = evaluation.evaluate(checkpoint, jobs, tmp_path, progress=lambda line: None)
@@ -178,7 +178,7 @@ def test_a_run_spends_no_more_than_its_budget(tiny_models, tmp_path):
 
 
 @pytest.mark.slow
-def test_controls_reproduce_base_and_narrow_the_prior(tiny_models, tmp_path):
+def test_controls_reproduce_base_and_truncate_the_prior(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.controls(checkpoint, 40, [0, 1], budget=6.0, thresholds=(0.5, 10.0))
     results = evaluation.evaluate(checkpoint, jobs, tmp_path, progress=lambda line: None)
@@ -323,21 +323,21 @@ def test_p_values_of_several_seeds_are_corrected_for_their_number():
     assert base["weights_p"] == 1.0
 
 
-@pytest.mark.parametrize("changed", ["weights", "calibration", "isotonic", "critic_slope", "tables", "settings", "yardstick"])
+@pytest.mark.parametrize("changed", ["weights", "calibration", "isotonic", "critic_slope", "tables", "settings", "evaluator"])
 def test_a_job_is_computed_anew_when_what_it_depends_on_has_changed(tiny_models, changed):
-    """Its file's name changes with the hashes of the weights, with whatever makes a ratio of them, settings and yardstick."""
+    """Its file's name changes with the hashes of the weights, with whatever makes a ratio of them, settings and evaluator."""
     checkpoint = load("tiny")
-    place, yardstick = evaluation._Place("cpu", "fp32"), SimpleNamespace(fingerprint="a")
+    execution, evaluator = evaluation._Execution("cpu", "fp32"), SimpleNamespace(fingerprint="a")
     job = resolve("tiny", checkpoint.config, method="langevin", n_steps=2)
-    before = evaluation._key(job, checkpoint, yardstick, place)
-    assert before == evaluation._key(job, load("tiny"), SimpleNamespace(fingerprint="a"), place)
+    before = evaluation._key(job, checkpoint, evaluator, execution)
+    assert before == evaluation._key(job, load("tiny"), SimpleNamespace(fingerprint="a"), execution)
     if changed == "weights":
         part = next(iter(checkpoint.config["parts"].values()))
         part["sha256"] = "0" * 64
     elif changed == "settings":
         job = resolve("tiny", checkpoint.config, method="langevin", n_steps=3)
-    elif changed == "yardstick":
-        yardstick.fingerprint = "b"
+    elif changed == "evaluator":
+        evaluator.fingerprint = "b"
     else:
         checkpoint.config[changed] = {"slope": 1.25, "intercept": 0.5}
-    assert evaluation._key(job, checkpoint, yardstick, place) != before
+    assert evaluation._key(job, checkpoint, evaluator, execution) != before

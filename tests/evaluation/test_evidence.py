@@ -1,4 +1,4 @@
-"""An evaluation's panel: features are kept beside the records, judged over all seeds, and told in the table."""
+"""An evaluation's panel: features are stored beside the records, judged over all seeds, and shown in the table."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def digits(seed, count=150):
 
 
 @pytest.fixture
-def told(tmp_path):
+def judged(tmp_path):
     evidence = Evidence(load("mnist-gan"), "test")
     files = [tmp_path / f"{seed}.json" for seed in (0, 1)]
     for seed, file in enumerate(files):
@@ -29,21 +29,21 @@ def told(tmp_path):
 
 
 @pytest.mark.slow
-def test_seeds_of_a_setting_are_one_set_of_images(told):
-    (row,) = told["rows"]
+def test_seeds_of_a_setting_are_one_set_of_images(judged):
+    (row,) = judged["rows"]
     panel = embedded_panel("mnist")
     before, after = (torch.cat([part, more]) for part, more in ((digits(0), digits(1)), (digits(10) // 2, digits(11) // 2)))
     direct = measured(panel, before, after, body="classifier")
     assert row["images"] == 300
     assert row["body"] == "classifier"
     assert row["verdict"]["word"] == direct.verdict.word
-    for kept, made in zip(row["rows"], direct.rows, strict=True):
-        assert kept["difference"]["value"] == pytest.approx(made.difference.value)
-    json.dumps(told)
+    for stored, made in zip(row["rows"], direct.rows, strict=True):
+        assert stored["difference"]["value"] == pytest.approx(made.difference.value)
+    json.dumps(judged)
 
 
-def test_the_table_names_kinds_votes_and_the_verdict(told):
-    text = panel_table(told)
+def test_the_table_names_kinds_votes_and_the_verdict(judged):
+    text = panel_table(judged)
     head, _, base, method = text.splitlines()[:4]
     kinds = "classifier | contrastive | autoencoder | filter bank | pixels"
     assert head == f"| method | setting | evaluations | {kinds} | median change | verdict |"
@@ -53,7 +53,7 @@ def test_the_table_names_kinds_votes_and_the_verdict(told):
     assert "classifier: the ratio sees with a network of this kind" in text
 
 
-def test_too_few_images_and_data_without_a_panel_are_told(tmp_path):
+def test_too_few_images_and_data_without_a_panel_are_errors(tmp_path):
     evidence = Evidence(load("mnist-gan"), "test")
     evidence.keep(digits(0), digits(1), tmp_path / "0.json")
     with pytest.raises(InputError, match="at least 256 images over all seeds; got 150"):
@@ -62,9 +62,9 @@ def test_too_few_images_and_data_without_a_panel_are_told(tmp_path):
         Evidence(load("toy-moons-gan"), "test")
 
 
-def test_shares_of_faces_stand_below_the_table(told):
-    (row,) = told["rows"]
+def test_shares_of_faces_stand_below_the_table(judged):
+    (row,) = judged["rows"]
     found = {"before": 0.5, "after": 0.75, "real": 0.9}
-    text = panel_table({**told, "rows": [{**row, "faces": found}]})
+    text = panel_table({**judged, "rows": [{**row, "faces": found}]})
     assert text.endswith("Share of images in which a face is found: base 50.0%, langevin 75.0%, real images 90.0%.\n")
-    assert "face" not in panel_table({**told, "rows": [{**row, "faces": {"note": "no OpenCV"}}]})
+    assert "face" not in panel_table({**judged, "rows": [{**row, "faces": {"note": "no OpenCV"}}]})

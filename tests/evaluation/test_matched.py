@@ -21,18 +21,18 @@ def lognormal(count, shift, seed):
 
 def test_what_stays_is_distributed_like_real_images(script):
     ours, real = lognormal(8000, 15.0, 0), lognormal(8000, 0.0, 1)
-    kept = script.matching(ours, real)
-    assert 500 < len(kept) < 6000
-    for column, before, wanted in zip(ours[kept].T, ours.T, real.T, strict=True):
-        error = (column.var() / len(kept) + wanted.var() / len(real)) ** 0.5
+    matched = script.matching(ours, real)
+    assert 500 < len(matched) < 6000
+    for column, before, wanted in zip(ours[matched].T, ours.T, real.T, strict=True):
+        error = (column.var() / len(matched) + wanted.var() / len(real)) ** 0.5
         assert abs(column.mean() - wanted.mean()) < 5 * error
         assert abs(before.mean() - wanted.mean()) > 20 * error
         assert float(column.std() / wanted.std()) == pytest.approx(1, abs=0.1)
 
 
 def test_images_of_the_same_law_nearly_all_stay(script):
-    kept = script.matching(lognormal(5000, 0.0, 2), lognormal(5000, 0.0, 3))
-    assert len(kept) > 3500
+    matched = script.matching(lognormal(5000, 0.0, 2), lognormal(5000, 0.0, 3))
+    assert len(matched) > 3500
 
 
 def test_the_numbers_of_a_known_image(script):

@@ -10,7 +10,7 @@ from torch import Tensor
 import ebm_refine
 from ebm_refine import InputError
 from ebm_refine.cli import main
-from ebm_refine.metrics.own_yardstick import own_yardstick, two_sample_accuracy
+from ebm_refine.metrics.own_evaluator import own_evaluator, two_sample_accuracy
 from ebm_refine.metrics.panel_kinds import training_free
 
 
@@ -52,9 +52,9 @@ def test_images_of_any_size_are_measured_and_the_right_ratio_brings_them_near(tm
 @pytest.fixture
 def cheap(monkeypatch):
     """The kinds that need no weights, in place of CIFAR-10's encoders too."""
-    seen, place = [], "ebm_refine.evaluation.own_evaluation"
-    monkeypatch.setattr(f"{place}.borrowed_kinds", lambda: seen.append("borrowed") or training_free())
-    monkeypatch.setattr(f"{place}.kinds_of", lambda name: seen.append(name) or training_free())
+    seen, module = [], "ebm_refine.evaluation.own_evaluation"
+    monkeypatch.setattr(f"{module}.borrowed_kinds", lambda: seen.append("borrowed") or training_free())
+    monkeypatch.setattr(f"{module}.kinds_of", lambda name: seen.append(name) or training_free())
     return seen
 
 
@@ -200,18 +200,18 @@ def test_a_wrong_prior_is_named(vectors, tmp_path):
 
 
 def test_the_kernel_takes_pairs_of_the_first_samples_alone(monkeypatch):
-    monkeypatch.setattr("ebm_refine.metrics.own_yardstick.MOST_KERNEL", 200)
-    yardstick = own_yardstick(brighter(300))
+    monkeypatch.setattr("ebm_refine.metrics.own_evaluator.MOST_KERNEL", 200)
+    evaluator = own_evaluator(brighter(300))
     few, many = brighter(200, seed=1), brighter(400, seed=2)
     many[:200] = few
-    assert yardstick.measure(many, many)["kernel_distance"] == yardstick.measure(few, few)["kernel_distance"]
+    assert evaluator.measure(many, many)["kernel_distance"] == evaluator.measure(few, few)["kernel_distance"]
 
 
 def test_images_of_another_size_have_no_distance():
-    yardstick = own_yardstick(brighter(150))
+    evaluator = own_evaluator(brighter(150))
     other = torch.zeros(120, 1, 9, 9, dtype=torch.uint8)
     with pytest.raises(InputError, match="the model makes images of 1x9x9, the real ones are 1x12x12"):
-        yardstick.measure(other, other)
+        evaluator.measure(other, other)
 
 
 def test_embedded_extractors_refuse_another_size(tiny_models):

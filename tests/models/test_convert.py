@@ -346,7 +346,7 @@ def edited(file, change):
     [
         (0, lambda state: state.update(extra=torch.zeros(3)), "is no layer of a DCGAN"),
         (0, lambda state: state.pop("main.1.running_var"), "is no layer of a DCGAN"),
-        (0, lambda state: state.pop("main.3.weight"), "cannot be told which layer"),
+        (0, lambda state: state.pop("main.3.weight"), "fits more than one layer"),
         (0, lambda state: state.update({"main.3.weight": torch.zeros(32, 16, 5, 5)}), "has a kernel of 5x5"),
         (0, lambda state: state.update({"main.0.weight": torch.zeros(10, 32, 9, 9)}), "has a kernel of 9x9, not of 4x4"),
         (0, lambda state: state.update({"main.3.weight": torch.zeros(31, 16, 4, 4)}), "does not take the 32 channels"),

@@ -14,7 +14,7 @@ from ebm_refine import refine
 from ebm_refine.cli import main
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.convert.convert import import_pair
-from ebm_refine.models.convert.reading import Reading
+from ebm_refine.models.convert.import_options import ImportOptions
 
 CLASSES = 3
 
@@ -259,8 +259,8 @@ def test_read_exactly_or_under_an_assumption_that_an_option_changes(name, tmp_pa
     elif named is None:
         with pytest.raises(CheckpointError, match=r"787 numbers are no square image.*ebm_refine\.pair"):
             import_pair(*files, tmp_path / "assumed", dataset="any")
-    reading = Reading.of(**options) if options else None
-    checkpoint = import_pair(*files, tmp_path / "pair", dataset="any", reading=reading)
+    options = ImportOptions.of(**options) if options else None
+    checkpoint = import_pair(*files, tmp_path / "pair", dataset="any", options=options)
     assert apart(checkpoint, generator, discriminator) < 1e-4
     conditional = isinstance(generator, Joined) or name == "cGAN-PD"
     assert checkpoint.config.get("labels") == ({"count": CLASSES} if conditional else None)
@@ -286,9 +286,9 @@ def test_what_no_family_has_is_refused_with_the_remedy(tmp_path):
         import_pair(*files, tmp_path / "pair", dataset="any")
     torch.save(discriminator.state_dict(), files[1])
     with pytest.raises(CheckpointError, match="contradicts that the first 3 blocks halve; see --halvings"):
-        import_pair(*files, tmp_path / "pair", dataset="any", reading=Reading.of(halvings=3))
+        import_pair(*files, tmp_path / "pair", dataset="any", options=ImportOptions.of(halvings=3))
     with pytest.raises(InputError, match="--activation does not apply"):
-        import_pair(*files, tmp_path / "pair", dataset="any", reading=Reading.of(activation="leaky"))
+        import_pair(*files, tmp_path / "pair", dataset="any", options=ImportOptions.of(activation="leaky"))
     torch.save(joined_mlps()[0].state_dict(), files[0])
     with pytest.raises(CheckpointError, match=r"ebm_refine\.pair"):
         import_pair(*files, tmp_path / "pair", dataset="any")
@@ -310,7 +310,7 @@ def test_upsampling_generators_of_pytorch_gan_are_refused_with_the_remedy(tmp_pa
 def test_options_of_residual_networks_are_refused_for_others(tmp_path):
     *_, files = written(tmp_path, "conditional DCGAN")
     with pytest.raises(InputError, match="--upsampling is for residual networks"):
-        import_pair(*files, tmp_path / "pair", dataset="any", reading=Reading.of(upsampling="nearest"))
+        import_pair(*files, tmp_path / "pair", dataset="any", options=ImportOptions.of(upsampling="nearest"))
 
 
 def test_the_command_line_says_what_was_assumed(tmp_path, capsys):

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 from ebm_refine.cli import main
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models.convert.convert import import_energy, import_pair
-from ebm_refine.models.convert.reading import Reading
+from ebm_refine.models.convert.import_options import ImportOptions
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
 
 LATENT = 10
@@ -290,8 +290,8 @@ def apart(checkpoint: Any, generator: nn.Module, discriminator: nn.Module) -> tu
 
 
 def read(files: list[Any], folder: Any, row: Row, **options: Any) -> Any:
-    reading = Reading.of(**dict(row.options), **options) if (row.options or options) else None
-    return import_pair(*files, folder / "pair", dataset="any", reading=reading, image_size=row.size)
+    options = ImportOptions.of(**dict(row.options), **options) if (row.options or options) else None
+    return import_pair(*files, folder / "pair", dataset="any", options=options, image_size=row.size)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")  # the old one is what is read
@@ -362,7 +362,7 @@ def test_a_uniform_prior_and_a_turned_output_are_kept(tmp_path):
 
 
 def real_digits(folder, generator: nn.Module, count: int = 150) -> str:
-    """Pictures that a generator made: what another reading of it would make is further from them."""
+    """Pictures that a generator made: what other options would make is further from them."""
     import numpy as np
 
     with torch.no_grad():
@@ -371,7 +371,7 @@ def real_digits(folder, generator: nn.Module, count: int = 150) -> str:
     return str(folder / "real.npy")
 
 
-def test_real_images_tell_the_reading_and_the_sign(tmp_path, capsys):
+def test_real_images_decide_the_options_and_the_sign(tmp_path, capsys):
     generator, _, files = written(tmp_path, Row(lambda: g_mlp(act=leaky()), d_mlp))
     given = [
         "import",
@@ -413,7 +413,7 @@ def test_an_energy_whose_sign_is_turned_is_found(tmp_path, capsys):
     assert torch.allclose(one.networks["energy"](x), -other.networks["energy"](x))
 
 
-def test_options_that_no_reading_has_are_refused(tmp_path, capsys):
+def test_unknown_options_are_errors(tmp_path, capsys):
     *_, files = written(tmp_path, small())
     for option, value, expected in [
         ("--activation", "mish", "activation must be one of relu, leaky"),

@@ -13,7 +13,7 @@ from torch import Tensor
 from ebm_refine.pipeline import refine
 from ebm_refine.samplers import METHODS, flow, i_sir
 from ebm_refine.samplers.base import Info, Kernel, State
-from ebm_refine.samplers.loop import MAX_FRAMES, kept_steps, run
+from ebm_refine.samplers.loop import MAX_FRAMES, run, saved_steps
 from ebm_refine.samplers.method import Method
 from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
 from ebm_refine.samplers.rng import Draws
@@ -263,12 +263,12 @@ def drive(n_steps: int, stop: int = 10**9) -> list[Any]:
 def test_driver_keeps_at_most_sixty_frames_ends_included(n_steps: int) -> None:
     frames = drive(n_steps)
     assert [frame.step for frame in frames] == list(range(n_steps + 1))
-    kept = [frame.step for frame in frames if frame.keep]
-    assert len(kept) == min(n_steps + 1, MAX_FRAMES)
-    assert (kept[0], kept[-1]) == (0, n_steps)
-    gaps = {after - before for before, after in pairwise(kept)}
+    saved = [frame.step for frame in frames if frame.keep]
+    assert len(saved) == min(n_steps + 1, MAX_FRAMES)
+    assert (saved[0], saved[-1]) == (0, n_steps)
+    gaps = {after - before for before, after in pairwise(saved)}
     assert not gaps or max(gaps) - min(gaps) <= 1
-    assert kept_steps(n_steps) == frozenset(kept)
+    assert saved_steps(n_steps) == frozenset(saved)
 
 
 def test_driver_ends_early_and_keeps_the_end() -> None:

@@ -112,9 +112,9 @@ def test_chains_are_watched_as_whole_images_and_diagnosed_as_every_run_is(models
 
 
 def test_a_step_of_missing_pixels_can_be_recorded(models):
-    """A mask of bools has the device wait for Python, which no CUDA graph can hold: places are given by number."""
+    """A mask of bools has the device wait for Python, which no CUDA graph can hold: so indices are used."""
     law = Completion(models["tiny-ebm"].target, DIGITS[3], masks.mask("right", 0.5, 28))
-    assert law.places.dtype == torch.int64
+    assert law.indices.dtype == torch.int64
     position = law.start(Draws(0, torch.arange(2), 0), Stream.INIT)
     whole = law.whole(position)
     assert torch.equal(whole[:, law.missing], position)

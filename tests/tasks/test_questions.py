@@ -16,10 +16,9 @@ from ebm_refine.samplers.mala import mala
 from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.samplers.short_run import short_run
 from ebm_refine.tasks import classification as labels
-from ebm_refine.tasks import masks
+from ebm_refine.tasks import masks, row_decoding
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks import ranking as comparing
-from ebm_refine.tasks import row_decoding as reading
 from ebm_refine.tasks import synthetic_digits as patterns
 from ebm_refine.tasks.conditional import Completion, Denoising, add_noise
 from ebm_refine.tasks.reflection import Reflected
@@ -223,20 +222,20 @@ def test_min_sum_is_the_minimum_over_all_rows(count, each_pair):
     for _ in range(20):
         unary = torch.randn(count, 4, generator=generator)
         pairwise = torch.randn(*([count - 1] if each_pair else []), 4, 4, generator=generator)
-        found, every = reading.min_sum(unary, pairwise), reading.by_enumeration(unary, pairwise)
+        found, every = row_decoding.min_sum(unary, pairwise), row_decoding.by_enumeration(unary, pairwise)
         assert torch.equal(found.labels, every.labels)
         assert found.energy == pytest.approx(every.energy, abs=1e-9)
-        assert reading.energy_of(found.labels, unary, pairwise) == pytest.approx(found.energy, abs=1e-9)
+        assert row_decoding.energy_of(found.labels, unary, pairwise) == pytest.approx(found.energy, abs=1e-9)
 
 
 def test_rules_hold_where_energies_forbid_and_long_rows_take_no_time():
     generator = torch.Generator().manual_seed(0)
     unary = torch.randn(300, 10, generator=generator)
-    free = reading.min_sum(unary, torch.zeros(10, 10))
+    free = row_decoding.min_sum(unary, torch.zeros(10, 10))
     assert torch.equal(free.labels, unary.argmin(dim=1))
     rising = torch.full((10, 10), math.inf).masked_fill(torch.ones(10, 10).triu() > 0, 0.0)
-    assert (reading.min_sum(unary, rising).labels.diff() >= 0).all()
-    alike = reading.min_sum(unary, 1e6 * (1 - torch.eye(10)))
+    assert (row_decoding.min_sum(unary, rising).labels.diff() >= 0).all()
+    alike = row_decoding.min_sum(unary, 1e6 * (1 - torch.eye(10)))
     assert alike.labels.unique().tolist() == [int(unary.double().sum(dim=0).argmin())]
 
 
@@ -373,8 +372,8 @@ def test_bad_masks_get_one_sentence(rows):
     ],
 )
 def test_rules_cost_their_weight_where_they_are_broken(rule, kept, broken):
-    pairwise = reading.pairwise_energy(rule, 2.5)
+    pairwise = row_decoding.pairwise_energy(rule, 2.5)
     assert pairwise.shape == (10, 10)
-    assert reading.energy_of(torch.tensor(kept), torch.zeros(3, 10), pairwise) == 0
+    assert row_decoding.energy_of(torch.tensor(kept), torch.zeros(3, 10), pairwise) == 0
     if broken:
-        assert reading.energy_of(torch.tensor(broken), torch.zeros(2, 10), pairwise) == 2.5
+        assert row_decoding.energy_of(torch.tensor(broken), torch.zeros(2, 10), pairwise) == 2.5

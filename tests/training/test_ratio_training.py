@@ -446,7 +446,7 @@ def test_mh_gan_starts_from_a_stored_real_ratio(tiny_pair, tmp_path):
     for name, height in (("high", 1e6), ("low", -1e6)):
         table = {REAL_RATIOS: {"calibrated": torch.full((10,), height), "raw": torch.zeros(10)}}
         config = {key: value for key, value in loaded.config.items() if key not in ("format", "parts", "tables")}
-        save_checkpoint(tmp_path / name, config, {}, "", table, kept=loaded)
+        save_checkpoint(tmp_path / name, config, {}, "", table, previous=loaded)
         model = load(tmp_path / name)
         assert torch.equal(real_ratios(model, "calibrated", 0.5), torch.full((10,), height / 2))
         assert real_ratios(model, "isotonic") is None

@@ -16,8 +16,8 @@ from torch import Tensor
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ebm_refine.models.convert.families import Converted, part_of, read_family
+from ebm_refine.models.convert.import_options import EPS, ImportOptions
 from ebm_refine.models.convert.mlp_state_dict import read_energy
-from ebm_refine.models.convert.reading import EPS, Reading
 from ebm_refine.models.convert.state_dicts import CRITIC, read_weights, state_dict_of
 from ebm_refine.models.model_card import model_card
 
@@ -44,7 +44,7 @@ def import_pair(
     image_size: int | None = None,
     source: str | None = None,
     license: str | None = None,
-    reading: Reading | None = None,
+    options: ImportOptions | None = None,
 ) -> Checkpoint:
     """Turn a public pair (`.pth`, `.pt`, `.safetensors`: state dicts, bare or wrapped) into a checkpoint folder, and load it.
 
@@ -53,12 +53,12 @@ def import_pair(
 
     discriminator_file: None where one file holds both. dataset: what the pair was trained on ("cifar10", …). image_size:
     where given, the pair must make images of that size; give it where the layers might be padded in an unusual way, as no
-    shape tells that (a public 28x28 MNIST pair looks like 32x32). reading: what no file tells (None: the families' own).
+    shape shows that (a public 28x28 MNIST pair looks like 32x32). options: what no file states (None: the families' own).
     source, license: go into the model card. Weights stay float32.
     Raises CheckpointError for a file that is missing, damaged, not a pair, or that could only be read by running its code;
     InputError where `out_folder` cannot be written. `out_folder` is written in one step, or not at all.
     """
-    pair = read_pair(generator_file, discriminator_file, image_size, reading)
+    pair = read_pair(generator_file, discriminator_file, image_size, options)
     return save_pair(pair, out_folder, {"dataset": dataset, "title": title, "source": source, "license": license})
 
 
@@ -66,17 +66,17 @@ def read_pair(
     generator_file: str | Path,
     discriminator_file: str | Path | None,
     image_size: int | None = None,
-    reading: Reading | None = None,
+    options: ImportOptions | None = None,
 ) -> Converted:
     """The pair in files, without writing anything. Arguments and errors as of `import_pair`."""
     files = {"generator": Path(generator_file), "discriminator": Path(discriminator_file or generator_file)}
     notes: list[str] = []
     states = {role: state_dict_of(read_weights(file), role, file, notes) for role, file in files.items()}
-    if reading is None:
-        reading = Reading(output="critic" if CRITIC in notes else "logit")
-    states = {role: _with_eps(state, reading.norm_eps) for role, state in states.items()}
+    if options is None:
+        options = ImportOptions(output="critic" if CRITIC in notes else "logit")
+    states = {role: _with_eps(state, options.norm_eps) for role, state in states.items()}
     try:
-        return read_family(states, files, image_size, reading, notes)
+        return read_family(states, files, image_size, options, notes)
     except CheckpointError as error:
         if "ebm_refine.pair" in str(error):
             raise
@@ -86,13 +86,13 @@ def read_pair(
 BY_HAND = "other networks are handed over in Python, with ebm_refine.pair(generator, discriminator, latent=…)"
 
 
-def save_pair(pair: Converted, out_folder: str | Path, told: dict[str, str | None]) -> Checkpoint:
-    """Write the checkpoint folder of a pair that was read, and load it from there. `told` goes into config and card."""
-    prior = {"prior": {"name": pair.reading.prior, "dim": pair.latent}, "discriminator_output": pair.reading.output}
+def save_pair(pair: Converted, out_folder: str | Path, metadata: dict[str, str | None]) -> Checkpoint:
+    """Write the checkpoint folder of a pair that was read, and load it from there. `metadata` goes into config and card."""
+    prior = {"prior": {"name": pair.options.prior, "dim": pair.latent}, "discriminator_output": pair.options.output}
     if pair.classes:
         prior["labels"] = {"count": pair.classes}
     return _saved(
-        Path(out_folder), "pair", pair.family, pair.files, pair.parts, pair.shape, prior, "; ".join(pair.assumed), told
+        Path(out_folder), "pair", pair.family, pair.files, pair.parts, pair.shape, prior, "; ".join(pair.assumed), metadata
     )
 
 
@@ -129,8 +129,8 @@ def import_energy(
     shape = (arguments["channels"], arguments["side"], arguments["side"])
     parts = {"energy": part_of("energy-cnn", arguments, state, file)}
     assumed = ASSUMED_LOGITS if arguments["classes"] else f"{ASSUMED_ENERGY} {ENERGY_OUTPUTS[output]} (--output)"
-    told = {"dataset": dataset, "title": title, "source": source, "license": license}
-    return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, {}, assumed, told)
+    metadata = {"dataset": dataset, "title": title, "source": source, "license": license}
+    return _saved(Path(out_folder), "energy", "energy", {"energy": file}, parts, shape, {}, assumed, metadata)
 
 
 def _saved(
@@ -142,17 +142,17 @@ def _saved(
     shape: tuple[int, ...],
     law: dict[str, Any],
     assumed: str,
-    told: dict[str, str | None],
+    metadata: dict[str, str | None],
 ) -> Checkpoint:
     """Write the checkpoint folder with everything that is known of where it comes from, and load it from there."""
     hashes = {f"{role}_sha256": hashlib.sha256(file.read_bytes()).hexdigest() for role, file in files.items()}
     names = {f"{role}_file": file.name for role, file in files.items()}
-    origin = {key: told[key] for key in ("source", "license") if told[key]}
+    origin = {key: metadata[key] for key in ("source", "license") if metadata[key]}
     config = {
         "kind": kind,
-        "title": told["title"] or f"Imported {family}, {told['dataset']}",
+        "title": metadata["title"] or f"Imported {family}, {metadata['dataset']}",
         **law,
-        "data": {"shape": list(shape), "range": [-1, 1], "dataset": told["dataset"]},
+        "data": {"shape": list(shape), "range": [-1, 1], "dataset": metadata["dataset"]},
         **({"defaults": ENERGY_DEFAULTS, "notes": [COLD]} if kind == "energy" else {}),
         "training": {"recipe": "import", **names, **hashes, "assumed": assumed, **origin},
     }

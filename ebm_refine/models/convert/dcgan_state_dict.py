@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
-from ebm_refine.models.convert.reading import EPS
+from ebm_refine.models.convert.import_options import EPS
 from ebm_refine.models.networks.dcgan import LAST_STRIDES
 
 # Sides of the first maps: 4 as in the paper, 7 for images of 28x28, and what other sizes lead to.
@@ -19,7 +19,7 @@ NORM_TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tr
 
 
 class Layer(NamedTuple):
-    """A convolution or linear layer by its place in the state dict, with the batch norm behind it, if any."""
+    """A convolution or linear layer by its name in the state dict, with the batch norm behind it, if any."""
 
     name: str
     weight: Tensor
@@ -56,14 +56,14 @@ def layers_of(state: dict[str, Tensor], role: str, file: Path) -> list[Layer]:
         raise CheckpointError(f"{file} is no DCGAN {role}: it has {len(layers)} layers with weights")
     order = list(groups)
     for name, norm in norms:
-        size, place = len(norm["running_mean"]), order.index(name)
+        size, position = len(norm["running_mean"]), order.index(name)
         fitting = [k for k, layer in enumerate(layers) if layer.norm is None and _may_have_norm(layer, size, role)]
-        behind = [k for k in fitting if layers[k].name == order[place - 1]]
+        behind = [k for k in fitting if layers[k].name == order[position - 1]]
         # A module may also list all its norms after all its other layers; then sizes have to tell.
-        if not behind and place > order.index(layers[-1].name) and len(fitting) == 1:
+        if not behind and position > order.index(layers[-1].name) and len(fitting) == 1:
             behind = fitting
         if not behind:
-            raise CheckpointError(f"{file}: it cannot be told which layer the batch norm {name!r} belongs to")
+            raise CheckpointError(f"{file}: the batch norm {name!r} fits more than one layer: which one is not clear")
         layers[behind[0]] = layers[behind[0]]._replace(norm_name=name, norm=norm)
     _see_that_nothing_lies_between(layers, file)
     return layers
@@ -176,8 +176,8 @@ def read_generator(
     bias = any(layer.bias is not None for layer in layers)
     converted: dict[str, Tensor] = {}
     for position, layer in enumerate(layers):
-        place = f"main.{3 * position}" + (".linear" if position == 0 and linear else "")
-        converted |= _tensors(place, layer, "generator", bias)
+        prefix = f"main.{3 * position}" + (".linear" if position == 0 and linear else "")
+        converted |= _tensors(prefix, layer, "generator", bias)
         if layer.norm is not None:
             converted |= {f"main.{3 * position + 1}.{leaf}": value for leaf, value in _norm(layer).items()}
     kernel = last.weight.shape[2]
@@ -224,13 +224,13 @@ def read_discriminator(state: dict[str, Tensor], file: Path) -> tuple[dict[str, 
         layers = [folded(layer) for layer in layers]
     bias = any(layer.bias is not None for layer in layers)
     converted: dict[str, Tensor] = {}
-    place = 0
+    number = 0
     for layer in layers:
-        converted |= _tensors(f"main.{place}", layer, "discriminator", bias)
+        converted |= _tensors(f"main.{number}", layer, "discriminator", bias)
         if layer.norm is not None:
-            place += 1
-            converted |= {f"main.{place}.{leaf}": value for leaf, value in _norm(layer).items()}
-        place += 2
+            number += 1
+            converted |= {f"main.{number}.{leaf}": value for leaf, value in _norm(layer).items()}
+        number += 2
     arguments = {
         "widths": widths[1:],
         "channels": channels,
@@ -245,10 +245,10 @@ def _kernel(layer: Layer) -> str:
     return "x".join(map(str, layer.weight.shape[2:])) or "no size"
 
 
-def _tensors(place: str, layer: Layer, role: str, with_bias: bool) -> dict[str, Tensor]:
-    tensors = {f"{place}.weight": layer.weight}
+def _tensors(prefix: str, layer: Layer, role: str, with_bias: bool) -> dict[str, Tensor]:
+    tensors = {f"{prefix}.weight": layer.weight}
     if with_bias:
-        tensors[f"{place}.bias"] = torch.zeros(_outputs(layer.weight, role)) if layer.bias is None else layer.bias
+        tensors[f"{prefix}.bias"] = torch.zeros(_outputs(layer.weight, role)) if layer.bias is None else layer.bias
     return tensors
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models.convert.dcgan_state_dict import baked, read_discriminator, read_generator
+from ebm_refine.models.convert.import_options import ImportOptions
 from ebm_refine.models.convert.mlp_state_dict import is_perceptron, read_perceptron
-from ebm_refine.models.convert.reading import Reading
 
 
 class LabelledRead(NamedTuple):
@@ -40,7 +40,7 @@ def table_of(state: dict[str, Tensor], role: str, file: Path) -> tuple[dict[str,
     state = baked(state, role, file)
     found = [key for key, value in state.items() if is_table(key, value, state)]
     if len(found) > 1:
-        raise CheckpointError(f"{file} has several embeddings, {', '.join(found[:3])}; it cannot be told where each belongs")
+        raise CheckpointError(f"{file} has several embeddings, {', '.join(found[:3])}; it is not clear where each belongs")
     return {key: value for key, value in state.items() if key not in found}, state[found[0]] if found else None
 
 
@@ -51,10 +51,10 @@ def takes_one_hot(state: dict[str, Tensor], shape: tuple[int, ...], classes: int
 
 
 def read_labelled_generator(
-    state: dict[str, Tensor], table: Tensor | None, file: Path, size: int | None, reading: Reading
+    state: dict[str, Tensor], table: Tensor | None, file: Path, size: int | None, options: ImportOptions
 ) -> LabelledRead:
     """As our LabelledGenerator. Raises CheckpointError naming `file`."""
-    table = torch.eye(reading.classes) if table is None else table
+    table = torch.eye(options.classes) if table is None else table
     perceptron = is_perceptron(state)
     if perceptron:
         inner, arguments = read_perceptron(state, "generator", file)
@@ -63,29 +63,29 @@ def read_labelled_generator(
         inner, arguments, side = read_generator(state, file, size)
         shape = (arguments["channels"], side, side)
     taken, (classes, width) = arguments["latent"], table.shape
-    joined = "product" if width == taken else reading.g_labels or ("first" if perceptron else "last")
+    joined = "product" if width == taken else options.g_labels or ("first" if perceptron else "last")
     if width > taken:
         raise CheckpointError(f"{file}: rows of {width} numbers for a class do not join the {taken} that the generator takes")
-    told = "generator: the latent is multiplied by the row of its class"
+    assumption = "generator: the latent is multiplied by the row of its class"
     if joined != "product":
-        told = f"generator: the row of the class stands {joined}, beside a latent of {taken - width} (--g-labels)"
+        assumption = f"generator: the row of the class stands {joined}, beside a latent of {taken - width} (--g-labels)"
     family = "mlp-generator" if perceptron else "dcgan-generator"
     return LabelledRead(
         {"table.weight": table, **{f"inner.{key}": value for key, value in inner.items()}},
         "labelled-generator",
-        {"inner": family, "arguments": {**arguments, **reading.generator_arguments()}, "classes": classes, "width": width,
+        {"inner": family, "arguments": {**arguments, **options.generator_arguments()}, "classes": classes, "width": width,
          "joined": joined},
-        shape, taken if joined == "product" else taken - width, [told],
+        shape, taken if joined == "product" else taken - width, [assumption],
     )  # fmt: skip
 
 
 def read_labelled_discriminator(
-    state: dict[str, Tensor], table: Tensor | None, file: Path, shape: tuple[int, ...], reading: Reading
+    state: dict[str, Tensor], table: Tensor | None, file: Path, shape: tuple[int, ...], options: ImportOptions
 ) -> LabelledRead:
     """As our LabelledDiscriminator, of images of `shape` (C, H, W). Raises CheckpointError naming `file`."""
-    table = torch.eye(reading.classes) if table is None else table
+    table = torch.eye(options.classes) if table is None else table
     perceptron, (classes, width) = is_perceptron(state), table.shape
-    joined, given = reading.d_labels or "last", reading.discriminator_arguments()
+    joined, given = options.d_labels or "last", options.discriminator_arguments()
     coding = given.pop("coding", "signed")
     if perceptron:
         inner, arguments = read_perceptron(state, "discriminator", file, beside=width)

@@ -36,7 +36,7 @@ def read_perceptron(
     if role == "generator":
         arguments |= {"latent": sizes[0]}
     layers = [one if one.bias is not None else one._replace(bias=one.weight.new_zeros(len(one.weight))) for one in layers]
-    return _numbered("main", layers, [2 * place for place in range(len(layers))], file), arguments
+    return _numbered("main", layers, [2 * index for index in range(len(layers))], file), arguments
 
 
 def image_shape(pixels: int, file: Path) -> tuple[int, int, int]:
@@ -82,11 +82,11 @@ def read_energy(
     if outputs == 1 and negated:  # minus the energy becomes the energy
         last = linear[1]
         layers[-1] = last._replace(weight=-last.weight, bias=None if last.bias is None else -last.bias)
-    places = [2 * place for place in range(len(convolutions))]
-    places += [places[-1] + 3, places[-1] + 5]
-    if (numbers := _numbers(layers)) and [number - numbers[0] for number in numbers] != places:
+    indices = [2 * index for index in range(len(convolutions))]
+    indices += [indices[-1] + 3, indices[-1] + 5]
+    if (numbers := _numbers(layers)) and [number - numbers[0] for number in numbers] != indices:
         raise CheckpointError(f"{file}: between its layers, numbered {numbers}, lies something else than in the common energy")
-    converted = _numbered("layers", layers, places, file)
+    converted = _numbered("layers", layers, indices, file)
     channels = convolutions[0].weight.shape[1]
     return converted, {"widths": widths, "channels": channels, "side": side, "classes": outputs if outputs > 1 else 0}
 
@@ -109,15 +109,15 @@ def _sizes(layers: list[Layer], file: Path) -> list[int]:
 
 
 def _numbers(layers: list[Layer]) -> list[int]:
-    """The layers' places in one nn.Sequential, or nothing where they do not lie in one."""
+    """The layers' numbers in one nn.Sequential; empty where they are not in one."""
     parents, _, numbers = zip(*(layer.name.rpartition(".") for layer in layers), strict=True)
     return list(map(int, numbers)) if len(set(parents)) == 1 and all(number.isdigit() for number in numbers) else []
 
 
-def _numbered(parent: str, layers: list[Layer], places: list[int], file: Path) -> dict[str, Tensor]:
+def _numbered(parent: str, layers: list[Layer], indices: list[int], file: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for layer, place in zip(layers, places, strict=True):
+    for layer, index in zip(layers, indices, strict=True):
         if layer.bias is None:
             raise CheckpointError(f"{file}: {layer.name!r} has no bias, which the networks that can be read have")
-        tensors |= {f"{parent}.{place}.weight": layer.weight, f"{parent}.{place}.bias": layer.bias}
+        tensors |= {f"{parent}.{index}.weight": layer.weight, f"{parent}.{index}.bias": layer.bias}
     return tensors

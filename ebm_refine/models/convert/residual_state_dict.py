@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models.convert.dcgan_state_dict import baked
-from ebm_refine.models.convert.reading import Reading
+from ebm_refine.models.convert.import_options import ImportOptions
 
 BLOCK = re.compile(r"block(\d+)\.(c1|c2|c_sc|b1|b2)\.(.+)")
 LAYERS = {"c1": "conv1", "c2": "conv2", "c_sc": "around", "b1": "norm1", "b2": "norm2"}
@@ -35,7 +35,7 @@ def is_residual(state: dict[str, Tensor]) -> bool:
     return any(re.match(r"block\d+\.c1\.", key) for key in state)
 
 
-def read_residual_generator(state: dict[str, Tensor], file: Path, reading: Reading) -> ResidualRead:
+def read_residual_generator(state: dict[str, Tensor], file: Path, options: ImportOptions) -> ResidualRead:
     """As our ResidualGenerator. Raises CheckpointError naming `file`."""
     state = baked(state, "discriminator", file)  # no transposed convolutions here: outputs come first in both networks
     blocks, rest = _blocks(state, file)
@@ -50,8 +50,8 @@ def read_residual_generator(state: dict[str, Tensor], file: Path, reading: Readi
     widths = [blocks[0]["conv1.weight"].shape[1], *(len(block["conv2.weight"]) for block in blocks)]
     side = math.isqrt(len(stem) // widths[0])
     found = {"stem.weight": stem, "stem.bias": rest.pop("l1.bias", torch.zeros(len(stem)))}
-    for place, block in enumerate(blocks):
-        found |= {f"blocks.{place}.{key}": value for key, value in _normed(block, conditional).items()}
+    for number, block in enumerate(blocks):
+        found |= {f"blocks.{number}.{key}": value for key, value in _normed(block, conditional).items()}
     channels = len(rest[f"{last}.weight"])
     for leaf in ("weight", "bias"):
         if f"{last}.{leaf}" in rest:
@@ -62,13 +62,13 @@ def read_residual_generator(state: dict[str, Tensor], file: Path, reading: Readi
     _see_that_all_was_read(rest, file)
     arguments = {
         "latent": stem.shape[1], "widths": widths, "channels": channels, "stem_side": side, "classes": classes,
-        "upsampling": reading.upsampling,
+        "upsampling": options.upsampling,
     }  # fmt: skip
-    told = [f"generator: ReLU, tanh last, maps doubled by {reading.upsampling} interpolation (--upsampling)"]
-    return ResidualRead(found, arguments, told)
+    assumed = [f"generator: ReLU, tanh last, maps doubled by {options.upsampling} interpolation (--upsampling)"]
+    return ResidualRead(found, arguments, assumed)
 
 
-def read_residual_discriminator(state: dict[str, Tensor], file: Path, reading: Reading, size: int) -> ResidualRead:
+def read_residual_discriminator(state: dict[str, Tensor], file: Path, options: ImportOptions, size: int) -> ResidualRead:
     """As our ResidualDiscriminator, of images of `size`. Raises CheckpointError naming `file`."""
     state = baked(state, "discriminator", file)
     blocks, rest = _blocks(state, file)
@@ -79,38 +79,38 @@ def read_residual_discriminator(state: dict[str, Tensor], file: Path, reading: R
         )
     widths = [len(block["conv2.weight"]) for block in blocks]
     channels = blocks[0]["conv1.weight"].shape[1]
-    told = []
-    found = {f"blocks.{place}.{key}": value for place, block in enumerate(blocks) for key, value in block.items()}
+    assumed = []
+    found = {f"blocks.{number}.{key}": value for number, block in enumerate(blocks) for key, value in block.items()}
     found |= {f"head.{leaf}": rest.pop(f"{head}.{leaf}") for leaf in ("weight", "bias") if f"{head}.{leaf}" in rest}
     classes = 0
     if "l_y.weight" in rest:
         table = rest.pop("l_y.weight")
         if rest.pop("l_y.bias", None) is not None:
-            told.append(f"discriminator: its second head of {len(table)} outputs is left out")
+            assumed.append(f"discriminator: its second head of {len(table)} outputs is left out")
         else:
             classes, found["projection.weight"] = len(table), table
     _see_that_all_was_read(rest, file)
-    halvings = reading.halvings or _halvings(blocks, widths, channels, size, file)
+    halvings = options.halvings or _halvings(blocks, widths, channels, size, file)
     wrong = [
-        place + 1
-        for place, (block, before, after) in enumerate(zip(blocks, [channels, *widths], widths, strict=False))
-        if ("around.weight" in block) != (before != after or place < halvings)
+        number + 1
+        for number, (block, before, after) in enumerate(zip(blocks, [channels, *widths], widths, strict=False))
+        if ("around.weight" in block) != (before != after or number < halvings)
     ]
     if wrong:
         raise CheckpointError(f"{file}: block {wrong[0]} contradicts that the first {halvings} blocks halve; see --halvings")
-    told.append(
-        f"discriminator: ReLU, the first {halvings} of {len(blocks)} blocks halve the side (--halvings), {reading.d_pooling} "
-        f"over places (--d-pooling), its output read as {reading.output} (--output)"
+    assumed.append(
+        f"discriminator: ReLU, the first {halvings} of {len(blocks)} blocks halve the side (--halvings), {options.d_pooling} "
+        f"over pixels (--d-pooling), its output read as {options.output} (--output)"
     )
     arguments = {
-        "widths": widths, "channels": channels, "halvings": halvings, "classes": classes, "pooling": reading.d_pooling,
+        "widths": widths, "channels": channels, "halvings": halvings, "classes": classes, "pooling": options.d_pooling,
     }  # fmt: skip
-    return ResidualRead(found, arguments, told)
+    return ResidualRead(found, arguments, assumed)
 
 
 def _halvings(blocks: list[dict[str, Tensor]], widths: list[int], channels: int, size: int, file: Path) -> int:
     """Leading blocks with a convolution on the way around: those that halve, save where one only widens."""
-    leading = next((place for place, block in enumerate(blocks) if "around.weight" not in block), len(blocks))
+    leading = next((number for number, block in enumerate(blocks) if "around.weight" not in block), len(blocks))
     return HALVINGS.get((size, len(blocks)), leading)
 
 

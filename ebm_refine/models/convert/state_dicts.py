@@ -14,7 +14,7 @@ from torch import Tensor
 from ebm_refine.errors import CheckpointError
 from ebm_refine.models.checkpoint import MAX_WEIGHTS_BYTES
 from ebm_refine.models.config import LFS_POINTER
-from ebm_refine.utils.bounded_reading import see_that_regular
+from ebm_refine.utils.bounded_reading import check_regular
 
 ROLE_NAMES = {
     "generator": ("g", "gen", "generator"),
@@ -30,7 +30,7 @@ PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def read_weights(file: Path) -> Any:
     """What a PyTorch or safetensors file holds; pickles with `weights_only`. Raises CheckpointError where that fails."""
     try:
-        see_that_regular(file, MAX_WEIGHTS_BYTES)
+        check_regular(file, MAX_WEIGHTS_BYTES)
         with file.open("rb") as stream:
             start = stream.read(len(LFS_POINTER))
     except OSError as error:

@@ -56,7 +56,7 @@ class ProjectionDCGANDiscriminator(nn.Module):
     """Images (B, channels, S, S) in [-1, 1] and labels (B,), int64 -> logits (B,): psi(phi(x)) + <v_y, phi(x)>.
 
     The projection discriminator of Miyato and Koyama 2018 (arXiv 1802.05637) with phi the last maps of DCGAN's
-    discriminator, whose places are not summed: S = 4 * 2**len(widths).
+    discriminator, whose pixels are not summed: S = 4 * 2**len(widths).
     """
 
     takes_labels = True

@@ -1,7 +1,7 @@
 """Class-conditional residual networks: conditional batch norm in the generator, a projection head in the discriminator.
 
-The pair of Miyato and Koyama 2018, "cGANs with projection discriminator" (arXiv 1802.05637), narrowed until two processor
-cores can train it. Both networks take the labels as a second argument.
+The pair of Miyato and Koyama 2018, "cGANs with projection discriminator" (arXiv 1802.05637), with fewer channels, so that two
+processor cores can train it. Both networks take the labels as a second argument.
 """
 
 import itertools
@@ -83,7 +83,7 @@ class ConditionalResNetGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         side = self.stem_side
-        # Channels last: the values of one place lie together.
+        # Channels last: the values of one pixel lie together.
         maps = self.stem(latents).unflatten(1, (side, side, -1)).permute(0, 3, 1, 2)
         for block in self.blocks:
             maps = block(maps, labels)
@@ -114,7 +114,7 @@ class ResidualBlock(nn.Module):
 class ProjectionResNetDiscriminator(nn.Module):
     """Images (B, channels, S, S) in [-1, 1] and labels (B,), int64 -> logits (B,): psi(phi(x)) + <v_y, phi(x)>.
 
-    phi sums the last maps over all places. The stem is a convolution of stride 2; each block widens to the next of `widths`
+    phi sums the last maps over all pixels. The stem is a convolution of stride 2; each block widens to the next of `widths`
     and halves the side, and one more keeps both. S is a multiple of 2**len(widths).
     """
 

@@ -32,7 +32,7 @@ class ContrastiveEncoder(nn.Module):
         return self.norm(self.linear(hidden.mean(dim=(2, 3))).float())
 
     def layers(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, S, S) -> what each layer sees, shallow to deep: means over places (B, width), then the features."""
+        """Images (B, C, S, S) -> what each layer sees, shallow to deep: means over pixels (B, width), then the features."""
         hidden = F.leaky_relu(self.stem(images), 0.2)
         found = [hidden.mean(dim=(2, 3))]
         for stage in self.stages:

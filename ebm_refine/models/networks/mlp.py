@@ -46,9 +46,9 @@ class MLPDiscriminator(nn.Module):
     """Samples (B, *shape), float -> one number each (B,): a logit, or an energy where it is trained as one.
 
     An energy needs a smooth `activation` such as "silu", as samplers follow its gradient; "leaky" is LeakyReLU(slope).
-    `coding`: "unit" where it was trained on images in [0, 1]. `frequencies` above 0 adds Fourier features, with which narrow
-    structure is learned as fast as broad one (Tancik et al. 2020, arXiv 2006.10739): sin and cos of 2**k pi x / `half_period`
-    times 2**(-k/2), k < `frequencies`.
+    `coding`: "unit" where it was trained on images in [0, 1]. `frequencies` above 0 adds Fourier features, with which fine
+    structure is learned as fast as coarse structure (Tancik et al. 2020, arXiv 2006.10739): sin and cos of 2**k pi x /
+    `half_period` times 2**(-k/2), k < `frequencies`.
     """
 
     def __init__(

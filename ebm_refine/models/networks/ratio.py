@@ -19,13 +19,13 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class RatioNetwork(nn.Module):
-    """Images (B, channels, H, W) in [-1, 1] -> r (B,): stages that halve it, their mean over places, two linear layers."""
+    """Images (B, channels, H, W) in [-1, 1] -> r (B,): stages that halve it, their mean over pixels, two linear layers."""
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96), channels: int = 3, hidden: int = 64):
         super().__init__()
         pairs = zip((channels, *widths), widths, strict=False)
         self.stages = nn.Sequential(*(RatioStage(before, after) for before, after in pairs))
-        self.hidden = _scale_kept(nn.Linear(widths[-1], hidden))
+        self.hidden = _scale_preserving(nn.Linear(widths[-1], hidden))
         self.act = nn.SiLU()
         self.last = _zeroed(nn.Linear(hidden, 1))
 
@@ -38,7 +38,7 @@ class RatioStage(nn.Module):
 
     def __init__(self, before: int, after: int):
         super().__init__()
-        self.halve = _scale_kept(nn.Conv2d(before, after, 4, 2, 1))
+        self.halve = _scale_preserving(nn.Conv2d(before, after, 4, 2, 1))
         self.residual = _zeroed(nn.Conv2d(after, after, 3, 1, 1))
         self.act = nn.SiLU()
 
@@ -94,10 +94,10 @@ class FeatureRatio(nn.Module):
         width = self.body.num_features if layers == "last" else sum(self.body.layer_widths)
         self.head = nn.Sequential(
             nn.BatchNorm1d(width, affine=False),
-            _scale_kept(nn.Linear(width, hidden)),
+            _scale_preserving(nn.Linear(width, hidden)),
             nn.SiLU(),
             nn.Dropout(dropout),
-            _scale_kept(nn.Linear(hidden, hidden)),
+            _scale_preserving(nn.Linear(hidden, hidden)),
             nn.SiLU(),
             nn.Dropout(dropout),
         )
@@ -119,10 +119,10 @@ BODIES: dict[str, Any] = {"resnet-classifier": ResNetClassifier, "contrastive-en
 
 
 @torch.no_grad()
-def _scale_kept(layer: Layer) -> Layer:
+def _scale_preserving(layer: Layer) -> Layer:
     """Weights under which a signal keeps its scale (He et al. 2015) through SiLU, whose gain is 1.68.
 
-    PyTorch's own shrink it threefold a layer; such a network still said r = 0 after 750 steps on CIFAR-10.
+    PyTorch's own shrink it threefold a layer; such a network still gave r = 0 after 750 steps on CIFAR-10.
     """
     weight, bias = layer.parameters()
     nn.init.kaiming_normal_(weight, nonlinearity="linear")

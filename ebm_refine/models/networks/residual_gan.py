@@ -1,7 +1,7 @@
 """Residual generators and discriminators of the SNGAN family (Miyato et al. 2018, arXiv 1802.05957), as public pairs have them.
 
 The layers are those of kwotsin/mimicry: a linear stem, blocks of two 3x3 convolutions with a 1x1 way around, batch norms in the
-generator, of each class its own gain and offset where it has classes, sums over places and a linear head in the discriminator,
+generator, of each class its own gain and offset where it has classes, sums over pixels and a linear head in the discriminator,
 with an inner product of a row for the class where it takes labels (Miyato and Koyama 2018, arXiv 1802.05637).
 """
 
@@ -101,8 +101,8 @@ class HalvingBlock(nn.Module):
 class ResidualDiscriminator(nn.Module):
     """Images (B, channels, S, S) in [-1, 1], and labels (B,) int64 where there are `classes` -> logits (B,).
 
-    `widths` of the blocks; the first `halvings` of them halve the side, the others keep it. `pooling` over the last places:
-    "sum", or "mean" (critics). Labels enter as <row of the class, pooled maps>.
+    `widths` of the blocks; the first `halvings` of them halve the side, the others keep it. `pooling` over the last maps'
+    pixels: "sum", or "mean" (critics). Labels enter as <row of the class, pooled maps>.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ResidualDiscriminator(nn.Module):
         self.takes_labels, self.pooling = classes > 0, pooling
         pairs = itertools.pairwise((channels, *widths))
         self.blocks = nn.ModuleList(
-            HalvingBlock(before, after, place < halvings, place == 0) for place, (before, after) in enumerate(pairs)
+            HalvingBlock(before, after, number < halvings, number == 0) for number, (before, after) in enumerate(pairs)
         )
         self.head = nn.Linear(widths[-1], 1)
         if classes:

@@ -31,7 +31,7 @@ class ResNetClassifier(nn.Module):
         return hidden.amax(dim=(2, 3))
 
     def layers(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, H, W) -> what each layer sees, shallow to deep: means over places (B, width); of the last maxima."""
+        """Images (B, C, H, W) -> what each layer sees, shallow to deep: means over pixels (B, width); of the last maxima."""
         hidden = F.relu(self.whiten(images))
         found = [hidden.mean(dim=(2, 3))]
         for stage in self.stages:

@@ -129,7 +129,7 @@ def energy_alone(job: Job) -> None:
     parts = {"energy": Part(entry["architecture"], entry["arguments"], energy)}
     tables = {REFERENCE: energies_of_sets(energy, to_unit(holdout[:REFERENCE_DIGITS]))}
     card = model_card({**config, "name": checkpoint.name})
-    save_checkpoint(job.folder, config, parts, card, tables, kept=checkpoint)
+    save_checkpoint(job.folder, config, parts, card, tables, previous=checkpoint)
 
 
 def alone_settings(job: Job) -> tuple[EnergyRecipe, Stopping]:

@@ -215,7 +215,7 @@ def finish(
     config = {**config, **entries, "training": training}
     card = model_card({**config, "name": checkpoint.name})
     save_checkpoint(
-        job.folder, config, {role: Part(architecture, arguments, network)}, card, {REAL_RATIOS: table}, kept=checkpoint
+        job.folder, config, {role: Part(architecture, arguments, network)}, card, {REAL_RATIOS: table}, previous=checkpoint
     )
     for name, report in entries["ratio_report"].items():
         shown = ("cross_entropy", "z_statistic", "log_mean_weight", "effective_sample_share")

@@ -1,4 +1,4 @@
-"""What samples of one's own models are measured by: real samples of one's own, in features that fit them.
+"""The evaluator of a user's own model: against the user's real samples, in features that fit them.
 
 Images: an embedded extractor where one takes their size, else training-free features, Inception-v3 for FID and KID, or any
 callable. Vectors: coordinates standardised by the real ones, random Fourier features of them (Rahimi and Recht 2007) for the
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import frechet_distance, kernel_distance, mean_kernel_of_others, paired_difference
-from ebm_refine.metrics.evaluator import Yardstick
+from ebm_refine.metrics.evaluator import Evaluator
 from ebm_refine.metrics.features import Reference, features_for
 from ebm_refine.metrics.fid import MIN_IMAGES
 from ebm_refine.metrics.report import described
@@ -56,7 +56,7 @@ class Extractor(NamedTuple):
         return rows
 
 
-def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") -> Yardstick:
+def own_evaluator(real: Tensor, extractor: Any = "auto", device: str = "cpu") -> Evaluator:
     """Against `real`, uint8 images (N, C, H, W) or vectors (N, d) float32. `extractor`: "auto", "inception" or a callable.
 
     Raises InputError for an extractor that does not take the images, and for too few of them.
@@ -97,7 +97,7 @@ def own_yardstick(real: Tensor, extractor: Any = "auto", device: str = "cpu") ->
         "dimension": size,
         "reference": {"split": "own real", "images": len(real)},
     }
-    return Yardstick(measure, chosen.least, description, f"{chosen.sha256} {_hash(real)}", lambda count: _floors(rows, count))
+    return Evaluator(measure, chosen.least, description, f"{chosen.sha256} {_hash(real)}", lambda count: _floors(rows, count))
 
 
 def _kernel(features: dict[str, Tensor], reference: Reference) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def _kernel(features: dict[str, Tensor], reference: Reference) -> dict[str, Any]
 
 def reference_of(rows: Tensor) -> Reference:
     """Features (N, d) of real samples as a reference; the kernel distance sees at most 5,000 of them."""
-    kept, exact = rows[:MOST_KERNEL], rows.double()
-    return Reference("real", kept, mean_kernel_of_others(kept), exact.mean(0), torch.cov(exact.T), len(rows))
+    first, exact = rows[:MOST_KERNEL], rows.double()
+    return Reference("real", first, mean_kernel_of_others(first), exact.mean(0), torch.cov(exact.T), len(rows))
 
 
 def _floors(rows: Tensor, count: int) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def coarse(pixels: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(pixels.float() / 255, CELLS).flatten(1)
 
 
-def _of_vectors(real: Tensor) -> Yardstick:
+def _of_vectors(real: Tensor) -> Evaluator:
     if len(real) < LEAST:
         raise InputError(f"at least {LEAST} real vectors are needed; got {len(real)}")
     mean, deviation = real.mean(0), real.std(0)
@@ -175,7 +175,7 @@ def _of_vectors(real: Tensor) -> Yardstick:
         "reference": {"split": f"{len(real)} own real vectors"},
     }
     rows = fourier(standard)
-    return Yardstick(measure, LEAST, description, f"vectors {_hash(real)}", lambda count: _floors(rows, count))
+    return Evaluator(measure, LEAST, description, f"vectors {_hash(real)}", lambda count: _floors(rows, count))
 
 
 def _fourier(standard: Tensor) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""What a state dict does not tell, and how it is therefore read: each assumption has an option that changes it."""
+"""What a state dict does not state and an import assumes: each assumption has an option that changes it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,11 +31,11 @@ _HALVINGS = Parameter("halvings", "int", 0, 1, 8)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a pair's files are read. `g_output` "sigmoid" says that the images were in [0, 1] for both networks.
+class ImportOptions:
+    """How to interpret a pair's files. `g_output` "sigmoid": the images were in [0, 1] for both networks.
 
     `classes`: one-hot labels of so many classes join the latent; 0: none, or those of a table in the file. `g_labels`,
-    `d_labels`: whether the label stands before or after the latent or image, "" as the family has it. `halvings`: blocks of a
+    `d_labels`: whether the label stands before or after the latent or image, "" the family's default. `halvings`: blocks of a
     residual discriminator that halve the side; 0: as its layers suggest.
     """
 
@@ -54,8 +54,8 @@ class Reading:
     halvings: int = 0
 
     @classmethod
-    def of(cls, **given: Any) -> "Reading":
-        """The reading with what is given, each value checked; None leaves the assumption. Raises InputError."""
+    def of(cls, **given: Any) -> "ImportOptions":
+        """The options given, each value checked; None is the default assumption. Raises InputError."""
         known = {name: value for name, value in given.items() if value is not None}
         for name, allowed in CHOICES.items():
             if name in known and known[name] not in allowed:
@@ -66,11 +66,11 @@ class Reading:
                 known[row.name] = row.parse_text(value) if isinstance(value, str) else row.parse(value)
         return cls(**known)
 
-    def other(self, **values: Any) -> "Reading":
+    def changed(self, **values: Any) -> "ImportOptions":
         return replace(self, **values)
 
     def generator_arguments(self) -> dict[str, Any]:
-        """Arguments of a generator's architecture; those of the family's own reading are left out."""
+        """Arguments of a generator's architecture; the family's defaults are left out."""
         return _changed(
             {"activation": (self.activation, "relu"), "output": (self.g_output, "tanh")}, self.activation, self.slope
         )
@@ -80,7 +80,7 @@ class Reading:
         named = {"activation": (self.d_activation, "leaky"), "coding": (coding, "signed")}
         return _changed(named, self.d_activation, self.slope)
 
-    def told(self) -> list[str]:
+    def described(self) -> list[str]:
         """The assumptions in words, each with the option that changes it."""
         slope = f" with slope {self.slope:g} (--slope)"
         return [
@@ -92,33 +92,33 @@ class Reading:
         ]
 
 
-# The readings that are tried where real images tell which one is right: one change at a time.
-def alternatives(reading: Reading, family: str = "", labelled: bool = False) -> dict[str, Reading]:
-    """Other readings of the generator of a pair, by the options that ask for them."""
-    found: dict[str, Reading] = {}
+# Real images decide between these; each changes one or two options.
+def alternatives(options: ImportOptions, family: str = "", labelled: bool = False) -> dict[str, ImportOptions]:
+    """Other options for the generator of a pair, by their command-line form."""
+    found: dict[str, ImportOptions] = {}
     if family == "residual":
-        prior, upsampling = ({"normal": "uniform", "uniform": "normal"}[reading.prior],
-                             {"bilinear": "nearest", "nearest": "bilinear"}[reading.upsampling])  # fmt: skip
+        prior, upsampling = ({"normal": "uniform", "uniform": "normal"}[options.prior],
+                             {"bilinear": "nearest", "nearest": "bilinear"}[options.upsampling])  # fmt: skip
         return {
-            f"--prior {prior}": reading.other(prior=prior),
-            f"--upsampling {upsampling}": reading.other(upsampling=upsampling),
+            f"--prior {prior}": options.changed(prior=prior),
+            f"--upsampling {upsampling}": options.changed(upsampling=upsampling),
         }
     if labelled:
-        found |= {f"--g-labels {place}": reading.other(g_labels=place) for place in CHOICES["g_labels"]}
+        found |= {f"--g-labels {side}": options.changed(g_labels=side) for side in CHOICES["g_labels"]}
     for name in ("relu", "leaky", "elu"):
-        if name != reading.activation:
-            found[f"--activation {name}"] = reading.other(activation=name)
+        if name != options.activation:
+            found[f"--activation {name}"] = options.changed(activation=name)
     for prior in CHOICES["prior"]:
-        if prior != reading.prior:
-            found[f"--prior {prior}"] = reading.other(prior=prior)
+        if prior != options.prior:
+            found[f"--prior {prior}"] = options.changed(prior=prior)
             for name in ("relu", "leaky"):
-                if name != reading.activation:
-                    found[f"--activation {name} --prior {prior}"] = reading.other(prior=prior, activation=name)
-    output = "sigmoid" if reading.g_output == "tanh" else "tanh"
-    found[f"--g-output {output}"] = reading.other(g_output=output)
-    if reading.norm_eps == EPS:
-        found["--norm-eps 0.8"] = reading.other(norm_eps=0.8)
-        found["--norm-eps 0.8 --activation leaky"] = reading.other(norm_eps=0.8, activation="leaky")
+                if name != options.activation:
+                    found[f"--activation {name} --prior {prior}"] = options.changed(prior=prior, activation=name)
+    output = "sigmoid" if options.g_output == "tanh" else "tanh"
+    found[f"--g-output {output}"] = options.changed(g_output=output)
+    if options.norm_eps == EPS:
+        found["--norm-eps 0.8"] = options.changed(norm_eps=0.8)
+        found["--norm-eps 0.8 --activation leaky"] = options.changed(norm_eps=0.8, activation="leaky")
     return found
 
 
