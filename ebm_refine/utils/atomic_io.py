@@ -6,10 +6,11 @@ the new, never an empty file.
 
 import ctypes
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -21,7 +22,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside the file `path`; on success it replaces `path` in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _temporary_name(path)
     try:
         yield temporary
         _flush(temporary)
@@ -73,8 +74,7 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, removed at the end with whatever is still in it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output folder {str(folder)!r} is a file; name a folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _temporary_name(folder)
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -84,6 +84,36 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_name(path: Path) -> Path:
+    """A hidden name beside `path` for this process. What killed processes of this machine left under theirs is removed."""
+    hidden = f".{path.name}.{platform.node()}."
+    with suppress(OSError):  # no such folder yet, or one that may not be listed
+        for name in os.listdir(path.parent):
+            process = name.removeprefix(hidden).removesuffix(".part")
+            if name == f"{hidden}{process}.part" and process.isdecimal() and not _runs(int(process)):
+                left = path.parent / name
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink(missing_ok=True)
+    return path.with_name(f"{hidden}{os.getpid()}.part")
+
+
+def _runs(process: int) -> bool:
+    """Whether there is such a process, other than this one, on this machine."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":  # where a signal of 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's; or no number of a process
+        return True
+    return True
 
 
 def _swap(temporary: Path, folder: Path) -> None:

@@ -98,6 +98,29 @@ def test_a_new_set_is_there_whole_or_not_at_all(tmp_path, before):
     pytest.fail("it never came to its end")
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_the_next_write_removes_what_killed_ones_left(tmp_path, before):
+    """Each process that is killed has a name of its own; those of living ones and of other machines stay."""
+
+    def write() -> None:
+        write_set(tmp_path / "set", "new")
+        with replacing(tmp_path / "file") as temporary:
+            temporary.write_text("new")
+
+    host = atomic_io.platform.node()
+    others = {f".file.{host}.{os.getppid()}.part", ".file.elsewhere.1.part", f".file.{host}.notes.part"}
+    for name in others:
+        (tmp_path / name).write_text("another's")
+    left = 0
+    for moment in range(100):
+        done = dies_at(moment, before, write)
+        left += len(set(os.listdir(tmp_path)) - others - {"set", "file"})
+        if done:
+            break
+    assert left > 5
+    assert set(os.listdir(tmp_path)) == others | {"set", "file"}
+
+
 def test_a_set_in_the_working_folder_stays_there(tmp_path, monkeypatch):
     """A swapped folder would leave the shell in a removed one."""
     write_set(tmp_path / "out", "old")
