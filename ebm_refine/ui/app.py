@@ -22,7 +22,7 @@ from ebm_refine.ui.api import refine as api
 from ebm_refine.ui.api import sweep as sweep_api
 from ebm_refine.ui.api import toy2d as laboratory_api
 from ebm_refine.ui.components import opening_results
-from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.runtime import freed_memory, limits
 from ebm_refine.ui.runtime.gradio_patches import Page
 from ebm_refine.ui.runtime.index_page import IndexPage, preview
 from ebm_refine.ui.runtime.pictures import ASSETS, asset, routes, script
@@ -160,6 +160,7 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
         "theme": look.theme(),
         "css": (ASSETS / "page.css").read_text(),
     }
+    freed_memory.share_arenas()
     return demo.launch(**{**ours, **options})
 
 
