@@ -5,7 +5,6 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-
 M_ARENA_MAX, ARENAS = -8, 2  # <malloc.h>
 
 
