@@ -68,9 +68,13 @@ class MLPDiscriminator(nn.Module):
         self.main = nn.Sequential(*_layers((inputs, *widths, 1), activation, slope))
 
     def forward(self, samples: Tensor) -> Tensor:
+        return self.main(self.features(samples)).squeeze(1)
+
+    def features(self, samples: Tensor) -> Tensor:
+        """What the first layer sees of samples: their values, then each wave of all values, (B, d (1 + 2 `frequencies`))."""
         values = coded(samples, self.coding).flatten(1)
         waves = [f(angular * values) * 2 ** (-k / 2) for k, angular in enumerate(self.angular) for f in (torch.sin, torch.cos)]
-        return self.main(torch.cat([values, *waves], dim=1)).squeeze(1)
+        return torch.cat([values, *waves], dim=1)
 
 
 def _layers(sizes: Sequence[int], activation: str, slope: float) -> list[nn.Module]:

@@ -4,11 +4,15 @@ Small enough to watch: every loop says how far it is (`training.common.updates.W
 saved state to the same bits. A loop that diverges is stopped: its last Progress says so, and its networks are as they last were
 good.
 
-Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661), with noise on what D sees that falls to none
-(Sønderby et al. 2017, arXiv 1610.04490). WGAN-GP: Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy
-experiments. With an energy: the cooperative training of Xie et al. 2018 (arXiv 1609.09408), in which the generator also learns
-from its own samples as the energy revised them.
+Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661), on points with noise of many levels, which D is
+told (Wang et al. 2022, "Diffusion-GAN", arXiv 2206.02262): wide noise keeps modes of equal weight, and nothing else does.
+WGAN-GP: Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. With an energy: vanilla with
+noise of one level that falls to none (Sønderby et al. 2017, arXiv 1610.04490), and the cooperative training of Xie et al. 2018
+(arXiv 1609.09408), in which the generator also learns from its own samples as the energy revised them.
 """
+
+import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +20,16 @@ from torch import Tensor, nn
 
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, run_chains, source_of
 from ebm_refine.training.algorithms.plane_energy import energy_update, plane_chains
-from ebm_refine.training.algorithms.plane_loop import Blur, PlaneRecipe, adam_of, batch_of, set_rates, update_of, watched
+from ebm_refine.training.algorithms.plane_loop import (
+    Blur,
+    NoiseLevels,
+    PlaneRecipe,
+    adam_of,
+    batch_of,
+    set_rates,
+    update_of,
+    watched,
+)
 from ebm_refine.training.algorithms.wgan import gradient_penalty
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run
@@ -27,37 +40,68 @@ COOPERATION = 0.1
 
 
 def train_gan(
-    networks: dict[str, nn.Module], recipe: PlaneRecipe, blur: Blur, data: Tensor, seed: int, run: Run | None = None
+    networks: dict[str, nn.Module], recipe: PlaneRecipe, levels: NoiseLevels, data: Tensor, seed: int, run: Run | None = None
 ) -> Watched:
-    """Train "generator" and "discriminator" in place on `data` (N, 2); "average" follows the generator's weights.
+    """Vanilla: train "generator" and "discriminator" in place on `data` (N, 2); "average" follows the generator's weights.
 
-    A critic (`recipe.penalty` above 0) sees no blur. Gives a Progress every 200 steps and at the end; `run` saves it at every
-    thousandth.
+    "discriminator" takes three numbers: a noisy point, and `levels.coordinate` of its noise. A level counts in the generator's
+    loss as much as it is wide, because D's slope goes with the inverse: every level then moves points alike. Gives a Progress
+    every 200 steps and at the end; `run` saves it at every thousandth.
     """
     generator, discriminator = networks["generator"], networks["discriminator"]
-    adam_g, adam_d = (adam_of(network, recipe) for network in (generator, discriminator))
-    parts = {**networks, "adam_g": adam_g, "adam_d": adam_d}
-    critic = recipe.penalty > 0
+    adams, parts = _players(networks, recipe)
 
     def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
-        set_rates((adam_g, adam_d), recipe, step)
-        scale = 0.0 if critic else blur.at(step, recipe.steps)
+        _set_rates(adams, recipe, step)
+        deviations = levels.draw(step, recipe.steps, recipe.batch_size, source)
+
+        def seen(points: Tensor) -> Tensor:
+            noisy = points + deviations * torch.randn(points.shape, generator=source)
+            return torch.cat([noisy, levels.coordinate(deviations)], dim=1)
+
+        with torch.no_grad():
+            fake = seen(generator(_latents(generator, recipe.batch_size, source)))
+        real = seen(batch_of(data, recipe.batch_size, source))
+        loss_d = update_of(adams["adam_d"], _discriminator_loss(discriminator, real, fake))
+        on_fake = _judged(discriminator, seen(generator(_latents(generator, recipe.batch_size, source))))
+        loss_g = update_of(adams["adam_g"], (deviations[:, 0] * F.softplus(-on_fake)).mean())
+        follow(networks["average"], generator, recipe.average_decay, step)
+        return {"loss_d": loss_d, "loss_g": loss_g / deviations.mean()}
+
+    return watched(parts, recipe, update, run)
+
+
+def train_wgan(networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None) -> Watched:
+    """WGAN-GP: train "generator" and the critic "discriminator" in place on `data` (N, 2); "average" follows the generator."""
+    generator, critic = networks["generator"], networks["discriminator"]
+    adams, parts = _players(networks, recipe)
+
+    def update(step: int) -> dict[str, Tensor]:
+        source = source_of(seed, step + 1, "cpu")
+        _set_rates(adams, recipe, step)
         for _ in range(recipe.critic_steps):
             with torch.no_grad():
-                fake = _blurred(generator(_latents(generator, recipe.batch_size, source)), scale, source)
-            real = _blurred(batch_of(data, recipe.batch_size, source), scale, source)
-            if critic:
-                loss = _critic_loss(discriminator, real, fake, recipe.penalty, source)
-            else:
-                loss = _discriminator_loss(discriminator, real, fake, recipe.slope_penalty * (blur.width**2 + scale**2))
-            loss_d = update_of(adam_d, loss)
-        fake = _blurred(generator(_latents(generator, recipe.batch_size, source)), scale, source)
-        loss_g = update_of(adam_g, _generator_loss(discriminator, fake, critic))
+                fake = generator(_latents(generator, recipe.batch_size, source))
+            real = batch_of(data, recipe.batch_size, source)
+            loss_d = update_of(adams["adam_d"], _critic_loss(critic, real, fake, recipe.penalty, source))
+        fake = generator(_latents(generator, recipe.batch_size, source))
+        loss_g = update_of(adams["adam_g"], -_judged(critic, fake).mean())
         follow(networks["average"], generator, recipe.average_decay, step)
         return {"loss_d": loss_d, "loss_g": loss_g}
 
     return watched(parts, recipe, update, run)
+
+
+def _players(networks: dict[str, nn.Module], recipe: PlaneRecipe) -> tuple[dict[str, torch.optim.Adam], dict[str, Any]]:
+    """The optimisers of "generator" and "discriminator", and all that a run saves."""
+    adams = {"adam_g": adam_of(networks["generator"], recipe), "adam_d": adam_of(networks["discriminator"], recipe)}
+    return adams, {**networks, **adams}
+
+
+def _set_rates(adams: dict[str, torch.optim.Adam], recipe: PlaneRecipe, step: int) -> None:
+    set_rates((adams["adam_d"],), recipe, step)
+    set_rates((adams["adam_g"],), recipe._replace(rate=recipe.rate * recipe.generator_share), step)
 
 
 def train_joint(
@@ -91,7 +135,7 @@ def train_joint(
         numbers = energy_update(energy, adam_e, buffer, chains, blur, data, recipe, step, source, revised)
         real = _blurred(batch_of(data, recipe.batch_size, source), scale, source)
         loss_d = update_of(adam_d, _discriminator_loss(discriminator, real, start, recipe.slope_penalty * square))
-        game = _generator_loss(discriminator, plain + noise, critic=False)
+        game = F.softplus(-_judged(discriminator, plain + noise)).mean()
         follows = (plain + noise - revised).square().sum(1).mean() / (2 * square)
         loss_g = update_of(adam_g, game + COOPERATION * follows)
         follow(networks["average"], generator, recipe.average_decay, step)
@@ -104,17 +148,23 @@ def train_joint(
 def train_ratio(
     networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None
 ) -> Watched:
-    """Train the logit "ratio" in place to tell `data` (N, 2) from the frozen "generator": at its best log p_data / p_gen."""
+    """Teach the logit "ratio" to tell `data` (N, 2) from the frozen "generator": at its best log p_data / p_gen.
+
+    It follows the weights of a copy that learns: the noise of single updates, at which a rejection sampler would take its
+    bound, averages out.
+    """
     generator, ratio = networks["generator"], networks["ratio"]
-    adam = adam_of(ratio, recipe)
-    parts = {"ratio": ratio, "adam": adam}
+    learner = copy.deepcopy(ratio)
+    adam = adam_of(learner, recipe)
+    parts = {"ratio": ratio, "learner": learner, "adam": adam}
 
     def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         set_rates((adam,), recipe, step)
         with torch.no_grad():
             fake = generator(_latents(generator, recipe.batch_size, source))
-        loss = update_of(adam, _discriminator_loss(ratio, batch_of(data, recipe.batch_size, source), fake) / 2)
+        loss = update_of(adam, _discriminator_loss(learner, batch_of(data, recipe.batch_size, source), fake) / 2)
+        follow(ratio, learner, recipe.average_decay, step)
         return {"cross_entropy": loss}
 
     return watched(parts, recipe, update, run)
@@ -136,11 +186,12 @@ def _critic_loss(network: nn.Module, real: Tensor, fake: Tensor, penalty: float,
     return on_fake.mean() - on_real.mean() + penalty * gradient_penalty(network, real, fake, source)
 
 
-def _generator_loss(discriminator: nn.Module, fake: Tensor, critic: bool) -> Tensor:
+def _judged(discriminator: nn.Module, fake: Tensor) -> Tensor:
+    """Its scores, through which a gradient reaches the points but not its weights."""
     discriminator.requires_grad_(False)
     on_fake = discriminator(fake)
     discriminator.requires_grad_(True)
-    return -on_fake.mean() if critic else F.softplus(-on_fake).mean()
+    return on_fake
 
 
 def _blurred(points: Tensor, scale: float, source: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """What the loops that train models of points in the plane share: a recipe, blurred data, a stop on divergence."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ class PlaneRecipe(NamedTuple):
 
     `penalty` is the weight of WGAN-GP's penalty; 0 means the vanilla losses. Those have a penalty of their own, of weight
     `slope_penalty`: half the mean squared gradient of D's logit at data and at samples (R1 and R2 of Mescheder et al. 2018,
-    arXiv 1801.04406), in units of the data's present width.
+    arXiv 1801.04406), in units of the data's present width. The generator's rate is `rate` times `generator_share`: below 1
+    D learns faster than what it judges (Heusel et al. 2017, arXiv 1706.08500).
     """
 
     steps: int
@@ -30,6 +32,7 @@ class PlaneRecipe(NamedTuple):
     penalty: float = 0.0
     slope_penalty: float = 0.0
     average_decay: float = 0.999
+    generator_share: float = 1.0
 
 
 class Blur(NamedTuple):
@@ -49,6 +52,29 @@ class Blur(NamedTuple):
         """The deviation in `step` of `steps`."""
         done = step / (self.annealed_share * steps)
         return self.scale * (self.width / self.scale) ** done if done < 1 else 0.0
+
+
+class NoiseLevels(NamedTuple):
+    """Deviations of the noise on what a discriminator sees, which is told them (Wang et al. 2022, arXiv 2206.02262).
+
+    The lowest begins at `first` and falls geometrically, over `annealed_share` of the steps, to `last`; the highest is `span`
+    times the lowest, but no less than `first`. Wide noise shows which modes have too few points, narrow noise where they lie.
+    """
+
+    first: float = 0.3
+    last: float = 0.07
+    span: float = 8.0
+    annealed_share: float = 0.8
+
+    def draw(self, step: int, steps: int, count: int, source: torch.Generator) -> Tensor:
+        """(count, 1): deviations of `step` of `steps`, log-uniform between the lowest and the highest."""
+        lowest = self.first * (self.last / self.first) ** min(1.0, step / (self.annealed_share * steps))
+        highest = max(self.span * lowest, self.first)
+        return lowest * (highest / lowest) ** torch.rand((count, 1), generator=source)
+
+    def coordinate(self, deviations: Tensor) -> Tensor:
+        """How the discriminator is told `deviations`, of any shape: -1 at `last`, 1 at the highest of all."""
+        return 2 * (deviations / self.last).log() / math.log(self.span * self.first / self.last) - 1
 
 
 def batch_of(data: Tensor, size: int, source: torch.Generator) -> Tensor:

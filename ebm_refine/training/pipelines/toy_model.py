@@ -4,7 +4,7 @@
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ from ebm_refine.models.networks import build
 from ebm_refine.toy2d.datasets import BOX, FAMILIES, TITLES, law, load_points
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
 from ebm_refine.training.algorithms.plane_energy import train_energy
-from ebm_refine.training.algorithms.plane_games import train_gan, train_joint, train_ratio
-from ebm_refine.training.algorithms.plane_loop import Blur, PlaneRecipe
+from ebm_refine.training.algorithms.plane_games import train_gan, train_joint, train_ratio, train_wgan
+from ebm_refine.training.algorithms.plane_loop import Blur, NoiseLevels, PlaneRecipe
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.updates import Progress, Watched
@@ -28,7 +28,10 @@ LATENT = 2
 DATA_POINTS, REPORT_POINTS = 50_000, 10_000
 UNSEEN_SEED = 500_000
 UNCLIPPED = 1e6
-FREQUENCIES = 5
+LEVELS = NoiseLevels()
+# Of the Fourier features of whatever scores points. The narrowest modes are a hundredth of the box: without waves of their
+# scale a score stays blunt; and a log ratio must be as sharp as the data, where its generator is not.
+FREQUENCIES = {"gan": 7, "wgan": 5, "ebm": 5, "gan-ebm": 5}
 
 
 class ToySettings(NamedTuple):
@@ -68,8 +71,8 @@ class Toy:
         self.blur = Blur(law(dataset).width)
         self.data = load_points(dataset, DATA_POINTS, seed)
         self.networks = self._networks()
-        phases: dict[str, Callable[[], Watched]] = {
-            "gan": self._gan, "wgan": self._gan, "ebm": self._energy, "gan-ebm": self._joint,
+        phases: dict[str, Callable[[], Iterable[Progress]]] = {
+            "gan": self._gan, "wgan": self._wgan, "ebm": self._energy, "gan-ebm": self._joint,
         }  # fmt: skip
         self.phases = {"main": phases[family]} | ({"ratio": self._ratio} if family in ("gan", "wgan") else {})
 
@@ -83,14 +86,15 @@ class Toy:
         """What ships, as it stands: averaged networks where there are averages."""
         settings, networks = self.settings, self.networks
         generator = ("mlp-generator", _generator_arguments(settings.widths))
-        scorer = ("mlp-discriminator", _scorer_arguments(settings.widths))
+        scorer = ("mlp-discriminator", _scorer_arguments(self.family, settings.widths))
         if self.family == "ebm":
             return {"energy": Part(*scorer, networks["average_energy"])}
         parts = {"generator": Part(*generator, networks["average"])}
         if self.family == "gan-ebm":
             return parts | {"energy": Part(*scorer, networks["average_energy"])}
-        roles = ("discriminator",) if self.family == "gan" else ("discriminator", "ratio")
-        return parts | {role: Part(*scorer, networks[role]) for role in roles}
+        if self.family == "gan":
+            return parts | {"discriminator": Part(*scorer, networks["ratio"])}
+        return parts | {role: Part(*scorer, networks[role]) for role in ("discriminator", "ratio")}
 
     def config(self) -> dict[str, Any]:
         """The checkpoint's config without training record and measurements."""
@@ -117,24 +121,47 @@ class Toy:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             generator = build("mlp-generator", _generator_arguments(self.settings.widths))
-            scorers = {name: build("mlp-discriminator", _scorer_arguments(self.settings.widths))
-                       for name in ("discriminator", "ratio", "energy")}  # fmt: skip
+            arguments = _scorer_arguments(self.family, self.settings.widths)
+            scorers = {name: build("mlp-discriminator", arguments) for name in ("discriminator", "ratio", "energy")}
+            if self.family == "gan":
+                scorers["discriminator"] = build("mlp-discriminator", {**arguments, "shape": [3]})
         networks = {"generator": generator, "average": copy.deepcopy(generator), **scorers}
         networks["average_energy"] = copy.deepcopy(scorers["energy"])
         return networks
 
-    def _gan(self) -> Watched:
-        recipe = PlaneRecipe(self.settings.steps, batch_size=512, slope_penalty=1.0)
-        if self.family == "wgan":
-            recipe = PlaneRecipe(self.settings.steps, critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
+    def _gan(self) -> Iterator[Progress]:
+        recipe = PlaneRecipe(self.settings.steps, batch_size=1024, rate=2e-3, generator_share=0.25)
         networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
-        return train_gan(networks, recipe, self.blur, self.data, self.seed, self.run)
+        for progress in train_gan(networks, recipe, LEVELS, self.data, self.seed, self.run):
+            self._take_over()
+            yield progress
+
+    def _take_over(self) -> None:
+        """Let the ratio be D at the lowest level of noise."""
+        # Its third input is then a constant, so what the first layer makes of it is a part of the bias.
+        told, logit = self.networks["discriminator"].main, self.networks["ratio"].main
+        level = torch.zeros(1, 3)
+        level[0, 2] = float(LEVELS.coordinate(torch.tensor(LEVELS.last)))
+        with torch.no_grad():
+            for taken, given in zip(logit.parameters(), told.parameters(), strict=True):
+                if taken.shape == given.shape:
+                    taken.copy_(given)
+            features = self.networks["discriminator"].features(level)[0].unflatten(0, (-1, 3))
+            weight = told[0].weight.unflatten(1, (-1, 3))
+            logit[0].weight.copy_(weight[..., :2].flatten(1))
+            logit[0].bias.copy_(told[0].bias + weight[..., 2] @ features[:, 2])
+
+    def _wgan(self) -> Watched:
+        recipe = PlaneRecipe(self.settings.steps, critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
+        networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
+        return train_wgan(networks, recipe, self.data, self.seed, self.run)
 
     def _ratio(self) -> Watched:
-        # Of a vanilla GAN, D itself goes on against the averaged generator that ships; a critic is no logit, so one is taught.
-        ratio = self.networks["discriminator" if self.family == "gan" else "ratio"]
-        networks = {"generator": self.networks["average"], "ratio": ratio}
-        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=512, betas=(0.9, 0.999))
+        # Of a vanilla GAN, D goes on alone against the averaged generator that ships; a critic is no logit, so one is taught.
+        if self.family == "gan":
+            self._take_over()
+        networks = {"generator": self.networks["average"], "ratio": self.networks["ratio"]}
+        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=512, rate=2e-3, betas=(0.9, 0.999))
         return train_ratio(networks, recipe, self.data, self.seed + 1, self.run and self.run.part("ratio"))
 
     def _energy(self) -> Watched:
@@ -215,14 +242,14 @@ def _defaults(family: str, mcmc_steps: int, eps: float) -> dict[str, Any]:
         return {"method": "langevin", "langevin": chains}
     if family == "wgan":
         return {"method": "rejection", "ratio": "refitted", "rejection": {"n_steps": 200}}
-    return {"method": "rejection", "ratio": "raw", "rejection": {"n_steps": 200}}
+    # Its points are blurred: of a mode that is narrow a few in a thousand pass.
+    return {"method": "rejection", "ratio": "raw", "rejection": {"n_steps": 2000}}
 
 
 def _generator_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
     return {"latent": LATENT, "widths": list(widths), "shape": [2], "activation": "silu", "output": "linear"}
 
 
-def _scorer_arguments(widths: tuple[int, ...]) -> dict[str, Any]:
-    # The narrowest modes are a hundredth of the box: without waves of their scale an energy stays blunt.
-    waves = {"frequencies": FREQUENCIES, "half_period": 2 * BOX}
+def _scorer_arguments(family: str, widths: tuple[int, ...]) -> dict[str, Any]:
+    waves = {"frequencies": FREQUENCIES[family], "half_period": 2 * BOX}
     return {"widths": list(widths), "shape": [2], "activation": "silu", **waves}

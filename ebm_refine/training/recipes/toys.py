@@ -5,7 +5,7 @@ from ebm_refine.training.pipelines.closed_form import ClosedForm
 from ebm_refine.training.pipelines.toy_model import ToyModel, ToySettings
 
 SETTINGS = {
-    "gan": ToySettings(8000),
+    "gan": ToySettings(2000, widths=(80, 80, 80), ratio_steps=3000),
     "wgan": ToySettings(2000),
     "ebm": ToySettings(3000, mcmc_steps=5),
     "gan-ebm": ToySettings(3000, mcmc_steps=10),
