@@ -297,6 +297,25 @@ def test_an_energy_recipe_ends_in_a_model_that_refines(digits, tmp_path):
     assert result.after.shape == (3, 3, 32, 32)
 
 
+def test_long_chains_are_measured_beside_short_ones(digits, tmp_path, monkeypatch):
+    """Without noise: the long chains of two steps are the short chains of eight; where nothing moves, both are the same."""
+    monkeypatch.setattr(energy_model_room, "LONG_CHAINS", 40)
+    extractor = energy_model_room.features_for("cifar10")
+
+    def measured(theta: float, steps: int) -> dict[str, float]:
+        recipe = EnergyRecipe(epochs=1, chain_steps=steps, eps=0.3, temperature=0.0, clip=1e6)
+        bowl = Quadratic(theta)
+        return energy_model_room.measured_chains(bowl, recipe, extractor, (3, 32, 32), job(tmp_path))
+
+    still, two, eight = measured(0.0, 2), measured(1.0, 2), measured(1.0, 8)
+    assert still["long_chains_distance"] == still["short_chains_distance"]
+    assert still["long_chains_error"] == 0
+    assert two["long_chains_distance"] == pytest.approx(eight["short_chains_distance"], rel=1e-9)
+    assert two["long_chains_distance"] != pytest.approx(two["short_chains_distance"], rel=1e-3)
+    assert two["long_chains_error"] > 0
+    assert 1 / two["classes"] <= two["largest_class_share"] <= 1
+
+
 @pytest.mark.slow
 def test_a_resumed_energy_recipe_writes_the_same_weights(digits, tmp_path, monkeypatch):
     whole = load_checkpoint(trained_energy(tmp_path / "whole"))

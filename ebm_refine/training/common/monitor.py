@@ -21,8 +21,8 @@ Records = Sequence[dict[str, Any]]
 FEWEST = 4
 # Energies count as running away where their gap has grown so many times over the run's first half, and by so much at least.
 GAP_GROWTH, GAP_LEAST = 4.0, 5.0
-# Long chains are worse where their distance is this many times that of short ones.
-LONG_WORSE = 1.5
+# Long chains are worse where their distance is this many times that of short ones, and so many errors above it.
+LONG_WORSE, LONG_ERRORS = 1.5, 3.0
 # So large a share of samples in one of ten classes is more than luck at a few hundred samples, and a mode that others feed.
 LARGEST_CLASS, FEWEST_CLASSES = 0.35, 8
 # Twice log 2, D's cross-entropy at chance, and how near to it counts as chance; below the other D has won.
@@ -106,7 +106,7 @@ def long_chains(records: Records) -> Finding | None:
     if not pairs:
         return None
     short, long = pairs[-1]["short_chains_distance"], pairs[-1]["long_chains_distance"]
-    if not (long > LONG_WORSE * short and long - short > 0):
+    if not (long > LONG_WORSE * short and long - short > LONG_ERRORS * pairs[-1].get("long_chains_error", 0.0)):
         return None
     return Finding(
         f"Long chains are worse than short ones: kernel distance {long:.3g} against {short:.3g} at step {pairs[-1]['step']}.",

@@ -9,7 +9,7 @@ from torchvision.utils import save_image
 
 from ebm_refine.data.images import load_images, to_unit
 from ebm_refine.metrics.class_scores import class_report
-from ebm_refine.metrics.distances import frechet_distance
+from ebm_refine.metrics.distances import frechet_distance, kernel_distance, paired_difference
 from ebm_refine.metrics.features import FeatureExtractor, features_for
 from ebm_refine.models import networks
 from ebm_refine.models.checkpoint import Part, save_checkpoint
@@ -29,6 +29,8 @@ from ebm_refine.utils.atomic_io import replacing
 
 UNSEEN = 1000
 MEASURED = 1000
+# So many of the measured chains go on to so many times their length: where the energy is a density, they get no worse.
+LONG_CHAINS, LONG_TIMES = 200, 4
 # The story of a training run: some chains from noise, shown at some points of a long walk, at some epochs.
 STORY_CHAINS, STORY_POINTS, STORY_STEPS, STORY_EPOCHS = 8, 8, 256, 4
 
@@ -129,13 +131,27 @@ def cold_note(recipe: EnergyRecipe) -> str:
 def measured_chains(
     network: nn.Module, recipe: EnergyRecipe, extractor: FeatureExtractor, shape: tuple[int, ...], job: Job
 ) -> dict[str, float]:
-    """Holdout distance, confidence and classes of chains from noise, never from the buffer; the same noise every time."""
+    """Holdout distance, confidence and classes of chains from noise, never from the buffer; the same noise every time.
+
+    And kernel distances of the first `LONG_CHAINS` of them and of these four times as long, with the error of the difference.
+    """
     source = source_of(job.seed, 0, job.device)
     chains = run_chains(network, uniform((MEASURED, *shape), recipe.bounds, source), recipe, source)
     images = pixels(chains)
     report = class_report(images, extractor)
-    distance = frechet_distance(extractor(images), extractor.references["holdout"])
-    return {"holdout_distance": distance, "mean_confidence": report["mean_confidence"], "classes": report["classes"]}
+    features, reference = extractor(images), extractor.references["holdout"]
+    short = features[:LONG_CHAINS]
+    further = recipe._replace(chain_steps=(LONG_TIMES - 1) * recipe.chain_steps)
+    long = extractor(pixels(run_chains(network, chains[:LONG_CHAINS], further, source)))
+    return {
+        "holdout_distance": frechet_distance(features, reference),
+        "mean_confidence": report["mean_confidence"],
+        "classes": report["classes"],
+        "largest_class_share": max(report["histogram"]) / report["num_images"],
+        "short_chains_distance": kernel_distance(short, reference).value,
+        "long_chains_distance": kernel_distance(long, reference).value,
+        "long_chains_error": paired_difference(short, long, reference).error,
+    }
 
 
 def save_story(network: nn.Module, recipe: EnergyRecipe, shape: tuple[int, ...], job: Job, epoch: int) -> None:
