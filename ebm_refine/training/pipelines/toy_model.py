@@ -6,7 +6,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ebm_refine.energies.density_ratio import LogRatio, fit_calibration, ratio_r
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
+from ebm_refine.models.networks.mlp import MLPDiscriminator
 from ebm_refine.toy2d.datasets import BOX, FAMILIES, TITLES, law, load_points
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
 from ebm_refine.training.algorithms.plane_energy import train_energy
@@ -139,17 +140,16 @@ class Toy:
     def _take_over(self) -> None:
         """Let the ratio be D at the lowest level of noise."""
         # Its third input is then a constant, so what the first layer makes of it is a part of the bias.
-        told, logit = self.networks["discriminator"].main, self.networks["ratio"].main
-        level = torch.zeros(1, 3)
+        told, logit = (cast(MLPDiscriminator, self.networks[name]) for name in ("discriminator", "ratio"))
+        (of_told, of_logit), level = (cast(nn.Linear, network.main[0]) for network in (told, logit)), torch.zeros(1, 3)
         level[0, 2] = float(LEVELS.coordinate(torch.tensor(LEVELS.last)))
         with torch.no_grad():
             for taken, given in zip(logit.parameters(), told.parameters(), strict=True):
                 if taken.shape == given.shape:
                     taken.copy_(given)
-            features = self.networks["discriminator"].features(level)[0].unflatten(0, (-1, 3))
-            weight = told[0].weight.unflatten(1, (-1, 3))
-            logit[0].weight.copy_(weight[..., :2].flatten(1))
-            logit[0].bias.copy_(told[0].bias + weight[..., 2] @ features[:, 2])
+            weight, features = of_told.weight.unflatten(1, (-1, 3)), told.features(level)[0].unflatten(0, (-1, 3))
+            of_logit.weight.copy_(weight[..., :2].flatten(1))
+            of_logit.bias.copy_(of_told.bias + weight[..., 2] @ features[:, 2])
 
     def _wgan(self) -> Watched:
         recipe = PlaneRecipe(self.settings.steps, critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
