@@ -25,7 +25,7 @@ from ebm_refine.training.algorithms.contrastive_divergence import (
     energy_step,
     source_of,
 )
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 from ebm_refine.utils.atomic_io import replacing
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     recipe = EnergyRecipe(epochs=1, batch_size=chosen.batch)
     network, bare = EnergyCNN(), EnergyCNN()
     for one in (network, bare):
-        place(one, "cpu")  # as the loop does
+        to_device(one, "cpu")  # as the loop does
     adam, bare_adam = (torch.optim.Adam(one.parameters(), lr=recipe.rate, betas=(0.0, 0.999)) for one in (network, bare))
     buffer = ReplayBuffer(recipe.buffer, (1, 28, 28), recipe.bounds, source_of(0, 0, "cpu"))
     real, fake = 2 * torch.rand(2, chosen.batch, 1, 28, 28) - 1

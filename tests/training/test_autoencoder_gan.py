@@ -29,7 +29,7 @@ from ebm_refine.training.algorithms.autoencoder_game import (
 )
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
-from ebm_refine.training.pipelines import energy_gan as energy_gan_room
+from ebm_refine.training.pipelines import energy_gan as energy_gan_module
 
 TINY = {"widths": [4, 4], "side": 28, "code": 6}
 RECIPE = AutoencoderRecipe(6, "ebgan", batch_size=8, measure_every=2, told_every=2)
@@ -226,21 +226,21 @@ def test_settled_statistics_are_those_of_half_real_and_half_generated_images(mon
 
 def whole_recipe(tmp_path: Path, steps: int, resume: bool = False) -> Path:
     job = Job(None, None, 0, "cpu", Run(tmp_path / "run", resume=resume), tmp_path / "model")
-    recipe = energy_gan_room.AutoencoderPair(
+    recipe = energy_gan_module.AutoencoderPair(
         name="tiny-magan", title="tiny MAGAN", dataset="cifar10", shape=[3, 32, 32],
         generator=("dcgan-generator", {"latent": 4, "widths": [4, 4, 4], "channels": 3}),
         autoencoder={"widths": [4], "channels": 3, "side": 32, "hidden": [6], "code": 5, "error": "norm"},
         algorithm=RECIPE._replace(steps=steps, family="magan", pretraining_steps=2),
         defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 2}},
     )  # fmt: skip
-    energy_gan_room.energy_gan(job, recipe)
+    energy_gan_module.energy_gan(job, recipe)
     return tmp_path / "model"
 
 
 def test_a_recipe_ends_in_a_pair_that_refines_and_keeps_its_curves(tiny_models, tmp_path, monkeypatch):
     given = Images(torch.randint(0, 256, (80, 3, 32, 32), dtype=torch.uint8), torch.arange(80) % 10)
-    monkeypatch.setattr(energy_gan_room, "load_images", lambda *_: given)
-    monkeypatch.setattr(energy_gan_room, "MEASURED", 60)
+    monkeypatch.setattr(energy_gan_module, "load_images", lambda *_: given)
+    monkeypatch.setattr(energy_gan_module, "MEASURED", 60)
     monkeypatch.setattr(autoencoder_gan, "SETTLING_BATCHES", 2)
     whole = load_checkpoint(whole_recipe(tmp_path / "whole", 4))
     assert whole.config["discriminator_output"] == "energy"

@@ -21,8 +21,8 @@ from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ebm_refine.models.networks.energy_cnn import EnergyCNN
 from ebm_refine.models.networks.mlp import MLPDiscriminator
 from ebm_refine.tasks.ood_detection import REFERENCE
-from ebm_refine.training.algorithms import contrastive_divergence as energy_room
-from ebm_refine.training.algorithms import energy_against_frozen_generator as alone_room
+from ebm_refine.training.algorithms import contrastive_divergence as energy_module
+from ebm_refine.training.algorithms import energy_against_frozen_generator as alone_module
 from ebm_refine.training.algorithms.contrastive_divergence import (
     EnergyRecipe,
     ReplayBuffer,
@@ -39,8 +39,8 @@ from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping
-from ebm_refine.training.pipelines import energy_training as energy_model_room
-from ebm_refine.training.pipelines import joint_model as joint_room
+from ebm_refine.training.pipelines import energy_training as energy_model_module
+from ebm_refine.training.pipelines import joint_model as joint_module
 
 RECIPE = EnergyRecipe(epochs=3, batch_size=8, chain_steps=3, buffer=20, told_every=4)
 
@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(kill, tmp_path, monkeypatch):
     """Killed within step `kill` + 1: what was done since the last saved state is done again, with the same numbers."""
     whole, net = states_of()
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(energy_room, "batch_of", interrupted_at(kill))
+        patch.setattr(energy_module, "batch_of", interrupted_at(kill))
         states_of(Run(tmp_path, resume=False))
     torch.manual_seed(99)  # whatever a new process starts with
     rest, again = states_of(Run(tmp_path, resume=True))
@@ -199,12 +199,12 @@ def test_a_diverging_run_stops_says_so_and_keeps_the_last_good_state(changes, wh
     assert last.step == last.state["step"] == 0
     assert re.search(why, last.stopped)
     assert "stopped at step" in last.stopped
-    assert "the state of step 0 is kept" in last.stopped
+    assert "the state of step 0 is restored" in last.stopped
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_what_is_good_before_a_divergence_is_kept():
-    """One example of the seventh batch is no number: steps 1 to 4 are told and kept, step 7 stops the run."""
+    """One example of the seventh batch is no number: steps 1 to 4 are reported and saved, step 7 stops the run."""
     data, net = points(), network()
     data[batch_of(64, 8, 5, 6)[0]] = math.nan
     whole, _ = states_of()
@@ -251,13 +251,13 @@ def test_the_convolutional_energy_takes_the_usual_shapes():
 
 @pytest.fixture
 def digits(tiny_models, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Small random images in the place of the data, with an extractor that is embedded for them."""
+    """Small random images instead of the data, with an extractor that is embedded for them."""
     pixels = torch.randint(0, 256, (80, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     given = Images(pixels, torch.arange(80) % 10)
-    for room in (energy_model_room, joint_room, alone_room):
-        monkeypatch.setattr(room, "load_images", lambda *_: given)
-        monkeypatch.setattr(room, "MEASURED", 60)
-    monkeypatch.setattr(energy_model_room, "STORY_STEPS", 7)
+    for module in (energy_model_module, joint_module, alone_module):
+        monkeypatch.setattr(module, "load_images", lambda *_: given)
+        monkeypatch.setattr(module, "MEASURED", 60)
+    monkeypatch.setattr(energy_model_module, "STORY_STEPS", 7)
     return tiny_models
 
 
@@ -267,12 +267,12 @@ def job(tmp_path: Path, resume: bool = False) -> Job:
 
 def trained_energy(tmp_path: Path, epochs: int = 2, resume: bool = False, **changes) -> Path:
     algorithm = EnergyRecipe(epochs=epochs, batch_size=20, chain_steps=2, buffer=30, told_every=2)._replace(**changes)
-    recipe = energy_model_room.ImageEnergy(
+    recipe = energy_model_module.ImageEnergy(
         name="tiny-ebm", title="tiny energy", dataset="cifar10", shape=[3, 32, 32],
         architecture="energy-cnn", arguments={"widths": [2, 2, 2, 2], "channels": 3, "side": 32, "classes": 10},
         algorithm=algorithm, falls_to=None, measure_every=1, draw_steps=4, with_labels=True, notes=("a note of its own",),
     )  # fmt: skip
-    energy_model_room.energy_model(job(tmp_path, resume), recipe)
+    energy_model_module.energy_model(job(tmp_path, resume), recipe)
     return tmp_path / "model"
 
 
@@ -320,7 +320,7 @@ def test_long_chains_are_measured_beside_short_ones(digits, tmp_path, monkeypatc
 def test_a_resumed_energy_recipe_writes_the_same_weights(digits, tmp_path, monkeypatch):
     whole = load_checkpoint(trained_energy(tmp_path / "whole"))
     calls = []
-    original = energy_model_room.measured_chains
+    original = energy_model_module.measured_chains
 
     def killed(*arguments):
         calls.append(1)
@@ -328,10 +328,10 @@ def test_a_resumed_energy_recipe_writes_the_same_weights(digits, tmp_path, monke
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(energy_model_room, "measured_chains", killed)
+    monkeypatch.setattr(energy_model_module, "measured_chains", killed)
     with pytest.raises(KeyboardInterrupt):
         trained_energy(tmp_path / "cut")
-    monkeypatch.setattr(energy_model_room, "measured_chains", original)
+    monkeypatch.setattr(energy_model_module, "measured_chains", original)
     cut = load_checkpoint(trained_energy(tmp_path / "cut", resume=True))
     assert cut.hashes == whole.hashes
     assert cut.config["holdout_distance"] == whole.config["holdout_distance"]
@@ -346,7 +346,7 @@ def test_a_recipe_that_diverges_says_so_on_its_card(digits, tmp_path, capsys):
 
 
 def joint_model(tmp_path: Path, steps: int = 4, resume: bool = False) -> Path:
-    recipe = joint_room.JointModel(
+    recipe = joint_module.JointModel(
         name="tiny-joint", title="tiny joint", dataset="cifar10", shape=[3, 32, 32],
         generator=("dcgan-generator", {"latent": 4, "widths": [4, 4, 4], "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": [4, 4, 4], "channels": 3}),
@@ -354,7 +354,7 @@ def joint_model(tmp_path: Path, steps: int = 4, resume: bool = False) -> Path:
         algorithm=GANRecipe(steps, batch_size=8, measure_every=2, augmentation=Augmentation()),
         chains=EnergyRecipe(epochs=1, chain_steps=2),
     )  # fmt: skip
-    joint_room.joint_model(job(tmp_path, resume), recipe)
+    joint_module.joint_model(job(tmp_path, resume), recipe)
     return tmp_path / "model"
 
 
@@ -373,7 +373,7 @@ def test_a_resumed_joint_run_equals_an_uninterrupted_one(digits, tmp_path):
         torch.manual_seed(0)
         return JointNetworks(DCGANGenerator(4, (4, 4, 4)), DCGANDiscriminator((4, 4, 4)), EnergyCNN((2, 2, 2, 2), 3, 32))
 
-    pixels = joint_room.load_images("cifar10", None, "train").pixels
+    pixels = joint_module.load_images("cifar10", None, "train").pixels
     recipe = GANRecipe(4, batch_size=8, measure_every=2, augmentation=Augmentation(), falling_share=1e-9)
     chains = EnergyRecipe(epochs=1, chain_steps=2)
 
@@ -394,7 +394,7 @@ def alone(folder: Path, run: Path, steps: int = 4, resume: bool = False) -> Path
     """Go on with the energy of the joint model in `folder`."""
     out = run.with_name(f"{run.name}-model")
     model = load_checkpoint(folder)
-    alone_room.energy_alone(Job(None, steps, 0, "cpu", Run(run, resume=resume), out, model))
+    alone_module.energy_alone(Job(None, steps, 0, "cpu", Run(run, resume=resume), out, model))
     return out
 
 
@@ -403,7 +403,7 @@ def joint(digits, tmp_path, monkeypatch) -> Path:
     def few(job: Job):
         return EnergyRecipe(epochs=1, batch_size=8, chain_steps=2, rate=1e-2, alpha=1.0), Stopping(job.steps, 2, 20)
 
-    monkeypatch.setattr(alone_room, "alone_settings", few)
+    monkeypatch.setattr(alone_module, "alone_settings", few)
     return joint_model(tmp_path)
 
 
@@ -449,14 +449,14 @@ def test_chains_taught_alone_come_nearer_to_the_data(monkeypatch, tmp_path):
     # Of 3,072 pixels each has a small share of the gradient: steps are long.
     chains = EnergyRecipe(epochs=1, batch_size=16, chain_steps=4, eps=2000.0, rate=1e-2, alpha=1.0, max_norm=10.0)
     ends = []
-    monkeypatch.setattr(alone_room, "MEASURED", 30)
+    monkeypatch.setattr(alone_module, "MEASURED", 30)
 
     def distance(images: torch.Tensor) -> float:
         ends.append(float(images.mean()))
         return ends[-1]
 
     run = Run(tmp_path / "run", resume=False)
-    alone_room.train_energy_alone(generator, energy, chains, Stopping(20, 10, 20), data, run, 0, "cpu", distance)
+    alone_module.train_energy_alone(generator, energy, chains, Stopping(20, 10, 20), data, run, 0, "cpu", distance)
     plain = float(generator(torch.randn(30, 4)).mean())
     assert min(ends) < plain - 0.1
 

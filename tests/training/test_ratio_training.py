@@ -19,8 +19,8 @@ from ebm_refine.energies.targets import REAL_RATIOS, real_ratios
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import load_checkpoint, save_checkpoint
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
-from ebm_refine.training.algorithms import feature_ratio as feature_room
-from ebm_refine.training.algorithms import ratio_learning as room
+from ebm_refine.training.algorithms import feature_ratio as feature_module
+from ebm_refine.training.algorithms import ratio_learning as module
 from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, features_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, squared_gradient, train_ratio
 from ebm_refine.training.common.resumable import Run
@@ -205,11 +205,11 @@ def parquet(folder: Path) -> Path:
 @pytest.fixture
 def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
-    make = room.RatioRecipe
-    monkeypatch.setattr(room, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
-    monkeypatch.setattr(feature_room, "HeadRecipe", lambda steps: HeadRecipe(steps=steps, batch_size=8, measure_every=5))
+    make = module.RatioRecipe
+    monkeypatch.setattr(module, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
+    monkeypatch.setattr(feature_module, "HeadRecipe", lambda steps: HeadRecipe(steps=steps, batch_size=8, measure_every=5))
     small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)
-    monkeypatch.setattr(feature_room, "BODIES", {"cifar10": small})
+    monkeypatch.setattr(feature_module, "BODIES", {"cifar10": small})
 
 
 @pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])

@@ -110,7 +110,7 @@ def test_a_killed_workers_trial_is_taken_up_again(tmp_path):
     study, said = Study(journal, PLAN), []
     assert len(study.results()) == 3
     assert len(study.running()) == 1
-    assert work(study, noting(notes), beat=BEAT, told=said.append) == 21
+    assert work(study, noting(notes), beat=BEAT, log=said.append) == 21
     assert sorted(noted(notes)) == sorted(PLAN.settings())
     assert len(study.results()) == 24
     assert not study.running()

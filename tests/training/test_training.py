@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ebm_refine.data import images as data_room
+from ebm_refine.data import images as data_module
 from ebm_refine.data.images import Images, load_images, to_unit
 from ebm_refine.errors import InputError
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
@@ -227,7 +227,7 @@ def test_data_is_read_from_parquet_with_the_last_tenth_held_out(tmp_path):
 
     write("train-0.parquet", 30)
     write("test-0.parquet", 5)
-    train, holdout, test = (load_images("cifar10", str(tmp_path), split) for split in data_room.SPLITS)
+    train, holdout, test = (load_images("cifar10", str(tmp_path), split) for split in data_module.SPLITS)
     assert train.labels.tolist() == list(range(27))
     assert holdout.labels.tolist() == [27, 28, 29]
     assert test.pixels.shape == (5, 3, 32, 32)

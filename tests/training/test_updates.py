@@ -23,9 +23,9 @@ def trained(folder, until: int, resume: bool = False) -> tuple[nn.Linear, Update
         loss.backward()
         adam.step()
         made.append(step)
-        updates.kept["told"] = updates.kept["told"].lerp(loss.detach()[None], 0.5)
+        updates.extra["told"] = updates.extra["told"].lerp(loss.detach()[None], 0.5)
         if updates.due(step + 1, 4):
-            updates.kept["best"] = {"step": step + 1}
+            updates.extra["best"] = {"step": step + 1}
             updates.save(step + 1)
     return layer, updates, made
 
@@ -37,8 +37,8 @@ def test_a_cut_loop_goes_on_to_the_same_bits(tmp_path):
     cut, rest, second = trained(tmp_path / "cut", 99, resume=True)
     assert (first, second, rest.first) == (list(range(7)), list(range(4, 10)), 4)
     assert torch.equal(whole.weight, cut.weight)
-    assert torch.equal(full.kept["told"], rest.kept["told"])
-    assert full.kept["best"] == rest.kept["best"] == {"step": 10}
+    assert torch.equal(full.extra["told"], rest.extra["told"])
+    assert full.extra["best"] == rest.extra["best"] == {"step": 10}
     assert [done for done in range(1, 11) if full.due(done, 4)] == [4, 8, 10]
 
 
@@ -62,8 +62,8 @@ class Counter:
         self.count = state["count"]
 
 
-def watched(run: Run | None, bad_from: int = 99, **kept) -> tuple[Watched, Counter]:
-    """Seven updates, of which every third is told and every second told one saved; from `bad_from` on they diverge."""
+def watched(run: Run | None, bad_from: int = 99, **extra) -> tuple[Watched, Counter]:
+    """Seven updates, of which every third is reported and every second reported one saved; from `bad_from` on they diverge."""
     counter = Counter()
 
     def update(step: int) -> dict[str, torch.Tensor]:
@@ -73,31 +73,31 @@ def watched(run: Run | None, bad_from: int = 99, **kept) -> tuple[Watched, Count
     def trouble(numbers: dict[str, float]) -> str:
         return "it is too late" if numbers["seen"] >= bad_from else ""
 
-    updates = Updates(run, {"counter": counter}, 7, "test", **kept)
+    updates = Updates(run, {"counter": counter}, 7, "test", **extra)
     return Watched(updates, 3, update, trouble, save_every=6), counter
 
 
 def test_a_watched_loop_tells_saves_and_goes_on(tmp_path):
     loop, counter = watched(Run(tmp_path, resume=False), best=0)
     for progress in loop:
-        loop.kept["best"] = progress.step
+        loop.extra["best"] = progress.step
         if progress.step == 7:
-            break  # killed before what was told last is saved
+            break  # killed before the last report is saved
     assert counter.count == 7
     rest, again = watched(Run(tmp_path, resume=True), best=0)
-    assert (rest.updates.first, rest.kept, again.count) == (6, {"best": 6}, 6)
+    assert (rest.updates.first, rest.extra, again.count) == (6, {"best": 6}, 6)
     assert [(progress.step, progress.numbers) for progress in rest] == [(7, {"seen": 6.0})]
     assert [progress.step for progress in watched(None)[0]] == [3, 6, 7]
 
 
 def test_a_diverging_loop_is_put_back_and_saved_as_it_last_was_good(tmp_path):
     loop, counter = watched(Run(tmp_path, resume=False), bad_from=4)
-    told = list(loop)
-    assert [progress.step for progress in told] == [3, 3]
-    assert told[-1].stopped == "stopped at step 5: it is too late; the state of step 3 is kept"
-    assert counter.count == told[-1].state["counter"]["count"] == 3
+    reports = list(loop)
+    assert [progress.step for progress in reports] == [3, 3]
+    assert reports[-1].stopped == "stopped at step 5: it is too late; the state of step 3 is restored"
+    assert counter.count == reports[-1].state["counter"]["count"] == 3
     again, _ = watched(Run(tmp_path, resume=True), bad_from=4)
-    assert [progress.stopped for progress in again] == [told[-1].stopped]
+    assert [progress.stopped for progress in again] == [reports[-1].stopped]
 
 
 def test_a_state_of_another_version_is_refused_in_one_sentence(tmp_path):

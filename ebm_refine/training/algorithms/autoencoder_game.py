@@ -30,7 +30,7 @@ from ebm_refine.training.algorithms.autoencoder_losses import (
     next_margin,
     pulling_away,
 )
-from ebm_refine.training.algorithms.gan import begin, epoch_batch, falling_rate, narrow, set_rates, train_to_best
+from ebm_refine.training.algorithms.gan import autocast_bf16, begin, epoch_batch, falling_rate, set_rates, train_to_best
 from ebm_refine.training.common.resumable import Run
 
 SETTLING_BATCHES = 200
@@ -92,8 +92,13 @@ class Control:
             self.since_told = dict.fromkeys(self.since_told, 0)
 
     def state_dict(self) -> dict[str, Any]:
-        kept = {name: getattr(self, name) for name in ("value", "fake_before", "epoch", "since_told")}
-        return {**kept, "epoch": dict(self.epoch), "since_told": dict(self.since_told), "curve": [list(r) for r in self.curve]}
+        values = {name: getattr(self, name) for name in ("value", "fake_before", "epoch", "since_told")}
+        return {
+            **values,
+            "epoch": dict(self.epoch),
+            "since_told": dict(self.since_told),
+            "curve": [list(r) for r in self.curve],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -133,7 +138,7 @@ def train_autoencoder_gan(
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
-        with narrow(device):
+        with autocast_bf16(device):
             fake = generator(latents)
             on_real, on_fake = discriminator(torch.cat([real, fake.detach()])).chunk(2)
         if recipe.family == "began":
@@ -145,7 +150,7 @@ def train_autoencoder_gan(
         adam_d.step()
 
         discriminator.requires_grad_(False)
-        with narrow(device):
+        with autocast_bf16(device):
             energies, codes = discriminator.energy_and_code(torch.cat([real, fake]))
         loss_g, cosine = generator_loss(energies.chunk(2)[1]), pulling_away(codes.chunk(2)[1].float())
         pulled = loss_g + recipe.pulling_weight * cosine if recipe.family == "ebgan-pt" else loss_g
@@ -153,9 +158,9 @@ def train_autoencoder_gan(
         pulled.backward()
         adam_g.step()
         discriminator.requires_grad_(True)
-        told = {"energy_real": on_real.mean(), "energy_fake": on_fake.mean(), "code_cosine": cosine.detach()}
-        control.observe(step + 1, *(float(value.detach()) for value in told.values()))
-        return {"loss_d": loss_d, "loss_g": loss_g, **told, "control": torch.tensor(control.value)}
+        averages = {"energy_real": on_real.mean(), "energy_fake": on_fake.mean(), "code_cosine": cosine.detach()}
+        control.observe(step + 1, *(float(value.detach()) for value in averages.values()))
+        return {"loss_d": loss_d, "loss_g": loss_g, **averages, "control": torch.tensor(control.value)}
 
     parts = {"generator": generator, "discriminator": discriminator, "adam_g": adam_g, "adam_d": adam_d, "control": control}
     best = train_to_best(parts, update, recipe, run, device, distance)

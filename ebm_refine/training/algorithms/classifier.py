@@ -11,12 +11,12 @@ from ebm_refine.data.images import Images, to_unit
 from ebm_refine.errors import InputError
 from ebm_refine.models.networks.resnet import ResNetClassifier
 from ebm_refine.training.common.averages import update_average
-from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates
 
 
 class ClassifierRecipe(NamedTuple):
-    """SGD with Nesterov momentum and a triangular rate; the weights' exponential average is what is kept."""
+    """SGD with Nesterov momentum and a triangular rate; the weights' exponential average is the result."""
 
     epochs: int
     batch_size: int = 256
@@ -35,7 +35,7 @@ def train_classifier(
     """Fit `network` in place to `train`; returns {"holdout_accuracy"}. State is saved after every epoch."""
     torch.manual_seed(seed)
     network.set_whitening(to_unit(train.pixels[:5000]))
-    place(network, device)
+    to_device(network, device)
     average = copy.deepcopy(network).requires_grad_(False)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=0.0, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)

@@ -23,9 +23,9 @@ from ebm_refine.models.networks.conditional_dcgan import ConditionalDCGANGenerat
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator
 from ebm_refine.training.algorithms import gan
 from ebm_refine.training.algorithms.discriminator_alone import AloneRecipe, Batch, Measured, fake_batch, joined, train_alone
-from ebm_refine.training.algorithms.gan import falling_rate, narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16, falling_rate
 from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
-from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 
@@ -87,7 +87,7 @@ def train_conditional_gan(
     """
     torch.manual_seed(seed)
     for network in (generator, discriminator):
-        place(network, device)
+        to_device(network, device)
         network.train()
     if recipe.loss == "hinge":
         add_spectral_norm(discriminator)
@@ -107,17 +107,17 @@ def train_conditional_gan(
     for number in updates:
         rate = falling_rate(number, recipe.steps, 1.0)
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * rate, recipe.rate_d * rate
-        told = _update(generator, discriminator, adam_g, adam_d, recipe, train, number, seed, device)
+        losses = _update(generator, discriminator, adam_g, adam_d, recipe, train, number, seed, device)
         for average in averages.values():
             average.update_parameters(generator)
         step = number + 1
         if updates.due(step, recipe.measure_every):
-            best = updates.kept["best"]
+            best = updates.extra["best"]
             measured = {decay: distance(averages[f"average {decay}"].module) for decay in recipe.average_decays}
             lowest = min(measured, key=lambda decay: measured[decay])
             shown = averages[f"average {lowest}"].module
             if best is None or not measured[lowest] >= best["distance"]:  # so that a NaN never stays best
-                updates.kept["best"] = {
+                updates.extra["best"] = {
                     "generator": copy.deepcopy(shown.state_dict()),
                     "discriminator": copy.deepcopy(discriminator.state_dict()),
                     "step": step,
@@ -128,7 +128,7 @@ def train_conditional_gan(
                 phase="gan",
                 step=step,
                 real_images=step * recipe.d_steps * recipe.batch_size,
-                **{name: float(value.detach()) for name, value in told.items()},
+                **{name: float(value.detach()) for name, value in losses.items()},
                 **{f"holdout_distance_{decay}": value for decay, value in measured.items()},
                 images_per_second=round(
                     (step - updates.first) * recipe.d_steps * recipe.batch_size / (time.monotonic() - started), 1
@@ -137,8 +137,8 @@ def train_conditional_gan(
             draw_classes(shown, run, f"samples-{step:06d}.png", device)
         if updates.due(step, recipe.save_every):
             updates.save(step)
-    assert updates.kept["best"] is not None
-    return updates.kept["best"]
+    assert updates.extra["best"] is not None
+    return updates.extra["best"]
 
 
 def _update(
@@ -156,9 +156,9 @@ def _update(
     losses = LOSSES[recipe.loss]
     for turn in range(recipe.d_steps):
         real = real_batch(train, recipe.batch_size, seed, step * recipe.d_steps + turn, device)
-        with narrow(device), torch.set_grad_enabled(turn == recipe.d_steps - 1):
+        with autocast_bf16(device), torch.set_grad_enabled(turn == recipe.d_steps - 1):
             fake = fake_batch(generator, recipe.batch_size, device)
-        with narrow(device):
+        with autocast_bf16(device):
             both = torch.cat([augment(part, recipe.augmentation) for part in (real.images, fake.images.detach())])
             on_real, on_fake = discriminator(both, *joined(real.labels, fake.labels)).float().chunk(2)
             loss_d = losses.d(on_real, on_fake)
@@ -167,7 +167,7 @@ def _update(
         adam_d.step()
 
     discriminator.requires_grad_(False)
-    with narrow(device):
+    with autocast_bf16(device):
         loss_g = losses.g(discriminator(augment(fake.images, recipe.augmentation), fake.labels).float())
     adam_g.zero_grad(set_to_none=True)
     loss_g.backward()
@@ -197,8 +197,8 @@ def train_conditional_discriminator_alone(
 
 def real_batch(train: Images, batch_size: int, seed: int, batch: int, device: str) -> Batch:
     """The batch numbered `batch` since the beginning: whole batches of epochs, each epoch in an order of its own."""
-    epoch, place_in_epoch = divmod(batch, len(train.pixels) // batch_size)
-    chosen = epoch_order(len(train.pixels), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
+    epoch, batch_in_epoch = divmod(batch, len(train.pixels) // batch_size)
+    chosen = epoch_order(len(train.pixels), seed, epoch)[batch_in_epoch * batch_size :][:batch_size]
     images = to_unit(train.pixels[chosen]).contiguous(memory_format=torch.channels_last)
     return Batch(images.to(device), labels_of(train)[chosen].to(device))
 
@@ -241,7 +241,7 @@ def draw_classes(generator: Any, run: Run, name: str, device: str) -> None:
     source = torch.Generator().manual_seed(0)
     latents = torch.randn(8, generator.latent, generator=source).repeat(generator.classes, 1).to(device)
     labels = torch.arange(generator.classes).repeat_interleave(8).to(device)
-    with narrow(device):
+    with autocast_bf16(device):
         images = generator(latents, labels).float().cpu()
     with replacing(run.folder / name) as temporary:
         save_image(images, temporary, format="png", normalize=True, value_range=(-1, 1))

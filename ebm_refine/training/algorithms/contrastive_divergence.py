@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.samplers.short_run import move
-from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates, Watched
 
 
@@ -86,19 +86,19 @@ def train_energy(
     device: str = "cpu",
     labels: Tensor | None = None,
     run: Run | None = None,
-    **kept: Any,
+    **extra: Any,
 ) -> Watched:
     """Train `network`, which gives energies (B,), in place; a Progress every `told_every` steps, all of them saved.
 
     data, unseen: (N, *shape), uint8 images or float32 in `recipe.bounds`; `unseen` is only measured. labels (N,) int64: a
     network with `logits` also learns them by cross-entropy, and so p(x, y) (Grathwohl et al. 2020, arXiv 1912.03263).
-    run, kept: see `Updates`. A run that diverges is stopped: its last Progress says so, and what was good is kept.
+    run, extra: see `Updates`. A run that diverges is stopped: its last Progress says so, and the last good state is restored.
     """
-    place(network, device)
+    to_device(network, device)
     adam = torch.optim.Adam(network.parameters(), lr=recipe.rate, betas=(recipe.beta1, 0.999))
     buffer = ReplayBuffer(recipe.buffer, tuple(data.shape[1:]), recipe.bounds, source_of(seed, 0, device))
     parts = {"network": network, "adam": adam, "buffer": buffer}
-    updates = Updates(run, parts, recipe.epochs * (len(data) // recipe.batch_size), "energy", **kept)
+    updates = Updates(run, parts, recipe.epochs * (len(data) // recipe.batch_size), "energy", **extra)
     means, source = Means(), source_of(seed, 0, device)
 
     def update(step: int) -> dict[str, Tensor]:
@@ -110,10 +110,10 @@ def train_energy(
         means.add(numbers)
         return numbers
 
-    def told(step: int) -> dict[str, float]:
+    def report(step: int) -> dict[str, float]:
         return {**means.taken(), **contrast(network, samples(unseen, device), recipe.bounds, source)}
 
-    return Watched(updates, recipe.told_every, update, lambda numbers: diverged(numbers, recipe), told)
+    return Watched(updates, recipe.told_every, update, lambda numbers: diverged(numbers, recipe), report)
 
 
 def energy_step(

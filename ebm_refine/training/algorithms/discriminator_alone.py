@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ebm_refine.data.images import Images, to_unit
-from ebm_refine.training.algorithms.gan import GANRecipe, bake_spectral_norm, narrow
+from ebm_refine.training.algorithms.gan import GANRecipe, autocast_bf16, bake_spectral_norm
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
@@ -99,7 +99,7 @@ def train_alone(
     def update(step: int) -> None:
         discriminator.train()
         adam.param_groups[0]["lr"] = recipe.rate * (1 - step / recipe.steps)
-        with narrow(device):
+        with autocast_bf16(device):
             with torch.no_grad():
                 real, fake = draw(step)
             both = augment(torch.cat([real.images, fake.images]), recipe.augmentation)

@@ -22,9 +22,9 @@ from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
 from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, contrastive_loss, run_chains, source_of
-from ebm_refine.training.algorithms.gan import epoch_batch, narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16, epoch_batch
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 MEASURED = 1000
@@ -51,17 +51,17 @@ def train_energy_alone(
     own; resumed, it gives the same bits. Raises InputError where nothing that was measured is finite.
     """
     for network in (generator, energy):
-        place(network, device)
+        to_device(network, device)
     generator.eval().requires_grad_(False)
     energy.train().requires_grad_(True)
     adam = torch.optim.Adam(energy.parameters(), lr=chains.rate, betas=(chains.beta1, 0.999))
     half = chains.batch_size // 2
-    told: dict[str, Tensor] = {}
+    latest: dict[str, Tensor] = {}
 
     def made(count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             plain = generator(torch.randn(count, generator.latent, generator=source, device=device))
-        with narrow(device):
+        with autocast_bf16(device):
             return plain, run_chains(energy, plain, chains, source)
 
     def update(step: int) -> None:
@@ -76,17 +76,17 @@ def train_energy_alone(
         loss.backward()
         nn.utils.clip_grad_norm_(energy.parameters(), chains.max_norm)
         adam.step()
-        told.update(numbers)
+        latest.update(numbers)
 
     def measure() -> dict[str, float]:
         _, revised = made(MEASURED, source_of(seed + MEASURE_SEED, 0, device))
-        return {"refined_distance": distance(revised), **{name: float(value) for name, value in told.items()}}
+        return {"refined_distance": distance(revised), **{name: float(value) for name, value in latest.items()}}
 
     parts = {"energy": energy, "adam": adam}
     best = train_to_lowest(parts, "energy", update, measure, stopping, run, "energy alone")
     energy.load_state_dict(best["weights"])
     for network in (generator, energy):
-        place(network, "cpu", torch.contiguous_format)
+        to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
     return {"step": best["step"], "steps_run": best["steps_run"], **best["measured"]}
 

@@ -26,7 +26,7 @@ from ebm_refine.training.algorithms.ratio_learning import Sides, finish, pair_of
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 # Added to the job's seed for the body, so that it shares no initial weights with an extractor of the same seed.
@@ -55,7 +55,7 @@ BODIES = {
 
 
 class HeadRecipe(NamedTuple):
-    """AdamW with a rate that falls linearly to zero; the average of the weights is what is kept. `batch_size` a side."""
+    """AdamW with a rate that falls linearly to zero; the average of the weights is the result. `batch_size` a side."""
 
     steps: int
     batch_size: int = 256
@@ -73,7 +73,7 @@ def feature_ratio(job: Job) -> None:
     torch.manual_seed(job.seed + BODY_SEED)
     arguments = {"body": body.architecture, "arguments": body.arguments}
     learned: Any = build(body.architecture, body.arguments)
-    told = _train_body(learned, body, sides, job)
+    body_record = _train_body(learned, body, sides, job)
 
     torch.manual_seed(job.seed)
     network: Any = build("feature-ratio", arguments)
@@ -83,7 +83,9 @@ def feature_ratio(job: Job) -> None:
     recipe = HeadRecipe(steps=job.steps or 8000)
     measured = train_head(network, recipe, sides, mirror=body.mirror, run=job.run, seed=job.seed, device=job.device)
     unit = f"batches of {recipe.batch_size} real and as many generated"
-    finish(job, "ratio", Part("feature-ratio", arguments, network), network.last, sides, {**measured, "body": told}, unit)
+    finish(
+        job, "ratio", Part("feature-ratio", arguments, network), network.last, sides, {**measured, "body": body_record}, unit
+    )
 
 
 def train_head(
@@ -94,7 +96,7 @@ def train_head(
     `mirror` adds every image's mirror image on both sides. Returns {"step", "steps_run", "holdout_cross_entropy",
     "train_cross_entropy"}. `run` is resumed from its last measurement, to the same bits.
     """
-    place(network, device)
+    to_device(network, device)
     real, fake = (features_of(network, pixels, device, mirror=mirror) for pixels in (sides.train.pixels, sides.pool))
     on_holdout = [features_of(network, pixels, device) for pixels in sides.judges]
     on_train = [rows[: len(on_holdout[0])] for rows in (real, fake)]
@@ -149,8 +151,8 @@ def _train_body(network: Any, body: Body, sides: Sides, job: Job) -> dict[str, A
     run = job.run.part("body")
     length, seed = body.length * (1 if job.device == "cpu" else 4), job.seed + BODY_SEED
     if body.architecture == "contrastive-encoder":
-        told = train_encoder(network, ContrastiveRecipe(steps=length), sides.train.pixels, run, seed, job.device)
-        return {"contrastive_batches": length, **told}
+        measured = train_encoder(network, ContrastiveRecipe(steps=length), sides.train.pixels, run, seed, job.device)
+        return {"contrastive_batches": length, **measured}
     recipe = ClassifierRecipe(epochs=length, flip=body.mirror)
-    told = train_classifier(network, recipe, sides.train, sides.holdout, run, seed, job.device)
-    return {"epochs": length, **told}
+    measured = train_classifier(network, recipe, sides.train, sides.holdout, run, seed, job.device)
+    return {"epochs": length, **measured}

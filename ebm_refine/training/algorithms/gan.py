@@ -18,7 +18,7 @@ from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.averages import follow
-from ebm_refine.training.common.resumable import Run, epoch_order, place
+from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates
 from ebm_refine.utils.atomic_io import replacing
 from ebm_refine.utils.devices import has_bfloat16
@@ -83,7 +83,7 @@ def train_gan(
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
-        with narrow(device):
+        with autocast_bf16(device):
             fake = generator(latents)
             both = augment(torch.cat([real, fake.detach()]), recipe.augmentation)
             on_real, on_fake = discriminator(both).float().chunk(2)
@@ -94,7 +94,7 @@ def train_gan(
 
         # The same fakes serve both steps: one generator forward saved, the gradient is taken at the updated D.
         discriminator.requires_grad_(False)
-        with narrow(device):
+        with autocast_bf16(device):
             loss_g = F.softplus(-discriminator(augment(fake, recipe.augmentation)).float()).mean()
         adam_g.zero_grad(set_to_none=True)
         loss_g.backward()
@@ -110,7 +110,7 @@ def begin(networks: Iterable[nn.Module], seed: int, device: str) -> None:
     """What every game begins with: the seed of its random numbers, and its networks on the device and in train mode."""
     torch.manual_seed(seed)
     for network in networks:
-        place(network, device)
+        to_device(network, device)
         network.train()
 
 
@@ -140,34 +140,34 @@ def train_to_best(
     updates = Updates(run, parts, recipe.steps, "GAN", best=None)
     started = time.monotonic()
     for number in updates:
-        told = update(number)
+        losses = update(number)
         step = number + 1
         follow(average, generator, recipe.average_decay, step)
         if updates.due(step, recipe.measure_every):
-            measured, best = distance(average), updates.kept["best"]
+            measured, best = distance(average), updates.extra["best"]
             if best is None or not measured >= best["distance"]:  # so that a NaN never stays best
                 weights = {
                     name: copy.deepcopy(part.state_dict()) for name, part in parts.items() if isinstance(part, nn.Module)
                 }
                 weights["generator"] = copy.deepcopy(average.state_dict())
-                updates.kept["best"] = {**weights, "step": step, "distance": measured}
+                updates.extra["best"] = {**weights, "step": step, "distance": measured}
             run.log(
                 phase="gan",
                 step=step,
-                **{name: float(value.detach()) for name, value in told.items()},
+                **{name: float(value.detach()) for name, value in losses.items()},
                 holdout_distance=measured,
                 images_per_second=round((step - updates.first) * recipe.batch_size / (time.monotonic() - started), 1),
             )
             draw_samples(average, run, f"samples-{step:06d}.png", device)
             updates.save(step)
-    assert updates.kept["best"] is not None
-    return updates.kept["best"]
+    assert updates.extra["best"] is not None
+    return updates.extra["best"]
 
 
 def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor:
     """The rows of the batch numbered `batch` since the beginning: whole batches of epochs, each in an order of its own."""
-    epoch, place_in_epoch = divmod(batch, len(train) // batch_size)
-    chosen = epoch_order(len(train), seed, epoch)[place_in_epoch * batch_size :][:batch_size]
+    epoch, batch_in_epoch = divmod(batch, len(train) // batch_size)
+    chosen = epoch_order(len(train), seed, epoch)[batch_in_epoch * batch_size :][:batch_size]
     return train[chosen]
 
 
@@ -203,7 +203,7 @@ def bake_spectral_norm(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def narrow(device: str) -> torch.autocast:
+def autocast_bf16(device: str) -> torch.autocast:
     """Autocast to bf16 on `device` where that is native, and no cast elsewhere: oneDNN's emulation is 30 times slower."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device))
 

@@ -1,8 +1,8 @@
 """Train an energy of points in the plane by contrastive divergence, with chains that cross between far modes.
 
 Persistent chains (Tieleman 2008) in which a part also jumps, by i-SIR (`samplers.i_sir`), to points near the data or anywhere:
-so that the negatives follow exp(-E) although its modes are narrow and far apart. The other part never jumps and starts anew
-from time to time: it finds the places where a chain that comes from noise would be caught, and raises them.
+so that the negatives follow exp(-E) although its modes are sharp and far apart. The other part never jumps and starts anew
+from time to time: it finds the spurious minima in which a chain from noise would be caught, and raises them.
 
 Data begin blurred (`plane_loop.Blur`), and the step of the chains goes with their width.
 """

@@ -6,10 +6,10 @@ that: logistic regression of training images against a pool of the generator's s
 held-out images is lowest, then calibrated on them. The law that it estimates is that of uint8 images, so that it cannot tell
 the two by their rounding.
 
-The pair's own discriminator can be trained on in the same way. It keeps its place, and with it the raw ratio.
+The pair's own discriminator can be trained on in the same way. It stays the pair's discriminator, and gives the raw ratio.
 
 Labels are not smoothed. With a share s of them flipped the optimum is no longer r but log((1-s) e^r + s) - log((1-s) + s e^r),
-which levels off where |r| > log((1-s) / s): where the worst images are told from the bad ones, the gradient would vanish.
+which levels off where |r| > log((1-s) / s): there, among the worst images, the gradient would vanish.
 """
 
 import copy
@@ -26,11 +26,11 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
-from ebm_refine.training.algorithms.gan import narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
@@ -39,7 +39,7 @@ HOLDOUT_SEED, POOL_SEED = 1, 2
 
 
 class RatioRecipe(NamedTuple):
-    """AdamW with a rate that falls linearly to zero; the exponential average of the weights is what is kept.
+    """AdamW with a rate that falls linearly to zero; the exponential average of the weights is the result.
 
     The rate rises over the first `warm_up` steps: Adam knows nothing of a trained network's gradients, and would spoil it.
     `penalty` weighs the squared gradient norm of r at real and generated images alike (Mescheder et al. 2018, R1 and R2), taken
@@ -97,7 +97,7 @@ def train_ratio(
     `run` is resumed from its last measurement, and a resumed run equals an uninterrupted one to the bit.
     """
     torch.manual_seed(seed)
-    place(network, device)
+    to_device(network, device)
     network.eval()  # a frozen body's batch norms stay as they are
     average = copy.deepcopy(network).requires_grad_(False)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -110,7 +110,7 @@ def train_ratio(
         images = augment(to_unit(torch.cat([real, fake])).to(device), Augmentation(mirror=True, shift=recipe.shift))
         penalised = recipe.penalty > 0 and step % recipe.penalty_every == 0
         # A penalty is a difference of small numbers, and is left in float32.
-        with nullcontext() if penalised else narrow(device):
+        with nullcontext() if penalised else autocast_bf16(device):
             r = network(images.requires_grad_(penalised)).float()
         on_real, on_fake = r.chunk(2)
         loss = (F.softplus(-on_real).mean() + F.softplus(on_fake).mean()) / 2
@@ -182,7 +182,7 @@ def sides_of(job: Job) -> Sides:
     if list(train.pixels.shape[1:]) != shape:
         raise InputError(f"{checkpoint.name} makes images of {shape}, but {dataset} is read as {list(train.pixels.shape[1:])}")
     generator: Any = copy.deepcopy(checkpoint.prepared["generator"])
-    place(generator, job.device)
+    to_device(generator, job.device)
     pool = generated(generator, len(train.pixels), job.seed + POOL_SEED, job.device)
     fakes = generated(generator, len(holdout.pixels), job.seed + HOLDOUT_SEED, job.device)
     return Sides(train, pool, holdout, fakes)
@@ -196,7 +196,7 @@ def finish(
     `role` is "ratio", whose network's layer `last` gives r, or "discriminator". `measured` goes into the training record.
     """
     checkpoint, (architecture, arguments, network) = pair_of(job), part
-    place(network, "cpu", torch.contiguous_format)
+    to_device(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
     config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
     if role == "ratio":

@@ -25,7 +25,7 @@ from ebm_refine.training.common.updates import Updates, Watched, no_trouble
 from ebm_refine.utils import cancellation
 
 # How slowly the means by which units are centred follow the batches.
-KEPT_MEAN = 0.99
+MEAN_DECAY = 0.99
 
 Statistics = dict[str, Tensor]
 # Bits of the layer that a machine learns, from examples (B, …) of the data set and a source of random numbers.
@@ -81,12 +81,12 @@ def train_rbm(
     bits: Bits,
     seed: int,
     run: Run | None = None,
-    **kept: Any,
+    **extra: Any,
 ) -> Watched:
     """Train `rbm` in place on bits of `data` (N, …); a Progress after every epoch, all of them saved.
 
     unseen (M, …) is only measured. A fresh run begins with weights N(0, 0.01), the visible bias at the logit of the mean bit,
-    and chains in bits of that mean. run, kept: see `Updates`, whose updates are epochs here.
+    and chains in bits of that mean. run, extra: see `Updates`, whose updates are epochs here.
     """
     device = rbm.weight.device
     weights = {name: parameter.data for name, parameter in rbm.named_parameters()}
@@ -99,11 +99,11 @@ def train_rbm(
     chains = drawn(mean.expand(recipe.chains, -1), source)
     velocity = {name: torch.zeros_like(value) for name, value in weights.items()}
     ascent = _Ascent(velocity, chains, [mean, rbm.hidden_mean(mean[None])[0]])
-    updates = Updates(run, {"rbm": rbm, "ascent": ascent}, recipe.epochs, "machine", **kept)
+    updates = Updates(run, {"rbm": rbm, "ascent": ascent}, recipe.epochs, "machine", **extra)
 
     @torch.no_grad()
     def epoch(number: int) -> dict[str, float]:
-        told = Means()
+        means = Means()
         for step in range(number * per_epoch, (number + 1) * per_epoch):
             cancellation.check()
             source = source_of(seed, step + 1, str(device))
@@ -114,15 +114,15 @@ def train_rbm(
             ascent.chains = block_gibbs(rbm, ascent.chains if recipe.chains else visible, recipe.gibbs, source)
             of_data = statistics(rbm, visible, hidden)
             for value, batch in zip(ascent.centre, (of_data["visible_bias"], of_data["hidden_bias"]), strict=True):
-                value.lerp_(batch, 1 - KEPT_MEAN)
+                value.lerp_(batch, 1 - MEAN_DECAY)
             uphill = centred(contrast(of_data, statistics(rbm, ascent.chains)), *ascent.centre)
             uphill["weight"] -= recipe.decay * rbm.weight
             rate = recipe.rate * min((recipe.epochs * per_epoch - step) / (recipe.epochs * per_epoch * (1 - recipe.steady)), 1)
             for name, value in weights.items():
                 ascent.velocity[name].mul_(recipe.momentum).add_(uphill[name], alpha=rate)
                 value.add_(ascent.velocity[name])
-            told.add({"reconstruction_error": (visible - rbm.visible_mean(hidden)).square().mean()})
-        return {**told.taken(), **free_energies(rbm, data[:WATCHED], unseen[:WATCHED], bits, seed)}
+            means.add({"reconstruction_error": (visible - rbm.visible_mean(hidden)).square().mean()})
+        return {**means.taken(), **free_energies(rbm, data[:WATCHED], unseen[:WATCHED], bits, seed)}
 
     return Watched(updates, 1, epoch, no_trouble)
 
@@ -164,7 +164,7 @@ def contrast(of_data: Statistics, of_chains: Statistics) -> Statistics:
 
 
 def centred(ascent: Statistics, visible: Tensor, hidden: Tensor) -> Statistics:
-    """The ascent of the machine whose units are counted from `visible` (V,) and `hidden` (H,), told in this one's weights.
+    """The ascent of the machine whose units are counted from `visible` (V,) and `hidden` (H,), in terms of this one's weights.
 
     E(v, h) = -b'.(v - visible) - c'.(h - hidden) - (v - visible) W (h - hidden) has W as its weights, b = b' - W hidden and
     c = c' - visible W as its biases.

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.autoencoder import AutoencoderDiscriminator
-from ebm_refine.training.algorithms.gan import epoch_batch, narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16, epoch_batch
 from ebm_refine.training.algorithms.simclr import rise_and_fall, settle_norms
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.updates import Updates
 
 
@@ -32,7 +32,7 @@ def train_autoencoder(
     State is saved every `save_every` batches; a resumed run equals an uninterrupted one to the bit.
     """
     torch.manual_seed(seed)
-    place(network, device)
+    to_device(network, device)
     network.train()
     adam = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     updates = Updates(run, {"network": network, "adam": adam}, recipe.steps, "autoencoder", told=torch.zeros(()))
@@ -41,16 +41,16 @@ def train_autoencoder(
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         if recipe.mirror:
             images = torch.where(torch.rand(len(images), 1, 1, 1).to(device) < 0.5, images.flip(3), images)
-        with narrow(device):
+        with autocast_bf16(device):
             reconstructed = network.reconstruct(images)
         loss = (reconstructed.float() - images).square().mean()
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        updates.kept["told"] = updates.kept["told"].lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
+        updates.extra["told"] = updates.extra["told"].lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
         if updates.due(step + 1, recipe.save_every):
-            run.log(phase="autoencoder", step=step + 1, loss=float(updates.kept["told"]))
+            run.log(phase="autoencoder", step=step + 1, loss=float(updates.extra["told"]))
             updates.save(step + 1)
-    place(network, "cpu", torch.contiguous_format)
+    to_device(network, "cpu", torch.contiguous_format)
     settle_norms(network, train)
-    return {"loss": float(updates.kept["told"])}
+    return {"loss": float(updates.extra["told"])}

@@ -6,8 +6,8 @@ measure generated images and not to classify real ones:
 - Crops are cut out and mirrored, never resized, blurred, noised or recoloured. SimCLR's features are taught to overlook just
   what a bad generator does.
 - Each image also gives a spoiled crop, a negative for all: its quarters in a wrong order, its halves from two faces, or bent
-  (negative data augmentation: Sinha et al. 2021, arXiv 2102.05113). Crops of one photo can be told to belong together by their
-  colours alone; a face that fell apart cannot be told from a whole one by its colours.
+  (negative data augmentation: Sinha et al. 2021, arXiv 2102.05113). Colours alone show that crops belong to one photo,
+  but not whether a face is whole.
 """
 
 import math
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.encoder import ContrastiveEncoder
-from ebm_refine.training.algorithms.gan import epoch_batch, narrow
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.algorithms.gan import autocast_bf16, epoch_batch
+from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.updates import Updates
 
 
@@ -54,7 +54,7 @@ def train_encoder(
         nn.Linear(encoder.num_features, recipe.projection), nn.ReLU(), nn.Linear(recipe.projection, recipe.projection)
     )
     networks = nn.ModuleDict({"encoder": encoder, "head": head})
-    place(networks, device)
+    to_device(networks, device)
     networks.train()
     adam = torch.optim.AdamW(networks.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     updates = Updates(run, {"networks": networks, "adam": adam}, recipe.steps, "encoder", told=torch.zeros(2))
@@ -63,20 +63,20 @@ def train_encoder(
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
         views = torch.cat([random_crops(images, recipe.crop, recipe.mirror) for _ in range(2)])
         spoiled = spoil(random_crops(images, recipe.crop, recipe.mirror))
-        with narrow(device):
+        with autocast_bf16(device):
             projected = head(encoder(torch.cat([views, spoiled]))).float()
         loss, accuracy = nt_xent(projected[: 2 * len(images)], projected[2 * len(images) :], recipe.temperature)
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        told = updates.kept["told"].lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
-        updates.kept["told"] = told
+        running = updates.extra["told"].lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
+        updates.extra["told"] = running
         if updates.due(step + 1, recipe.save_every):
-            run.log(phase="encoder", step=step + 1, loss=float(told[0]), accuracy=float(told[1]))
+            run.log(phase="encoder", step=step + 1, loss=float(running[0]), accuracy=float(running[1]))
             updates.save(step + 1)
-    place(networks, "cpu", torch.contiguous_format)
+    to_device(networks, "cpu", torch.contiguous_format)
     settle_norms(encoder, train)
-    loss, accuracy = updates.kept["told"].tolist()
+    loss, accuracy = updates.extra["told"].tolist()
     return {"loss": loss, "accuracy": accuracy}
 
 
@@ -101,7 +101,7 @@ def rise_and_fall(progress: float, warm_share: float = 0.05) -> float:
 
 
 def random_crops(images: Tensor, side: int, mirror: bool = True) -> Tensor:
-    """(B, C, S, S) -> (B, C, side, side): a part of each at its own place, mirrored with probability one half."""
+    """(B, C, S, S) -> (B, C, side, side): a crop of each at a random position, mirrored with probability one half."""
     count, _, height, width = images.shape
     top, left = (torch.randint(0, size - side + 1, (count, 1), device=images.device) for size in (height, width))
     rows = top + torch.arange(side, device=images.device)

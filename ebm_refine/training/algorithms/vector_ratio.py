@@ -14,7 +14,7 @@ from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 
 class VectorRecipe(NamedTuple):
-    """AdamW with a rate that falls linearly to zero; the average of the weights is what is kept. `batch_size` a side."""
+    """AdamW with a rate that falls linearly to zero; the average of the weights is the result. `batch_size` a side."""
 
     steps: int
     batch_size: int = 256

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.networks.dcgan import DCGANGenerator
-from ebm_refine.training.algorithms.gan import begin, epoch_batch, falling_rate, narrow, set_rates, train_to_best
+from ebm_refine.training.algorithms.gan import autocast_bf16, begin, epoch_batch, falling_rate, set_rates, train_to_best
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
@@ -63,7 +63,7 @@ def train_wgan(
             pixels = epoch_batch(train, recipe.batch_size, seed, step * recipe.critic_steps + turn)
             loss_d, penalty = _critic_step(generator, critic, adam_d, pixels, recipe.penalty, device)
         critic.requires_grad_(False)
-        with narrow(device):
+        with autocast_bf16(device):
             loss_g = -critic(generator(torch.randn(recipe.batch_size, generator.latent).to(device))).float().mean()
         adam_g.zero_grad(set_to_none=True)
         loss_g.backward()
@@ -127,7 +127,7 @@ def _critic_step(
 ) -> tuple[Tensor, Tensor]:
     """One step on real `pixels` (B, C, H, W) uint8, mirrored at random, and B fakes. Returns the loss and the penalty."""
     real = augment(to_unit(pixels).to(device), Augmentation(mirror=True))
-    with narrow(device):  # all but the penalty: that is a difference of small numbers, and is left in float32
+    with autocast_bf16(device):  # all but the penalty: that is a difference of small numbers, and is left in float32
         with torch.no_grad():
             fake = generator(torch.randn(len(pixels), generator.latent).to(device))
         on_real, on_fake = critic(torch.cat([real, fake])).float().chunk(2)

@@ -65,7 +65,7 @@ def _shifted(images: Tensor, reach: int) -> Tensor:
 
 
 def _outside_square(images: Tensor, side: int) -> Tensor:
-    """1 outside a square of `side` pixels about a random place of each image, 0 inside; (B, 1, H, W)."""
+    """1 outside a square of `side` pixels about a random point of each image, 0 inside; (B, 1, H, W)."""
     count, _, height, width = images.shape
     top = torch.randint(height, (count, 1), device=images.device) - side // 2
     left = torch.randint(width, (count, 1), device=images.device) - side // 2

@@ -43,8 +43,8 @@ def record(recipe: str, job: Job, steps: int, unit: str, pixels: Tensor) -> dict
 
 
 def origin(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the card tells of the pair that training began at: its name, its weights, and how it was trained."""
+    """The card's entry on the pair from which training began: its name, its weights, and how it was trained."""
     hashes = {role: checkpoint.hashes[role] for role in ("generator", "discriminator")}
-    kept = ("recipe", "steps", "unit", "seed", "device", "date", "begins_at")
+    names = ("recipe", "steps", "unit", "seed", "device", "date", "begins_at")
     training = checkpoint.config.get("training", {})
-    return {"name": checkpoint.name, "sha256": hashes, **{name: training[name] for name in kept if name in training}}
+    return {"name": checkpoint.name, "sha256": hashes, **{name: training[name] for name in names if name in training}}

@@ -185,8 +185,8 @@ def draw(records: Records, file: Path, title: str) -> None:
         '<rect width="100%" height="100%" fill="white"/>',
         f'<text x="8" y="20" font-size="14">{escape(title)}</text>',
     ]
-    for place, (name, points) in enumerate(drawn):
-        left, top = place % columns * width, 30 + place // columns * height
+    for index, (name, points) in enumerate(drawn):
+        left, top = index % columns * width, 30 + index // columns * height
         parts.append(_diagram(name.replace("_", " "), points, left + 8, top + 4, width - 16, height - 12))
     with replacing(file) as temporary:
         temporary.write_text("\n".join([*parts, "</svg>"]) + "\n")
@@ -197,7 +197,7 @@ def _diagram(name: str, points: list[tuple[float, float]], left: int, top: int, 
     low, high = min(values), max(values)
     plot_top, plot_height = top + 18, height - 36
 
-    def place(step: float, value: float) -> str:
+    def point(step: float, value: float) -> str:
         across = (step - steps[0]) / (steps[-1] - steps[0] or 1)
         up = (value - low) / (high - low or 1)
         return f"{left + across * width:.1f},{plot_top + (1 - up) * plot_height:.1f}"
@@ -208,7 +208,7 @@ def _diagram(name: str, points: list[tuple[float, float]], left: int, top: int, 
             f'<text x="{left + width}" y="{top + 11}" text-anchor="end" fill="#555">{low:.3g} to {high:.3g}, '
             f"now {values[-1]:.3g}</text>",
             f'<rect x="{left}" y="{plot_top}" width="{width}" height="{plot_height}" fill="none" stroke="#ccc"/>',
-            f'<polyline fill="none" stroke="#2563eb" stroke-width="1.5" points="{" ".join(place(*p) for p in points)}"/>',
+            f'<polyline fill="none" stroke="#2563eb" stroke-width="1.5" points="{" ".join(point(*p) for p in points)}"/>',
             f'<text x="{left}" y="{top + height - 4}" fill="#555">step {steps[0]:g}</text>',
             f'<text x="{left + width}" y="{top + height - 4}" text-anchor="end" fill="#555">{steps[-1]:g}</text>',
         ]

@@ -90,7 +90,7 @@ class Run:
             print(f"going on with {self.version} in {self.folder}, which was saved by {saved_by}", file=sys.stderr)
 
 
-def place(network: nn.Module, device: str, memory_format: torch.memory_format = torch.channels_last) -> None:
+def to_device(network: nn.Module, device: str, memory_format: torch.memory_format = torch.channels_last) -> None:
     """Move a network in place; channels-last convolutions are faster on both kinds of device."""
     network.to(device)
     network.to(memory_format=memory_format)  # type: ignore[call-overload]

@@ -54,7 +54,7 @@ def ratio_entries(
     """The config entries of a pair's ratios, and the table of their values on up to 1,000 held-out real images.
 
     networks: "discriminator" and, where there is one, the refitted "ratio". config: what is known of the pair; a `calibration`
-    or `isotonic` in it is kept, one that is missing is fitted. holdout, fakes (N, C, H, W) uint8, with their `labels`. The
+    or `isotonic` in it is used, a missing one is fitted. holdout, fakes (N, C, H, W) uint8, with their `labels`. The
     entries are these two and `ratio_report`; reports and stored ratios are of the half of the images to which nothing was
     fitted. The table holds r (R,) float32 by name of the ratio.
     """

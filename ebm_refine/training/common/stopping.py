@@ -20,7 +20,7 @@ class Stopping(NamedTuple):
 
 def train_to_lowest(
     parts: dict[str, Any],
-    kept: str,
+    measured_part: str,
     update: Callable[[int], None],
     measure: Callable[[], dict[str, float]],
     stopping: Stopping,
@@ -29,14 +29,14 @@ def train_to_lowest(
 ) -> dict[str, Any]:
     """Update until the first of the numbers that `measure` gives stops falling.
 
-    parts: name -> what the updates change, with its state; `kept` names the network among them that is measured. Returns
-    {"weights": its state dict where that number was lowest, "step", "steps_run", "measured": the numbers there}. `run` goes on
-    from its last measurement, to the same bits. Raises InputError where no measurement gave a finite number.
+    parts: name -> what the updates change, with its state; `measured_part` names the network among them that is measured.
+    Returns {"weights": its state dict where that number was lowest, "step", "steps_run", "measured": the numbers there}. `run`
+    goes on from its last measurement, to the same bits. Raises InputError where no measurement gave a finite number.
     """
     updates = Updates(run, parts, stopping.steps, phase, best={"step": 0, "lowest": math.inf})
     done = updates.first
     for step in updates:
-        if step - updates.kept["best"]["step"] >= stopping.patience * stopping.every:
+        if step - updates.extra["best"]["step"] >= stopping.patience * stopping.every:
             break
         update(step)
         done = step + 1
@@ -44,11 +44,11 @@ def train_to_lowest(
             measured = measure()
             run.log(phase=phase, step=done, **measured)
             lowest = next(iter(measured.values()))
-            if lowest < updates.kept["best"]["lowest"]:
-                weights = copy.deepcopy(parts[kept].state_dict())
-                updates.kept["best"] = {"step": done, "lowest": lowest, "measured": measured, "weights": weights}
+            if lowest < updates.extra["best"]["lowest"]:
+                weights = copy.deepcopy(parts[measured_part].state_dict())
+                updates.extra["best"] = {"step": done, "lowest": lowest, "measured": measured, "weights": weights}
             updates.save(done)
-    best = updates.kept["best"]
+    best = updates.extra["best"]
     if "weights" not in best:
         raise InputError(f"{phase} diverged: nothing that was measured in {done} steps is a finite number")
     return {**best, "steps_run": done}

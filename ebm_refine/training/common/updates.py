@@ -16,24 +16,24 @@ from ebm_refine.utils import cancellation
 class Updates:
     """The numbers of the updates that are still to be made, `first` to `steps` - 1; iterate over it.
 
-    parts: name -> what the updates change, with `state_dict` and `load_state_dict`. `kept` are plain values that travel with
-    them, such as the best weights so far; change them in place in `self.kept`. Where `run` holds a state, parts, random numbers
-    and kept values are those of that state, and a loop that goes on from there is the uninterrupted one to the bit. Without a
-    run nothing is saved, and no bar is drawn. Raises InputError where the run's state has other parts.
+    parts: name -> what the updates change, with `state_dict` and `load_state_dict`. `extra` are plain values saved with them,
+    such as the best weights so far; change them in place in `self.extra`. Where `run` holds a state, parts, random numbers and
+    extra values are those of that state, and the loop continues as if it had not been interrupted, to the bit. Without a run
+    nothing is saved, and no bar is drawn. Raises InputError where the run's state has other parts.
     """
 
-    def __init__(self, run: Run | None, parts: dict[str, Any], steps: int, title: str, **kept: Any):
-        self.run, self.parts, self.steps, self.title, self.kept = run, parts, steps, title, kept
+    def __init__(self, run: Run | None, parts: dict[str, Any], steps: int, title: str, **extra: Any):
+        self.run, self.parts, self.steps, self.title, self.extra = run, parts, steps, title, extra
         self.first = 0
         if run is not None and (state := run.load()) is not None:
-            if missing := [name for name in (*parts, "rng", "step", *kept) if name not in state]:
+            if missing := [name for name in (*parts, "rng", "step", *extra) if name not in state]:
                 raise InputError(
                     f"{run.folder} holds a state without {missing[0]!r}, of another version of ebm-refine; "
                     "remove it to begin anew"
                 )
             torch.set_rng_state(state["rng"])
             self.first = self.restore(state)
-            self.kept = {name: state[name] for name in kept}
+            self.extra = {name: state[name] for name in extra}
 
     def __iter__(self) -> Iterator[int]:
         numbers = range(self.first, self.steps)
@@ -48,7 +48,7 @@ class Updates:
         """Save the state after `done` updates."""
         if self.run is not None:
             states = {name: part.state_dict() for name, part in self.parts.items()}
-            self.run.save({**states, "rng": torch.get_rng_state(), "step": done, **self.kept})
+            self.run.save({**states, "rng": torch.get_rng_state(), "step": done, **self.extra})
 
     def state(self, done: int) -> dict[str, Any]:
         """A copy of the state of all parts after `done` updates, with "step"."""
@@ -64,7 +64,7 @@ class Updates:
 class Progress(NamedTuple):
     """After `step` of `steps`: `numbers` to log, and `state`, a copy of that of all parts.
 
-    `stopped` is a sentence where the run diverged; everything is then as it last was good, and `state` is that state.
+    `stopped` is a sentence where the run diverged; all parts are then in their last good state, which is `state`.
     """
 
     step: int
@@ -75,11 +75,11 @@ class Progress(NamedTuple):
 
 
 class Watched:
-    """Updates that tell how far they are and stop where they diverge: iterate over it for a Progress every `every` updates.
+    """Updates that report progress and stop on divergence: iterate over it for a Progress every `every` updates.
 
-    `update(step)` makes one update and gives scalars. `trouble` says of these why the run must stop, or nothing; `told(step)`
-    gives what a Progress tells (None: the scalars of its update). The state is saved every `save_every` updates and at the end,
-    once whoever iterates has seen the Progress and has changed `kept`.
+    `update(step)` makes one update and gives scalars. `trouble` gives from these the reason to stop, or ""; `report(step)`
+    gives the numbers of a Progress (None: the scalars of its update). The state is saved every `save_every` updates and at the
+    end, after the caller has seen the Progress and changed `extra`.
     """
 
     def __init__(
@@ -88,15 +88,15 @@ class Watched:
         every: int,
         update: Callable[[int], Mapping[str, Tensor | float]],
         trouble: Callable[[dict[str, float]], str],
-        told: Callable[[int], dict[str, float]] | None = None,
+        report: Callable[[int], dict[str, float]] | None = None,
         save_every: int = 1,
     ):
         self.updates, self.every, self.save_every = updates, every, save_every
-        self.update, self.trouble, self.told = update, trouble, told
+        self.update, self.trouble, self.report = update, trouble, report
 
     @property
-    def kept(self) -> dict[str, Any]:
-        return self.updates.kept
+    def extra(self) -> dict[str, Any]:
+        return self.updates.extra
 
     def __iter__(self) -> Iterator[Progress]:
         updates = self.updates
@@ -106,13 +106,13 @@ class Watched:
             numbers = {name: float(value) for name, value in self.update(number).items()}
             step = number + 1
             if trouble := self.trouble(numbers):
-                why = f"stopped at step {step}: {trouble}; the state of step {good['step']} is kept"
+                why = f"stopped at step {step}: {trouble}; the state of step {good['step']} is restored"
                 yield Progress(updates.restore(good), updates.steps, {}, good, why)
                 updates.save(good["step"])
                 return
             if updates.due(step, self.every):
                 good = updates.state(step)
-                yield Progress(step, updates.steps, numbers if self.told is None else self.told(number), good)
+                yield Progress(step, updates.steps, numbers if self.report is None else self.report(number), good)
                 if updates.due(step, self.save_every):
                     updates.save(step)
 

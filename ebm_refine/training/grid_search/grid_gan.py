@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.training.algorithms.autoencoder_losses import PULLING_AWAY_WEIGHT, generator_loss, margin_loss, pulling_away
-from ebm_refine.training.algorithms.gan import epoch_batch, narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16, epoch_batch
 from ebm_refine.training.grid_search.search_space import Setting
 
 LATENT, SHAPE = 100, (1, 28, 28)
@@ -75,7 +75,7 @@ def train_setting(setting: Setting, budget: Budget, digits: Tensor, seed: int) -
     for batch in range(budget.batches):
         real = to_unit(epoch_batch(digits, budget.batch_size, seed, batch)).flatten(1)
         latents = torch.randn(budget.batch_size, LATENT)
-        with narrow("cpu"):
+        with autocast_bf16("cpu"):
             fake = generator(latents)
             loss_d = _loss_d(setting.family, discriminator, real, fake.detach())
         optimiser_d.zero_grad(set_to_none=True)
@@ -83,7 +83,7 @@ def train_setting(setting: Setting, budget: Budget, digits: Tensor, seed: int) -
         optimiser_d.step()
 
         discriminator.requires_grad_(False)
-        with narrow("cpu"):
+        with autocast_bf16("cpu"):
             loss_g = _loss_g(setting.family, discriminator, fake)
         optimiser_g.zero_grad(set_to_none=True)
         loss_g.backward()

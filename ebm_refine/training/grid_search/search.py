@@ -51,13 +51,13 @@ class Search(NamedTuple):
         return self.journal.with_suffix("") / self.study
 
 
-def search(asked: Search, minutes: float | None = None, told: Callable[[str], None] = print) -> Study:
+def search(asked: Search, minutes: float | None = None, log: Callable[[str], None] = print) -> Study:
     """Work on the search until it is done, or begin no trial after `minutes`. Raises InputError for bad input."""
     digits, extractor = load_images("mnist", asked.data, "train").pixels, features_for("mnist")
     study = open_study(asked, digits, extractor)
     pictures = writable_folder(asked.pictures())
     limit = None if minutes is None else 60 * minutes
-    work(study, lambda setting: trial(setting, asked, digits, extractor, pictures), limit=limit, told=told)
+    work(study, lambda setting: trial(setting, asked, digits, extractor, pictures), limit=limit, log=log)
     return study
 
 

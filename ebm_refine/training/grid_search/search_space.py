@@ -72,6 +72,6 @@ def random_subset(per_family: int, seed: int, space: Space = SPACE) -> list[Sett
     for family in space:
         settings = settings_of(family, space)
         order = torch.randperm(len(settings), generator=torch.Generator().manual_seed(seed)).tolist()
-        lists.append([settings[place] for place in order[:per_family]])
+        lists.append([settings[index] for index in order[:per_family]])
     turns = itertools.zip_longest(*lists)
     return [setting for turn in turns for setting in turn if setting is not None]

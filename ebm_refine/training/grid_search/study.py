@@ -27,8 +27,8 @@ from ebm_refine.utils.atomic_io import writable_folder
 BEAT = Parameter("beat", "float", 10.0, 0.01, 3600.0, unit="seconds")
 SILENT_BEATS = 9
 POLL = 0.5  # seconds
-# What names a trial's place in the list, its beats, and what its objective found, among its attributes.
-PLACE, BEATS, RESULT, IDENTITY = "place", "beats", "result", "identity"
+# Attributes of a trial: its index in the list, its beats, and its result.
+INDEX, BEATS, RESULT, IDENTITY = "place", "beats", "result", "identity"
 
 
 class Plan(NamedTuple):
@@ -91,7 +91,7 @@ class Study:
         for trial in self._trials(self._states.WAITING):
             with suppress(_finished_error()):
                 if self._storage.set_trial_state_values(self._trial_id(trial), self._states.RUNNING):
-                    return self._trial_id(trial), self.settings[trial.user_attrs[PLACE]]
+                    return self._trial_id(trial), self.settings[trial.user_attrs[INDEX]]
         return None
 
     def finish(self, trial: int, result: dict[str, Any]) -> bool:
@@ -139,7 +139,7 @@ class Study:
             self._fill()
 
     def results(self) -> list[dict[str, Any]]:
-        """Place in the list, setting and result of every trial that is done, in the list's order."""
+        """Index in the list, setting and result of every trial that is done, in the list's order."""
         return _results(self._trials(self._states.COMPLETE))
 
     def _agree(self) -> None:
@@ -158,15 +158,15 @@ class Study:
 
     def _fill(self) -> None:
         live = self._trials(self._states.WAITING, self._states.RUNNING, self._states.COMPLETE)
-        queued = {trial.user_attrs[PLACE] for trial in live}
-        for place, setting in enumerate(self.settings):
-            if place not in queued:
+        queued = {trial.user_attrs[INDEX] for trial in live}
+        for index, setting in enumerate(self.settings):
+            if index not in queued:
                 self._study.add_trial(
                     self._create_trial(
                         state=self._states.WAITING,
                         params=setting._asdict(),
                         distributions=self._distributions,
-                        user_attrs={PLACE: place},
+                        user_attrs={INDEX: index},
                     )
                 )
                 self._lock_file.touch()
@@ -198,7 +198,7 @@ class Stored(NamedTuple):
 
 
 def read_study(journal: Path, name: str) -> Stored:
-    """The study `name` of a journal, for reading alone. Raises InputError where there is none."""
+    """The study `name` of a journal, read-only. Raises InputError where there is none."""
     optuna = _optuna()
     if not journal.is_file():
         raise InputError(f"storage {str(journal)!r} is no file")
@@ -209,7 +209,7 @@ def read_study(journal: Path, name: str) -> Stored:
     study = optuna.load_study(study_name=name, storage=storage)
     trials = study.get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    return Stored(study.user_attrs[IDENTITY], len({trial.user_attrs[PLACE] for trial in trials}), _results(done))
+    return Stored(study.user_attrs[IDENTITY], len({trial.user_attrs[INDEX] for trial in trials}), _results(done))
 
 
 def work(
@@ -218,7 +218,7 @@ def work(
     *,
     limit: float | None = None,
     beat: float = BEAT.default,
-    told: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> int:
     """Take trials until all are done, or until no new one may be begun after `limit` seconds; gives how many were done here.
 
@@ -228,7 +228,7 @@ def work(
     began, done = time.monotonic(), 0
     heard: dict[int, tuple[int, float]] = {}
     while limit is None or time.monotonic() - began < limit:
-        heard = _listen(study, heard, SILENT_BEATS * beat, told)
+        heard = _listen(study, heard, SILENT_BEATS * beat, log)
         if (claimed := study.take()) is None:
             if study.running():
                 time.sleep(min(beat, POLL))
@@ -245,12 +245,12 @@ def work(
             raise
         if study.finish(trial, result):
             done += 1
-            told(f"{len(study.results())}/{len(study.settings)}: {_words(setting)}: {result['score']:.3f}")
+            log(f"{len(study.results())}/{len(study.settings)}: {_words(setting)}: {result['score']:.3f}")
     return done
 
 
 def _listen(
-    study: Study, heard: dict[int, tuple[int, float]], patience: float, told: Callable[[str], None]
+    study: Study, heard: dict[int, tuple[int, float]], patience: float, log: Callable[[str], None]
 ) -> dict[int, tuple[int, float]]:
     """The beats of the running trials and when each was last seen to change; silent trials go back into the queue."""
     now = time.monotonic()
@@ -259,7 +259,7 @@ def _listen(
         before = heard.get(trial)
         fresh[trial] = before if before is not None and before[0] == beats else (beats, now)
         if now - fresh[trial][1] > patience:
-            told(f"trial {trial}: no sign of its worker for {patience:.0f} s, queued anew")
+            log(f"trial {trial}: no sign of its worker for {patience:.0f} s, queued anew")
             study.give_back(trial)
     return fresh
 
@@ -283,8 +283,8 @@ def _cut_half_line(journal: Path) -> None:
 
 
 def _results(done: list[Any]) -> list[dict[str, Any]]:
-    rows = [{PLACE: trial.user_attrs[PLACE], **trial.params, **trial.user_attrs[RESULT]} for trial in done]
-    return sorted(rows, key=lambda row: row[PLACE])
+    rows = [{INDEX: trial.user_attrs[INDEX], **trial.params, **trial.user_attrs[RESULT]} for trial in done]
+    return sorted(rows, key=lambda row: row[INDEX])
 
 
 def _words(setting: Setting) -> str:

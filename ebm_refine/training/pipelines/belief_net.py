@@ -63,10 +63,10 @@ def belief_net(job: Job, recipe: BeliefNet) -> None:
             if number == len(machines) - 1 and epochs.updates.due(now.step, recipe.measure_every):
                 measured = measured_chains(network, extractor, recipe.chain_steps, recipe.shape, job)
                 run.log(machine=number + 1, epoch=now.step, **measured)
-                if measured["holdout_distance"] < epochs.kept["best"]["distance"]:
+                if measured["holdout_distance"] < epochs.extra["best"]["distance"]:
                     weights = copy.deepcopy(network.state_dict())  # its own tensors are trained on
-                    epochs.kept["best"] = {"distance": measured["holdout_distance"], "epoch": now.step, "network": weights}
-        best = epochs.kept["best"]
+                    epochs.extra["best"] = {"distance": measured["holdout_distance"], "epoch": now.step, "network": weights}
+        best = epochs.extra["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
     _save(job, network.cpu().eval(), holdout, extractor, {

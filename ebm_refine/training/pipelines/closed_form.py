@@ -75,5 +75,5 @@ def log_bound(ratio: MixtureLogRatio, data: Mixture) -> float:
     side = torch.linspace(-BOX, BOX, RESOLUTION)
     # Where one component meets a broad generator, the maximum lies a little outside the component's centre.
     outside = data.centres / (1 - (data.width / BROAD) ** 2)
-    places = torch.cat([torch.cartesian_prod(side, side), data.centres, outside])
-    return max(float(ratio(part).max()) for part in places.split(4096)) + MARGIN
+    points = torch.cat([torch.cartesian_prod(side, side), data.centres, outside])
+    return max(float(ratio(part).max()) for part in points.split(4096)) + MARGIN

@@ -22,9 +22,9 @@ from ebm_refine.training.algorithms.conditional_gan import (
     train_conditional_discriminator_alone,
     train_conditional_gan,
 )
-from ebm_refine.training.algorithms.gan import narrow
+from ebm_refine.training.algorithms.gan import autocast_bf16
 from ebm_refine.training.common.job import Job, origin, record
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import Labels, ratio_entries, score_summary
 
 MEASURED_IMAGES = 2500
@@ -76,9 +76,9 @@ def conditional_pair(job: Job, recipe: ConditionalPair) -> None:
     d.load_state_dict(best["discriminator"])
     # One folder a generator: where the first phase went on and another state is best, D starts anew against that one.
     alone_run = job.run.part(f"alone-{best['step']}")
-    told = train_conditional_discriminator_alone(g, d, recipe.alone, train, holdout, alone_run, job.seed, job.device)
+    outcome = train_conditional_discriminator_alone(g, d, recipe.alone, train, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
-        place(network, "cpu", torch.contiguous_format)
+        to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
 
     output = {"discriminator_output": "logit"}
@@ -101,7 +101,7 @@ def conditional_pair(job: Job, recipe: ConditionalPair) -> None:
             **record(recipe.name, job, best["step"], f"{algorithm.d_steps} batches of {algorithm.batch_size}", train.pixels),
             "steps_run": algorithm.steps,
             "average_decay": best["decay"],
-            "alone": told,
+            "alone": outcome,
             **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
     }
@@ -116,7 +116,7 @@ def conditional_samples(generator: Any, count: int, seed: int, device: str = "cp
     pixels: list[Tensor] = []
     labels: list[Tensor] = []
     for start in range(0, count, 500):
-        with narrow(device):
+        with autocast_bf16(device):
             batch = fake_batch(generator, min(500, count - start), device, source)
         pixels.append(batch.images.float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
         assert batch.labels is not None

@@ -18,7 +18,7 @@ from ebm_refine.models.networks.dcgan import DCGANGenerator, initialise
 from ebm_refine.parameters import shorten
 from ebm_refine.training.algorithms.autoencoder_game import AutoencoderRecipe, settle, train_autoencoder_gan
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import STORED_RATIOS, generated, ratio_entries, scores_of
 
 # The published initial weights of EBGAN.
@@ -69,7 +69,7 @@ def energy_gan(job: Job, recipe: AutoencoderPair) -> None:
     d.load_state_dict(best["discriminator"])
     settle(g, d, train_set, algorithm.batch_size, job.seed, job.device)
     for network in (g, d):
-        place(network, "cpu", torch.contiguous_format)
+        to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
 
     output = {"discriminator_output": "energy"}

@@ -90,9 +90,9 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
             job.run.log(step=progress.step, epoch=epochs, **measured)
             save_story(network, longer, tuple(shape), job, epochs)
             distance = measured["holdout_distance"]
-            if not distance >= steps.kept["best"]["distance"]:
-                steps.kept["best"] = {"network": progress.state["network"], "distance": distance, "epoch": epochs}
-    best = steps.kept["best"]
+            if not distance >= steps.extra["best"]["distance"]:
+                steps.extra["best"] = {"network": progress.state["network"], "distance": distance, "epoch": epochs}
+    best = steps.extra["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
     network.to("cpu").eval().requires_grad_(False)
@@ -172,8 +172,8 @@ def story(run: Run) -> dict[str, Tensor]:
     """The chains at up to four epochs, the first and the last among them: epoch -> (chains, points, C, H, W) uint8."""
     files = sorted(run.folder.glob("story-*.safetensors"))
     last = len(files) - 1
-    kept = {round(k * last / (STORY_EPOCHS - 1)) for k in range(STORY_EPOCHS)} if files else set()
-    return {name: rows for place in sorted(kept) for name, rows in load_file(files[place]).items()}
+    selected = {round(k * last / (STORY_EPOCHS - 1)) for k in range(STORY_EPOCHS)} if files else set()
+    return {name: rows for index in sorted(selected) for name, rows in load_file(files[index]).items()}
 
 
 def pixels(positions: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ebm_refine.training.algorithms.classifier import ClassifierRecipe, accuracy
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.common.duplicates import near_duplicates
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 
 STORED = 5000
 FLOOR_SIZES = (64, 256, 1000, 2000, 5000)
@@ -60,7 +60,7 @@ def classifier_features(job: Job, recipe: ClassifierFeatures) -> None:
     train_set, holdout, test = (load_images(recipe.dataset, job.data, split) for split in ("train", "holdout", "test"))
     network = ResNetClassifier(**recipe.arguments)
     measured = train_classifier(network, algorithm, train_set, holdout, job.run, job.seed, job.device)
-    place(network, "cpu", torch.contiguous_format)
+    to_device(network, "cpu", torch.contiguous_format)
     measured["test_accuracy"] = accuracy(network, test)
     config = {
         "kind": "features",

@@ -19,7 +19,7 @@ from ebm_refine.training.algorithms.discriminator_alone import train_discriminat
 from ebm_refine.training.algorithms.gan import GANRecipe, train_gan
 from ebm_refine.training.algorithms.wgan import WGANRecipe, train_critic_alone, train_wgan
 from ebm_refine.training.common.job import Job, origin, record
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import generated, ratio_entries, score_summary
 
 
@@ -74,7 +74,7 @@ def gan_pair(job: Job, recipe: GANPair) -> None:
     alone_run = job.run.part(f"alone-{best['step']}")
     alone = train_alone(g, d, algorithm, train_set, holdout, alone_run, job.seed, job.device)
     for network in (g, d):
-        place(network, "cpu", torch.contiguous_format)
+        to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
 
     output = {"discriminator_output": "critic" if isinstance(algorithm, WGANRecipe) else "logit"}

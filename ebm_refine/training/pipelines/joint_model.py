@@ -16,7 +16,7 @@ from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.joint import JointNetworks, train_joint
 from ebm_refine.training.common.job import Job, record
-from ebm_refine.training.common.resumable import place
+from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import generated
 from ebm_refine.training.pipelines.energy_training import cold_note
 
@@ -58,7 +58,7 @@ def joint_model(job: Job, recipe: JointModel) -> None:
     nets.generator.load_state_dict(best["generator"])
     nets.energy.load_state_dict(best["energy"])
     for network in (nets.generator, nets.energy):
-        place(network, "cpu", torch.contiguous_format)
+        to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
     sampler = {"eps": chains.eps, "temperature": chains.temperature, "clip": chains.clip, "n_steps": chains.chain_steps}
     config = {

@@ -17,7 +17,7 @@ from ebm_refine.training.algorithms.feature_ratio import BODY_SEED, HeadRecipe, 
 from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, train_ratio
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.algorithms.vector_ratio import VectorRecipe, train_vector_ratio
-from ebm_refine.training.common.resumable import Run, place
+from ebm_refine.training.common.resumable import Run, to_device
 
 BODIES = {
     "classifier": "a head on the features of a classifier of the labels",
@@ -88,7 +88,7 @@ def fitted(
         measured = train_ratio(network, ratio, sides.train.pixels, sides.pool, *sides.judges, run, seed, device)
     else:
         architecture = "feature-ratio"
-        arguments, learned, told = _learned_body(body, sides, shape[0], folder, seed, device)
+        arguments, learned, learning = _learned_body(body, sides, shape[0], folder, seed, device)
         torch.manual_seed(seed)
         network = build(architecture, arguments)
         network.body.load_state_dict(
@@ -96,8 +96,11 @@ def fitted(
         )
         network.eval().requires_grad_(False)
         head = HeadRecipe(steps=steps)
-        measured = {**train_head(network, head, sides, mirror=False, run=run, seed=seed, device=device), "body_training": told}
-    place(network, "cpu", torch.contiguous_format)
+        measured = {
+            **train_head(network, head, sides, mirror=False, run=run, seed=seed, device=device),
+            "body_training": learning,
+        }
+    to_device(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
     if size == shape[1:]:
         return Part(architecture, arguments, network), measured
@@ -110,7 +113,7 @@ def fitted(
 def _learned_body(
     body: str, sides: Sides, channels: int, folder: Path, seed: int, device: str
 ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-    """Arguments of the ratio on it, the trained body, and what is told of its training."""
+    """Arguments of the ratio on it, the trained body, and the record of its training."""
     run, own_seed = Run(folder / "body", resume=True), seed + BODY_SEED
     torch.manual_seed(own_seed)
     side, count = min(sides.pool.shape[2:]), len(sides.train.pixels)
@@ -122,18 +125,18 @@ def _learned_body(
         }
         learned: Any = build("contrastive-encoder", inner)
         recipe = ContrastiveRecipe(steps=CONTRASTIVE_BATCHES, batch_size=min(128, count), crop=2 * round(0.375 * side))
-        told = train_encoder(learned, recipe, sides.train.pixels, run, own_seed, device)
-        return {"body": "contrastive-encoder", "arguments": inner}, learned, {"batches": CONTRASTIVE_BATCHES, **told}
+        learning = train_encoder(learned, recipe, sides.train.pixels, run, own_seed, device)
+        return {"body": "contrastive-encoder", "arguments": inner}, learned, {"batches": CONTRASTIVE_BATCHES, **learning}
     assert sides.train.labels is not None
     inner = {"in_channels": channels, "widths": [16, 32, 48][:stages] if channels == 1 else [32, 64, 96][:stages]}
     inner["classes"] = int(sides.train.labels.max()) + 1
     learned = build("resnet-classifier", inner)
     epochs = max(CLASSIFIER_IMAGES // count, 4)
     batch = min(256, count)
-    told = train_classifier(
+    learning = train_classifier(
         learned, ClassifierRecipe(epochs, batch_size=batch, flip=False), sides.train, sides.holdout, run, own_seed, device
     )
-    return {"body": "resnet-classifier", "arguments": inner}, learned, {"epochs": epochs, **told}
+    return {"body": "resnet-classifier", "arguments": inner}, learned, {"epochs": epochs, **learning}
 
 
 def _seen_size(shape: tuple[int, ...]) -> tuple[int, int]:

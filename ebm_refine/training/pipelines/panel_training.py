@@ -51,12 +51,12 @@ def evidence_panel(job: Job, recipe: EvidencePanel) -> None:
     """Train the encoders and save them with all that a live measurement needs; bases are fitted to 4,000 training images."""
     splits = {split: load_images(recipe.dataset, job.data, split) for split in ("train", "holdout", "test")}
     train = splits["train"].pixels
-    network, told = trained(job, recipe, train)
+    network, measures_of = trained(job, recipe, train)
     config: dict[str, Any] = {
         "kind": "features",
         "title": recipe.title,
         "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": recipe.dataset},
-        "training": {**record(recipe.name, job, job.steps or max(recipe.steps), "batches", train), **told},
+        "training": {**record(recipe.name, job, job.steps or max(recipe.steps), "batches", train), **measures_of},
         "notes": list(recipe.notes),
     }
     part = Part("panel-encoders", recipe.arguments, network)
@@ -91,15 +91,17 @@ def evidence_panel(job: Job, recipe: EvidencePanel) -> None:
 
 
 def trained(job: Job, recipe: EvidencePanel, train: Tensor) -> tuple[PanelEncoders, dict[str, Any]]:
-    """The encoders, each resumable in a folder of its own below the job's run, and what their training told."""
+    """The encoders, each resumable in a folder of its own below the job's run, and the measures of their training."""
     arguments, steps = recipe.arguments, recipe.steps
-    network, told, mirror = PanelEncoders(**arguments), {}, recipe.dataset != "mnist"
+    network, measures_of, mirror = PanelEncoders(**arguments), {}, recipe.dataset != "mnist"
     torch.manual_seed(job.seed + AUTOENCODER_SEED)
     widths, channels, side = arguments["autoencoder"], arguments["channels"], arguments["side"]
     autoencoder = AutoencoderDiscriminator(widths, channels, side, code=arguments["code"], error="mean-square")
     reconstruction = AutoencoderRecipe(steps=job.steps or steps[1], mirror=mirror)
     run = job.run.part("autoencoder")
-    told["autoencoder"] = train_autoencoder(autoencoder, reconstruction, train, run, job.seed + AUTOENCODER_SEED, job.device)
+    measures_of["autoencoder"] = train_autoencoder(
+        autoencoder, reconstruction, train, run, job.seed + AUTOENCODER_SEED, job.device
+    )
     network.autoencoder = autoencoder.encoder
     if network.contrastive is not None:
         torch.manual_seed(job.seed + CONTRASTIVE_SEED)
@@ -107,9 +109,9 @@ def trained(job: Job, recipe: EvidencePanel, train: Tensor) -> tuple[PanelEncode
         # Crops of three quarters of the side, an even number.
         contrastive = ContrastiveRecipe(steps=job.steps or steps[0], crop=side * 3 // 8 * 2, mirror=mirror)
         run = job.run.part("contrastive")
-        told["contrastive"] = train_encoder(encoder, contrastive, train, run, job.seed + CONTRASTIVE_SEED, job.device)
+        measures_of["contrastive"] = train_encoder(encoder, contrastive, train, run, job.seed + CONTRASTIVE_SEED, job.device)
         network.contrastive = encoder
-    flat = {f"{kind}_{name}": value for kind, measures in told.items() for name, value in measures.items()}
+    flat = {f"{kind}_{name}": value for kind, measures in measures_of.items() for name, value in measures.items()}
     return network.eval().requires_grad_(False), flat
 
 

@@ -60,7 +60,7 @@ def fit_ratio(
     body: what looks at a sample: "classifier" (features that a classifier of the labels learns; the default where there are
     labels), "contrastive" (features learned without; the default without labels from 32 pixels on), "cnn" (a network fitted
     directly; the default for smaller images), "mlp" (vectors). steps: batches of the fit; None: the body's own number.
-    A tenth of the real samples is kept apart. Half of it stops the fit; all of it calibrates r, and reports, each half under
+    A tenth of the real samples is held out. Half of it stops the fit; all of it calibrates r, and reports, each half under
     the other one's calibration. The report is in `config["ratio_report"]["refitted"]`, in words under "verdict", which
     `progress` also prints. A fit that is interrupted goes on when the same call is made again; `runs` is the folder of its
     state (None: the system's temporary folder).
@@ -76,7 +76,7 @@ def fit_ratio(
     images = real_images(real, shape, given.value_range or (-1.0, 1.0), limit=MOST)
     if len(images.pixels) < LEAST:
         raise InputError(
-            f"a ratio is fitted to at least {LEAST} real samples, of which a tenth is kept apart; got {len(images.pixels)}"
+            f"a ratio is fitted to at least {LEAST} real samples, of which a tenth is held out; got {len(images.pixels)}"
         )
     see_that_real_tells(pair, images)
     chosen = body_for(shape, images.labels, body)
@@ -98,7 +98,7 @@ def fit_ratio(
 
 
 def _sides(pair: Pair, images: Images, seed: int, device: str) -> Sides:
-    """Training and holdout of both laws; which real samples are kept apart depends on their number alone."""
+    """Training and holdout of both laws; which real samples are held out depends on their number alone."""
     count = len(images.pixels)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     edge = count - max(count // HOLDOUT_SHARE, 20)

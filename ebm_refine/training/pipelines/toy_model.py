@@ -38,7 +38,7 @@ FREQUENCIES = {"gan": 7, "wgan": 5, "ebm": 5, "gan-ebm": 5}
 class ToySettings(NamedTuple):
     """`steps` updates of the main phase; `widths` of every network; K = `mcmc_steps` Langevin steps of size `eps` an update.
 
-    `eps` None is half the square of the data's width: one step's noise is then narrower than the data, and chains are far from
+    `eps` None is half the square of the data's width: one step's noise is then smaller than the data's width, and chains are far from
     where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator. Families without
     chains ignore K and eps.
     """

@@ -105,7 +105,7 @@ MNIST_CGAN = ConditionalPair(
 )
 
 # The same GAN for the same number of batches, with an energy whose chains of K = 20 steps revise its digits. alpha is 1: G(z)
-# is told from digits without effort, which drives energies to 1 / (2 alpha) on either side. At the 0.1 of an energy alone they
+# is easily separated from digits, which drives energies to 1 / (2 alpha) on either side. At the 0.1 of an energy alone they
 # reach 5, gradients are clipped everywhere, and chains of step 10 leap about instead of descending: tried here, they made the
 # digits worse.
 _GAN_EBM = JointModel(
@@ -129,7 +129,7 @@ MNIST_GAN_EBM = ByDevice(
 )
 
 # Two machines, each learned in turn. The top machine has no units for the labels: what is learned owes nothing to them, so that
-# a classifier that begins in these weights can be set against one that does not, and digits are drawn without being told which.
+# a classifier that begins in these weights can be set against one that does not, and digits are drawn without labels.
 MNIST_DBN = BeliefNet(
     name="mnist-dbn",
     title="Deep belief network of MNIST digits",
