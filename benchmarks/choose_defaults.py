@@ -52,7 +52,7 @@ def choice_of(measured: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str,
     choice = {
         "split": "holdout",
         **{name: first[name] for name in SHARED if name != "weights"},
-        "rows": [_told(row) for row in (base, *rows)],
+        "rows": [_entry(row) for row in (base, *rows)],
     }
     return choice, defaults
 
@@ -62,11 +62,11 @@ def _settings(row: dict[str, Any]) -> dict[str, Any]:
     return {**given, **{name: value for name, value in row.get("options", {}).items() if value is not None}}
 
 
-def _told(row: dict[str, Any]) -> dict[str, Any]:
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
     setting = ", ".join(f"{name} {value}" for name, value in _settings(row).items())
-    told = {"method": row["method"], "ratio": row.get("ratio", "–"), "setting": setting or "–"}
+    entry = {"method": row["method"], "ratio": row.get("ratio", "–"), "setting": setting or "–"}
     shares = {name: row[name]["mean"] for name in ("precision", "recall") if name in row}
-    return {**told, "value": row["frechet_distance"]["mean"], **shares}
+    return {**entry, "value": row["frechet_distance"]["mean"], **shares}
 
 
 def choose(folder: Path, files: list[Path], method: str | None = None) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def panel_choice_of(measured: list[dict[str, Any]]) -> tuple[list[dict[str, Any]
             raise InputError("these results are of different panels")
         shared = {name: results[name] for name in ("panel", "fingerprint", "budget", "num_images", "seeds", "split")}
         methods, baselines = panel_rows(results)
-        entries.append({**shared, "rows": [panel_told(row) for row in (*methods[:3], *baselines[:1])]})
+        entries.append({**shared, "rows": [panel_entry(row) for row in (*methods[:3], *baselines[:1])]})
     methods, _ = panel_rows(measured[0])
     defaults: dict[str, Any] = {}
     if methods[0]["verdict"]["word"] == "confirmed":
@@ -125,7 +125,7 @@ def panel_rows(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict
     return methods, [row for row in rows if row["method"] not in METHODS]
 
 
-def panel_told(row: dict[str, Any]) -> dict[str, Any]:
+def panel_entry(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": row["method"],
         "ratio": row["ratio"],

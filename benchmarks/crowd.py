@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE = 600.0  # seconds for which a visitor who is told to come back does so
+PATIENCE = 600.0  # seconds for which a visitor retries after 503
 
 
 def client(timeout: float) -> httpx.Client:
@@ -53,7 +53,7 @@ def looking(address: str) -> Any:
 
 
 class Crowd:
-    """Visitors at once: each opens the page, asks for one run, comes back where it is told to, and looks around meanwhile."""
+    """Visitors at once: each opens the page, asks for one run, retries after `Retry-After`, and loads pages meanwhile."""
 
     def __init__(self, address: str, model: str):
         self.address, self.model, self.lock = address, model, threading.Lock()

@@ -5,7 +5,7 @@
 Each method runs once to the last of MARKS, and what it has reached at every mark is measured against test images, so all points
 of a curve are of the same chains. A chain of elliptical slice sampling is looked at after a set number of transitions, not of
 passes (see `samplers.elliptical_slice`); its cost is what these took on average. Methods are as for `benchmarks/panel.py`. Each
-seed adds --num-images images; what a seed gave is kept in --runs, so that a stopped run goes on.
+seed adds --num-images images; the result of each seed is saved in --runs, so that an interrupted run continues.
 """
 
 import argparse
@@ -159,8 +159,8 @@ def main() -> None:
         "curves": curves, **machine(),
     }  # fmt: skip
     file = RESULTS / f"{checkpoint.name}-curves.json"
-    for place, text in ((file, json.dumps(results, indent=1) + "\n"), (file.with_suffix(".svg"), drawn_curves(results))):
-        with replacing(place) as temporary:
+    for target, text in ((file, json.dumps(results, indent=1) + "\n"), (file.with_suffix(".svg"), drawn_curves(results))):
+        with replacing(target) as temporary:
             temporary.write_text(text)
     print(f"wrote {file} and its picture")
 

@@ -97,8 +97,8 @@ def main() -> None:
 
 def measured_before(out: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """What the file holds already of these very weights."""
-    kept = json.loads(out.read_text()) if out.exists() else {}
-    return kept if kept.get("weights") == checkpoint.hashes else {}
+    previous = json.loads(out.read_text()) if out.exists() else {}
+    return previous if previous.get("weights") == checkpoint.hashes else {}
 
 
 def samples(
@@ -216,12 +216,12 @@ def entries(results: dict[str, Any]) -> list[dict[str, Any]]:
             value = results["samples"]["by_steps"][str(steps)][key]["mean"]
             found.append({"name": f"{name}, {side}", "value": value, "floor": floor, **drawn})
     likely = results["likelihood"]
-    told = {"num_images": likely["digits"], "seeds": results["seeds"], "reference_split": "test", "command": COMMAND}
-    found.append({"name": "lower bound of log p(v), nats", "value": likely["lower_bound"]["mean"], **told})
+    details = {"num_images": likely["digits"], "seeds": results["seeds"], "reference_split": "test", "command": COMMAND}
+    found.append({"name": "lower bound of log p(v), nats", "value": likely["lower_bound"]["mean"], **details})
     for row in results["classifier"]["rows"]:
         start = "this network's weights" if row["start"] == "network" else "random weights"
         name = f"test error of a classifier of {row['labels']} labels, from {start}"
-        found.append({"name": name, "value": row["test_error"]["mean"], **told})
+        found.append({"name": name, "value": row["test_error"]["mean"], **details})
     return found
 
 

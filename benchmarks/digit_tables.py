@@ -36,9 +36,9 @@ def mnist(results: dict[str, Any]) -> str:
     for name, model in results["models"].items():
         summary = model["summary"]
         for side in ("before", "after"):
-            told = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in DIGIT_COLUMNS.items()]
+            cells = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in DIGIT_COLUMNS.items()]
             rows.append(
-                [f"`{name}`", side, *told, number(summary.get(f"energy_{side}"), 2), number(summary.get("energy_real"), 2)]
+                [f"`{name}`", side, *cells, number(summary.get(f"energy_{side}"), 2), number(summary.get("energy_real"), 2)]
             )
             counts.append([f"`{name}`", side, *shares([run[side]["histogram"] for run in model["runs"]])])
         if "chains_from_noise" in summary:
@@ -88,8 +88,8 @@ def dbn(results: dict[str, Any]) -> str:
         ]
         for row in fits["rows"]
     ]
-    told = f"A classifier of the network's layers after {fits['steps']} steps of fine-tuning, by number of labels:"
-    return page(words, grid(head, rows), likelihood, told, grid(["labels", "begins in", "rate", "test error"], errors))
+    caption = f"A classifier of the network's layers after {fits['steps']} steps of fine-tuning, by number of labels:"
+    return page(words, grid(head, rows), likelihood, caption, grid(["labels", "begins in", "rate", "test error"], errors))
 
 
 def _measured(results: dict[str, Any]) -> str:
@@ -122,8 +122,8 @@ def ebgan(results: dict[str, Any]) -> str:
         sampler = summary["sampler"]
         steps = f"{sampler['method']}, {sampler['ratio']}, eps {sampler['eps']:g}, n_steps {sampler['n_steps']}"
         for side in ("before", "after"):
-            told = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in ENERGY_GAN_COLUMNS.items()]
-            rows.append([f"`{name}`", steps if side == "after" else "before", *told])
+            cells = [plus_minus(summary[f"{key}_{side}"], digits) for key, (_, digits) in ENERGY_GAN_COLUMNS.items()]
+            rows.append([f"`{name}`", steps if side == "after" else "before", *cells])
         areas = ", ".join(f"{what} {area:.3f}" for what, area in summary["aurocs"].items())
         said.append(
             [f"`{name}`", summary["unit"], number(summary["d_real"], 3), plus_minus(summary["d_generated"], 3),
@@ -150,14 +150,14 @@ def grid_search(results: dict[str, Any]) -> str:
         f"{results['machine']}, torch {results['torch']}, {spent:.0f} CPU minutes. `{results['command']}`"
     )
     rows, bins = [], []
-    for family, told in results["summary"].items():
-        best, median = told["best"], told["median"]
+    for family, summary in results["summary"].items():
+        best, median = summary["best"], summary["median"]
         setting = best["setting"]
         rows.append(
             [
                 families[family],
-                told["trials"],
-                f"{told['mean_score']:.3f}",
+                summary["trials"],
+                f"{summary['mean_score']:.3f}",
                 f"{median['score']:.3f} / {median['reversed_score']:.2f}",
                 f"{best['score']:.3f} / {best['reversed_score']:.2f}",
                 f"G {setting['layers_g']} × {setting['size_g']} ({setting['optim_g']}), D {setting['layers_d']} × "
@@ -167,7 +167,7 @@ def grid_search(results: dict[str, Any]) -> str:
         )
         for most, found in results["histograms"].items():
             counts = found[family]
-            pairs = [counts[place] + counts[place + 1] for place in range(0, len(counts), 2)]
+            pairs = [counts[index] + counts[index + 1] for index in range(0, len(counts), 2)]
             bins.append([families[family], f"at most {most}", sum(counts), *pairs])
     edges = results["edges"][::2]
     head = ["family", "trials", "mean score", "median, other way round", "best, other way round", "the best's setting"]

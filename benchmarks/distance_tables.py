@@ -28,10 +28,10 @@ def sense(results: dict[str, Any]) -> str:
 def seen_by_ratio(results: dict[str, Any]) -> str:
     """What the log ratios go by among generated images."""
     ratios = results["ratios"]
-    told = [f"{name} (mean {one['mean']:.2f}, sd {one['sd']:.2f})" for name, one in ratios.items()]
+    described = [f"{name} (mean {one['mean']:.2f}, sd {one['sd']:.2f})" for name, one in ratios.items()]
     words = (
         f"`{results['model']}`, {results['num_images']} generated faces, seed {results['seed']}: Spearman's rank correlation "
-        f"of log ratios, {' and '.join(told)}, with"
+        f"of log ratios, {' and '.join(described)}, with"
     )
     titles = next(iter(ratios.values()))["rank_correlations"]
     rows = [[title, *(f"{one['rank_correlations'][title]:+.2f}" for one in ratios.values())] for title in titles]

@@ -62,12 +62,12 @@ def main() -> None:
 
     seconds = interleaved({"floor": floor, "step": step}, chosen.repeats, clock=time.process_time)
     ratio = round(seconds["step"] / seconds["floor"], 3)
-    told = {"batch": chosen.batch, "repeats": chosen.repeats, "mcmc_steps": recipe.chain_steps, "cpu_seconds": seconds,
+    results = {"batch": chosen.batch, "repeats": chosen.repeats, "mcmc_steps": recipe.chain_steps, "cpu_seconds": seconds,
             "step_over_floor": ratio, **machine()}  # fmt: skip
-    print(json.dumps(told, indent=1))
+    print(json.dumps(results, indent=1))
     if chosen.out is not None:
         with replacing(chosen.out) as temporary:
-            temporary.write_text(json.dumps(told, indent=1) + "\n")
+            temporary.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -118,11 +118,11 @@ def with_modes_dropped(faces: Tensor, extractor: FeatureExtractor) -> list[dict[
     table = []
     for which, order in orders.items():
         for dropped in (1, 2, 4, 8):
-            kept = features[~torch.isin(modes, order[:dropped])]
+            remaining = features[~torch.isin(modes, order[:dropped])]
             values = []
             for draw in range(DRAWS):
                 torch.manual_seed(draw)
-                chosen = kept[torch.randperm(len(kept))[:SUBSET]]
+                chosen = remaining[torch.randperm(len(remaining))[:SUBSET]]
                 values.append(kernel_distance(chosen, extractor.references["test"]).value)
             unit = f"{which} of {CLUSTERS} clusters left out"
             table.append({"kind": "mode dropping", "unit": unit, "strength": dropped, **spread(values)})
@@ -150,7 +150,7 @@ def seen_by_ratio(name: str = "celeba-dcgan") -> dict[str, Any]:
         "fine detail": fine.square().mean((1, 2)).sqrt(),
         "distance to the nearest test face": distances,
     }
-    told = {
+    correlations = {
         ratio: {
             "mean": float(r.mean()),
             "sd": float(r.std()),
@@ -159,7 +159,7 @@ def seen_by_ratio(name: str = "celeba-dcgan") -> dict[str, Any]:
         for ratio, r in values.items()
     }
     words = {"model": name, "weights": checkpoint.hashes, "num_images": 1000, "seed": 7}
-    return {**words, **extractor.describe(), "ratios": told}
+    return {**words, **extractor.describe(), "ratios": correlations}
 
 
 def clusters(images: Tensor) -> Tensor:
@@ -215,8 +215,8 @@ def known_of(checkpoint: Checkpoint, large: int, seeds: list[int], runs: Path) -
         )
     found[0]["small"] = spread(befores)
     floor = floors(extractor.references["holdout"].features, extractor.references["test"], (SMALL,))[str(SMALL)]
-    told = {"weights": checkpoint.hashes, **extractor.describe(), "reference": "test", "ratio": RATIO, "large": large}
-    return {**told, "floor_small": floor, "rows": found}
+    details = {"weights": checkpoint.hashes, **extractor.describe(), "reference": "test", "ratio": RATIO, "large": large}
+    return {**details, "floor_small": floor, "rows": found}
 
 
 def small(images: Tensor, extractor: FeatureExtractor) -> float:

@@ -94,7 +94,7 @@ def histogram(scores: list[float]) -> list[int]:
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Of an even number of trials the median is the lower one of the middle: a trial that there was."""
     ranked = sorted(rows, key=lambda row: row["score"])
-    told = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2]}
+    shown = {"best": ranked[-1], "median": ranked[(len(ranked) - 1) // 2]}
     return {
         "trials": len(rows),
         "mean_score": sum(row["score"] for row in rows) / len(rows),
@@ -103,7 +103,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 "setting": {name: row[name] for name in Setting._fields},
                 **{name: row[name] for name in ("score", "reversed_score", "mean_confidence", "classes")},
             }
-            for which, row in told.items()
+            for which, row in shown.items()
         },
     }
 

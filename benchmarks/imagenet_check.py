@@ -6,7 +6,7 @@
 
 The package holds Inception-v3 (Szegedy et al. 2015, arXiv 1512.00567) with its weights in eight bits. Its authors froze the
 layers up to `mixed5` as ImageNet had trained them and trained only what lies above for a task of their own, so that no layer
-above is used here. Features are means over places, at three depths; bases and distances are those of a panel. Images are drawn,
+above is used here. Features are means over pixels, at three depths; bases and distances are those of a panel. Images are drawn,
 or read from --runs, as by `benchmarks/panel.py`. Needs Node.js to read the package's files.
 """
 
@@ -48,9 +48,9 @@ class Trunk:
     """The layers of a Keras model up to the last of DEPTHS, run on images (B, 3, H, W) uint8; gives features by depth."""
 
     def __init__(self, folder: Path):
-        told = subprocess.run(["node", "-e", READ, str(folder.resolve())], capture_output=True, check=True).stdout
-        model = json.loads(told)
-        self.sha256 = hashlib.sha256(told).hexdigest()
+        described = subprocess.run(["node", "-e", READ, str(folder.resolve())], capture_output=True, check=True).stdout
+        model = json.loads(described)
+        self.sha256 = hashlib.sha256(described).hexdigest()
         self.layers, self.weights = model["layers"], _weights(model)
         last = [layer["name"] for layer in self.layers].index(list(DEPTHS)[-1])
         self.layers = self.layers[: last + 1]
@@ -73,9 +73,9 @@ class Trunk:
         if kind == "Activation":
             return F.relu(images)
         if kind == "BatchNormalization":
-            told = {part: self.weights.get(f"{name}/{part}") for part in ("moving_mean", "moving_variance", "gamma", "beta")}
+            values = {part: self.weights.get(f"{name}/{part}") for part in ("moving_mean", "moving_variance", "gamma", "beta")}
             return F.batch_norm(
-                images, told["moving_mean"], told["moving_variance"], told["gamma"], told["beta"], eps=config["epsilon"]
+                images, values["moving_mean"], values["moving_variance"], values["gamma"], values["beta"], eps=config["epsilon"]
             )
         same = config["padding"] == "same"
         if kind == "Conv2D":
@@ -97,14 +97,14 @@ class Trunk:
 
 def _weights(model: dict[str, Any]) -> dict[str, Tensor]:
     """Arrays by name from their bytes, one after another: value = byte * scale + min."""
-    data, place, found = base64.b64decode(model["bytes"]), 0, {}
+    data, offset, found = base64.b64decode(model["bytes"]), 0, {}
     for one in model["weights"]:
         count, coding = int(np.prod(one["shape"])), one["quantization"]
-        values = np.frombuffer(data, coding["dtype"], count, place)
-        place += values.nbytes
+        values = np.frombuffer(data, coding["dtype"], count, offset)
+        offset += values.nbytes
         array = torch.from_numpy(values.astype(np.float32) * coding["scale"] + coding["min"]).reshape(one["shape"])
         found[one["name"]] = array.permute(3, 2, 0, 1).contiguous() if array.ndim == 4 else array
-    assert place == len(data)
+    assert offset == len(data)
     return found
 
 
@@ -133,16 +133,16 @@ def main() -> None:
         parts = [part_of(checkpoint, method, seed, chosen.num_images, chosen.runs) for seed in seeds]
         before = before or trunk.features(torch.cat([part["before"] for part in parts]))
         after = trunk.features(torch.cat([part["after"] for part in parts]))
-        told: dict[str, Any] = {"method": parts[0]["method"], "settings": parts[0]["settings"], "depths": {}}
+        row: dict[str, Any] = {"method": parts[0]["method"], "settings": parts[0]["settings"], "depths": {}}
         for depth, basis in bases.items():
             sides = basis.project(before[depth]), basis.project(after[depth])
             base, change = kernel_distance(sides[0], references[depth]), paired_difference(*sides, references[depth])
-            told["depths"][depth] = {
+            row["depths"][depth] = {
                 "base": base._asdict(), "change": change._asdict(), "relative": change.value / base.value,
                 "z": change.value / change.error,
             }  # fmt: skip
-        print(method, {depth: f"{one['relative']:+.0%} ({one['z']:+.1f})" for depth, one in told["depths"].items()}, flush=True)
-        rows.append(told)
+        print(method, {depth: f"{one['relative']:+.0%} ({one['z']:+.1f})" for depth, one in row["depths"].items()}, flush=True)
+        rows.append(row)
     results = {
         "model": checkpoint.name, "weights": checkpoint.hashes, "network": "nsfwjs 4.3.0, inception_v3, layers up to mixed5",
         "sha256": trunk.sha256, "side": SIDE, "num_images": chosen.num_images * len(seeds),

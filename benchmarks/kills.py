@@ -41,11 +41,11 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 
 class Killer:
-    """Kills one command and looks at what is left. `place` is a folder for its runs, `hub` a stand-in Hub for `push`."""
+    """Kills one command and looks at what is left. `root` is a folder for its runs, `hub` a stand-in Hub for `push`."""
 
-    def __init__(self, command: str, place: Path, hub: Any = None):
+    def __init__(self, command: str, root: Path, hub: Any = None):
         FORKED.set_forkserver_preload(PRELOADED)
-        self.command, self.place, self.hub = command, place, hub
+        self.command, self.root, self.hub = command, root, hub
         self.folders = 0
         folder = self.fresh()
         self.run(folder)
@@ -62,7 +62,7 @@ class Killer:
         """A new folder with the models."""
         from conftest import save_tiny_models
 
-        folder = self.place / f"{self.command}-{self.folders}"
+        folder = self.root / f"{self.command}-{self.folders}"
         self.folders += 1
         save_tiny_models(folder / "embedded")
         if self.hub is not None:
@@ -156,15 +156,15 @@ def _timeless(value: Any) -> Any:
 
 
 @contextmanager
-def killer(command: str, place: Path) -> Iterator[Killer]:
+def killer(command: str, folder: Path) -> Iterator[Killer]:
     """A Killer, with a stand-in Hub where the command needs one."""
     if command != "push":
-        yield Killer(command, place)
+        yield Killer(command, folder)
         return
     import hub_server
 
     with hub_server.running() as hub:
-        yield Killer(command, place, hub)
+        yield Killer(command, folder, hub)
 
 
 def every_death(calls: int) -> list[Death]:
@@ -175,7 +175,7 @@ def every_death(calls: int) -> list[Death]:
 def random_moments(kills: int, seconds: float, source: random.Random) -> list[list[float]]:
     """So many kills over runs of `seconds`, four of them on each folder, one after the other."""
     moments = [source.uniform(0.0, 1.1 * seconds) for _ in range(kills)]
-    return [moments[place : place + 4] for place in range(0, kills, 4)]
+    return [moments[first : first + 4] for first in range(0, kills, 4)]
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def main() -> None:
     chosen = parser.parse_args()
     report: dict[str, Any] = {"cpus": os.cpu_count(), "seed": chosen.seed}
     for command in chosen.commands.split(","):
-        with tempfile.TemporaryDirectory() as place, killer(command, Path(place)) as one:
+        with tempfile.TemporaryDirectory() as folder, killer(command, Path(folder)) as one:
             began = time.monotonic()
             for moments in random_moments(chosen.kills, one.seconds, random.Random(f"{command}{chosen.seed}")):
                 one.killed_after(moments)

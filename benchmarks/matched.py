@@ -71,7 +71,7 @@ def matching(numbers: Tensor, real: Tensor, seed: int = 0) -> Tensor:
     return (draws < odds / odds.quantile(CUT)).nonzero().squeeze(1)
 
 
-def told(numbers: Tensor) -> dict[str, dict[str, float]]:
+def moments(numbers: Tensor) -> dict[str, dict[str, float]]:
     return {
         name: {"mean": float(column.mean()), "sd": float(column.std())} for name, column in zip(NUMBERS, numbers.T, strict=True)
     }
@@ -114,21 +114,27 @@ def main() -> None:
     rows = []
     for own, images in sets.values():
         numbers = numbers_of(images)
-        kept = matching(numbers, real_numbers)
+        matched = matching(numbers, real_numbers)
         kinds = {}
         for kind, features in projected(panel, images).items():
             kinds[kind] = {
                 "all": kernel_distance(features, references[kind])._asdict(),
-                "matched": kernel_distance(features[kept], references[kind])._asdict(),
+                "matched": kernel_distance(features[matched], references[kind])._asdict(),
             }
         rows.append(
-            {**own, "numbers": told(numbers), "matched_numbers": told(numbers[kept]), "kept": len(kept), "kinds": kinds}
+            {
+                **own,
+                "numbers": moments(numbers),
+                "matched_numbers": moments(numbers[matched]),
+                "kept": len(matched),
+                "kinds": kinds,
+            }
         )
-        print(own["method"], len(kept), {kind: round(one["matched"]["value"], 4) for kind, one in kinds.items()}, flush=True)
+        print(own["method"], len(matched), {kind: round(one["matched"]["value"], 4) for kind, one in kinds.items()}, flush=True)
     results = {
         "model": checkpoint.name, "weights": checkpoint.hashes, "panel": panel.name, "fingerprint": panel.fingerprint,
         "body": body_kind(checkpoint.config), "num_images": chosen.num_images * len(seeds), "seeds": seeds,
-        "real_images": len(real), "real": told(real_numbers),
+        "real_images": len(real), "real": moments(real_numbers),
         "correlations": correlations(chosen.model, seeds[0], 1000), "rows": rows, **machine(),
     }  # fmt: skip
     file = RESULTS / f"{checkpoint.name}-matched.json"

@@ -52,7 +52,7 @@ def main() -> None:
     results: dict[str, Any] = {
         **extractor.describe(), "num_images": chosen.num_images, "seeds": seeds, "reference_split": "test",
         "floors": floors_at(extractor, chosen.num_images), "real": class_report(digits, extractor),
-        "models": kept(chosen.out, extractor, chosen.num_images, seeds),
+        "models": measured_models(chosen.out, extractor, chosen.num_images, seeds),
     }  # fmt: skip
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     names = [name for name in chosen.models.split(",") if name in embedded]
@@ -67,7 +67,7 @@ def main() -> None:
     print(json.dumps({name: results["models"][name]["summary"] for name in names}, indent=1))
 
 
-def kept(out: Path, extractor: FeatureExtractor, num_images: int, seeds: list[int]) -> dict[str, Any]:
+def measured_models(out: Path, extractor: FeatureExtractor, num_images: int, seeds: list[int]) -> dict[str, Any]:
     """The models that `out` already holds, where they were measured alike and their weights still ship."""
     if not out.exists():
         return {}

@@ -8,7 +8,7 @@
 Methods are `default` or a name, with settings after colons: `elliptical-slice:n_steps=150`. Two baselines need no sampler:
 `best-of-N` keeps of every N base images the one with the largest r, `truncation:T` draws latents of absolute values below T.
 `--budget B` is every method of the model with as many steps as cost at most B gradient evaluations an image, and the baselines:
-what `choose_defaults.py` chooses from, on holdout. Images are drawn in parts of --num-images a seed; each part is kept in
+what `choose_defaults.py` chooses from, on holdout. Images are drawn in parts of --num-images a seed; each part is saved in
 --runs, so that a stopped run goes on.
 """
 
@@ -84,11 +84,9 @@ def main() -> None:
         if dataset == "celeba":
             report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
         print(f"\n{method}\n{report}", flush=True)
-        told = {name: parts[0][name] for name in ("method", "settings", "ratio")}
-        told |= {
-            name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")
-        }
-        rows.append({**told, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()})
+        row = {name: parts[0][name] for name in ("method", "settings", "ratio")}
+        row |= {name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")}
+        rows.append({**row, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()})
     results = {
         "model": checkpoint.name,
         "weights": checkpoint.hashes,
@@ -159,8 +157,8 @@ def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict
     own = {key: settings.pop(key) for key in ("eps", "n_steps", "temperature", "ratio", "beta") if key in settings}
     method = None if name == "default" else name
     result = refine(checkpoint.name, method, num_images=count, seed=seed, options=settings or None, **own)
-    told, used = result.diagnostics, result.settings.as_dict()
-    forwards, gradients = told.get("forwards_per_image", 0.0), told.get("gradients_per_image", 0.0)
+    diagnostics, used = result.diagnostics, result.settings.as_dict()
+    forwards, gradients = diagnostics.get("forwards_per_image", 0.0), diagnostics.get("gradients_per_image", 0.0)
     return {
         "method": used["method"],
         "settings": {key: used.get(key) for key in ("eps", "n_steps", "temperature", "beta", "options")},
@@ -169,7 +167,7 @@ def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict
         "after": result.after,
         "evaluations": spent(forwards, gradients),
         "mean_ratio_after": float(result.ratio_after.mean()),
-        "fallbacks": sum(told.get(key, 0) for key in ("budget_exhausted", "fallbacks")),
+        "fallbacks": sum(diagnostics.get(key, 0) for key in ("budget_exhausted", "fallbacks")),
     }
 
 
@@ -188,10 +186,10 @@ def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> 
 def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: int) -> dict[str, Any]:
     target = target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"))
     latents = target.init(seed, torch.arange(count))
-    kept = truncated(latents, threshold)
+    inside = truncated(latents, threshold)
     return {
         "method": f"truncation at {threshold:g}", "settings": {}, "ratio": "none", "before": target.decode(latents),
-        "after": target.decode(kept), "evaluations": 0.0, "mean_ratio_after": float(target.log_ratio(kept).mean()),
+        "after": target.decode(inside), "evaluations": 0.0, "mean_ratio_after": float(target.log_ratio(inside).mean()),
         "fallbacks": 0,
     }  # fmt: skip
 

@@ -77,9 +77,9 @@ def last_tiles(record: Record) -> Image.Image:
 def preview(folder: Path) -> None:
     """What chat programs show of the page: the first images before and after."""
     whole = Image.new("RGB", PREVIEW_SIZE, (15, 23, 42))
-    for place, name in enumerate(("before", "after")):
+    for number, name in enumerate(("before", "after")):
         picture = Image.open(folder / f"show-digits-{name}.webp").convert("RGB").resize((540, 540), resample=0)
-        whole.paste(picture, (40 + place * 580, 45))
+        whole.paste(picture, (40 + number * 580, 45))
     whole.save(folder / "preview.png", optimize=True)
 
 

@@ -7,8 +7,8 @@
 Every method spends at most 50 gradient evaluations an image, or the `--budget` that is given. The screen (N = 2,048, one seed,
 holdout) runs every method with the model's best ratio, and langevin, rejection, i-sir and ex2mcmc with its raw and calibrated
 ones too. The final (N = 5,000, three seeds, test) runs the best settings of a screen, one for each method and ratio, as they
-are. Controls stand beside both: mala at beta = 0, and the truncated prior. Each finished job is kept in RUNS, so that a command
-that is stopped goes on where it was: `touch RUNS/stop` ends it after the job in hand. `accelerate launch --multi_gpu
+are. Controls stand beside both: mala at beta = 0, and the truncated prior. Each finished job is saved in RUNS, so that a
+command that is stopped goes on where it was: `touch RUNS/stop` ends it after the job in hand. `accelerate launch --multi_gpu
 --num_processes N benchmarks/table.py …` shares the jobs between processes.
 """
 
@@ -45,7 +45,7 @@ SCREEN_IMAGES, SCREEN_SEEDS = 2048, (0,)
 FINAL_IMAGES, FINAL_SEEDS = 5000, (0, 1, 2)
 EVERY_RATIO = ("langevin", "rejection", "i-sir", "ex2mcmc")
 # What the screen tries of each method beside its default; methods that tune their own step are left to it. Steps are
-# Langevin-equivalent; those of points are against modes some fifty times narrower than a latent prior.
+# Langevin-equivalent; those of points are against modes some fifty times smaller than a latent prior.
 IMAGE_STEPS = {"langevin": (0.1, 0.3), "underdamped": (0.1,), "dot": (0.05,), "dg-flow": (0.2,)}
 POINT_STEPS = {"langevin": (2e-5, 1e-4), "underdamped": (2e-5, 1e-4), "dot": (1e-3, 1e-2), "dg-flow": (2e-5, 1e-4)}
 VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -150,7 +150,7 @@ def rate(checkpoint: Checkpoint, images: int = 128, repeats: int = 3) -> float:
     return images / min(seconds) * torch.get_num_threads()
 
 
-def told_plan(checkpoint: Checkpoint, jobs: Sequence[Job]) -> str:
+def plan_text(checkpoint: Checkpoint, jobs: Sequence[Job]) -> str:
     """The jobs line by line, with what they cost."""
     speed = rate(checkpoint)
     lines = []
@@ -199,7 +199,7 @@ def main() -> None:
         budget = chosen.budget or BUDGET
         jobs = screen_jobs(checkpoint, chosen.num_images or SCREEN_IMAGES, budget=budget)
     if chosen.what == "plan":
-        print(told_plan(checkpoint, jobs))
+        print(plan_text(checkpoint, jobs))
         return
     split = "test" if chosen.what == "final" else "holdout"
     run(checkpoint, jobs, chosen.runs, split, share, chosen.device, budget)
@@ -213,8 +213,8 @@ def run(checkpoint: Checkpoint, jobs: list[Job], runs: Path, split: str, share: 
         results = evaluate(
             checkpoint, jobs, runs / name, split, share.device or device, partial(print, flush=True), None, share, stop.exists
         )
-    except StoppedError as told:
-        sys.exit(f"{told} (remove {stop} first)")
+    except StoppedError as error:
+        sys.exit(f"{error} (remove {stop} first)")
     if share.index == 0:
         file = write(results, name, budget)
         print(table(json.loads(file.read_text())))

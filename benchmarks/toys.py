@@ -131,7 +131,7 @@ def measured(checkpoint: Checkpoint, arguments: dict[str, Any]) -> dict[str, Any
             "p_values": [mode["p_value"] for mode in modes],
             "spread": None if modes[0]["spread"] is None else statistics.fmean(mode["spread"] for mode in modes),
         }
-    kept = ("acceptance_rate", "exceedances", "budget_exhausted", "diverged", "global_move_rate")
+    reported = ("acceptance_rate", "exceedances", "budget_exhausted", "diverged", "global_move_rate")
     row = {
         "settings": {**runs[0].settings.as_dict(), "seed": list(SEEDS)},
         "dataset": dataset,
@@ -139,7 +139,7 @@ def measured(checkpoint: Checkpoint, arguments: dict[str, Any]) -> dict[str, Any
         "floor": least,
         "high_quality_ceiling": reports[0]["high_quality_ceiling"],
         **sides,
-        "diagnostics": [{name: run.diagnostics[name] for name in kept if name in run.diagnostics} for run in runs],
+        "diagnostics": [{name: run.diagnostics[name] for name in reported if name in run.diagnostics} for run in runs],
         "weights": checkpoint.hashes,
     }
     print(checkpoint.name, row["settings"]["method"], {side: round(sides[side]["over_floor"], 2) for side in sides}, flush=True)

@@ -136,7 +136,7 @@ DISCRETE = toy_targets.Discrete(
 
 
 def rejection_discrete(module: ModuleType = rejection) -> dict[str, float]:
-    """D6: over a finite space, with M the pilot's maximum, the kept samples are p_g * exp(r) normalised; the rate likewise."""
+    """D6: over a finite space, with M the pilot's maximum, accepted samples are p_g * exp(r) normalised; the rate too."""
     target = DISCRETE
     pilot = Pilot(target, 0)
     pilot.positions = lambda count: target.init(1, torch.arange(count))  # type: ignore[method-assign]
@@ -154,7 +154,7 @@ def rejection_discrete(module: ModuleType = rejection) -> dict[str, float]:
 
 
 def drs_discrete(gamma: float, module: ModuleType = rejection) -> dict[str, float]:
-    """D6: with gamma != 0 the kept samples are p_g * sigmoid(F - gamma) normalised, F of eq. 8 written out here."""
+    """D6: with gamma != 0 the accepted samples are p_g * sigmoid(F - gamma) normalised, F written out here."""
     target, delta, log_bound = DISCRETE, 1e-3, 1.6
     frame = last_frame(module.rejection(target, log_bound, gamma, delta), target, 2000)
     assert bool(frame.state.done.all())

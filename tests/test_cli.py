@@ -42,8 +42,8 @@ def recorded(folder: Path, **changed) -> str:
     """The settings.json in `folder` with some entries, or those of its environment, changed; None takes one away."""
     settings = json.loads((folder / "settings.json").read_text())
     for name, value in changed.items():
-        place = settings["environment"] if name in settings["environment"] else settings
-        place[name] = value
+        section = settings["environment"] if name in settings["environment"] else settings
+        section[name] = value
     file = folder / "changed.json"
     file.write_text(json.dumps({name: value for name, value in settings.items() if value is not None}))
     return str(file)
@@ -173,11 +173,11 @@ def test_bad_models_and_folders(tiny_models, tmp_path, capsys):
 
 
 def test_bad_training_input(tmp_path, capsys):
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    assert "recipe must be one of cifar10-features" in failing(capsys, "train", "nothing", *places)
+    folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    assert "recipe must be one of cifar10-features" in failing(capsys, "train", "nothing", *folders)
     for steps in ("0", "nan", "many", "-3"):
-        assert "steps must be" in failing(capsys, "train", "cifar10-features", "--steps", steps, *places)
-    missing = failing(capsys, "train", "cifar10-features", "--data", str(tmp_path / "no"), *places)
+        assert "steps must be" in failing(capsys, "train", "cifar10-features", "--steps", steps, *folders)
+    missing = failing(capsys, "train", "cifar10-features", "--data", str(tmp_path / "no"), *folders)
     assert "existing folder" in missing
 
 
@@ -189,12 +189,12 @@ def test_training_data_with_other_columns_is_refused(tmp_path, capsys):
     data.mkdir()
     for split in ("train", "test"):
         Dataset.from_dict({"text": ["a", "b"]}).to_parquet(str(data / f"{split}-0.parquet"))
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    message = failing(capsys, "train", "cifar10-features", "--data", str(data), *places)
+    folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    message = failing(capsys, "train", "cifar10-features", "--data", str(data), *folders)
     assert "needs an image column 'img'" in message
     (tmp_path / "empty").mkdir()
     assert "holds no train-*.parquet" in failing(
-        capsys, "train", "cifar10-features", "--data", str(tmp_path / "empty"), *places, "--resume"
+        capsys, "train", "cifar10-features", "--data", str(tmp_path / "empty"), *folders, "--resume"
     )
 
 

@@ -34,19 +34,19 @@ TIER = {name: tier for tier, names in enumerate(ORDER) for name in names}
 FACE = {"__init__", "__main__"}
 
 
-def imported_places(file: Path) -> set[str]:
+def imported_layers(file: Path) -> set[str]:
     """The first names under `ebm_refine` that a file imports, anywhere in it."""
-    places = set()
+    layers = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ebm_refine":
             path = node.module.split(".")[1:]
-            places |= {path[0]} if path else {alias.name for alias in node.names}
+            layers |= {path[0]} if path else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            places |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ebm_refine.")}
-    return places
+            layers |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ebm_refine.")}
+    return layers
 
 
-def place_of(file: Path) -> str:
+def layer_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -55,19 +55,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_run_one_way(file: Path):
-    place = place_of(file)
-    if place in FACE:
+    layer = layer_of(file)
+    if layer in FACE:
         return
-    assert place in TIER, f"{place} is new: give it a place in ORDER"
-    imported = imported_places(file) - {place}
+    assert layer in TIER, f"{layer} is new: give it a place in ORDER"
+    imported = imported_layers(file) - {layer}
     assert imported <= TIER.keys()
-    forbidden = {name for name in imported if TIER[name] >= TIER[place]}
+    forbidden = {name for name in imported if TIER[name] >= TIER[layer]}
     assert not forbidden, f"{file.name} must not import {forbidden}"
 
 
 def test_of_the_page_only_one_file_imports_training_and_only_once_they_are_asked():
     importing = {
-        str(file.relative_to(PACKAGE)) for file in (PACKAGE / "ui").rglob("*.py") if "training" in imported_places(file)
+        str(file.relative_to(PACKAGE)) for file in (PACKAGE / "ui").rglob("*.py") if "training" in imported_layers(file)
     }
     assert importing == {"ui/tabs/toy2d/training.py"}
     for name in importing:
@@ -94,7 +94,7 @@ def test_few_modules_stand_at_the_root():
 def test_imports_check_sees_a_forbidden_one(tmp_path: Path):
     file = tmp_path / "wrong.py"
     file.write_text("def f():\n    from ebm_refine.pipeline import refine\n    import ebm_refine.ui.app\n")
-    assert imported_places(file) == {"pipeline", "ui"}
+    assert imported_layers(file) == {"pipeline", "ui"}
 
 
 def test_imports_of_the_package_open_no_socket_and_read_no_model():

@@ -42,7 +42,7 @@ def histogram_score(counts: Tensor, probabilities: Tensor) -> float:
 
 
 def geometric_score(proposals: int, slots: int, rate: float) -> float:
-    """z of the proposals that `slots` slots made until each kept one, at an acceptance rate of `rate`; > 0: too many."""
+    """z of the proposals that `slots` slots made until each accepted one, at an acceptance rate of `rate`; > 0: too many."""
     return (proposals - slots / rate) / (math.sqrt(slots * (1 - rate)) / rate)
 
 

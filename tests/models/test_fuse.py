@@ -136,16 +136,16 @@ def test_what_takes_in_positions_and_what_gives_energies_keeps_float32():
         assert kinds == [torch.float32, *[torch.bfloat16] * (len(kinds) - 2), last]
 
 
-def test_images_are_taken_in_by_float32_sums_whose_gradient_alone_is_narrow():
+def test_the_first_convolution_sums_in_float32_and_only_its_gradient_is_cast():
     layer = nn.Conv2d(3, 8, 4, 2, 1)
     entry = Entry(layer, torch.bfloat16)
     images, weights = torch.randn(5, 3, 16, 16).requires_grad_(), torch.randn(5, 8, 8, 8).bfloat16()
     wide = layer(images)
     assert torch.equal(entry(images), wide.bfloat16())
     (exact,) = torch.autograd.grad((wide * weights).sum(), images)
-    (narrow,) = torch.autograd.grad((entry(images) * weights).sum(), images)
-    assert narrow.dtype == torch.float32
-    assert 0 < float((narrow - exact).norm() / exact.norm()) < 2**-7
+    (cast,) = torch.autograd.grad((entry(images) * weights).sum(), images)
+    assert cast.dtype == torch.float32
+    assert 0 < float((cast - exact).norm() / exact.norm()) < 2**-7
 
 
 @pytest.mark.parametrize("side", [4, 6])

@@ -247,10 +247,10 @@ def test_a_recipe_ends_in_a_pair_that_refines_and_keeps_its_curves(tiny_models, 
     assert energy_gans.family_of(whole.config) == "magan"
     assert whole.config["training"]["margin m"] > 0
     assert whole.tables[energy_gans.CURVES]["step"].tolist() == [2.0, 4.0]
-    kept = whole.tables[energy_gans.ENERGIES]
+    stored = whole.tables[energy_gans.ENERGIES]
     with torch.no_grad():
         expected = whole.networks["discriminator"](given.pixels.float() / 127.5 - 1)
-    torch.testing.assert_close(kept[energy_gans.REAL], expected, rtol=2e-2, atol=1e-2)  # stored in half precision
+    torch.testing.assert_close(stored[energy_gans.REAL], expected, rtol=2e-2, atol=1e-2)  # stored in half precision
     card = (whole.folder / "README.md").read_text()
     assert "the norm of the difference over all pixels (pixels in [-1, 1]), is an energy" in card
     assert "begins at the mean D of real images after pretraining" in card

@@ -139,8 +139,8 @@ def test_d_alone_tells_wrong_labels_although_the_images_are_right(tmp_path):
         _, d = fresh_pair()
         conditional_gan.add_spectral_norm(d)
         run = Run(tmp_path / str(moved), resume=False)
-        told = train_conditional_discriminator_alone(Greys(moved), d, recipe, greys(400), greys(100, 1), run, 0, "cpu")
-        found[moved] = told["holdout_cross_entropy"]
+        outcome = train_conditional_discriminator_alone(Greys(moved), d, recipe, greys(400), greys(100, 1), run, 0, "cpu")
+        found[moved] = outcome["holdout_cross_entropy"]
     assert found[0] == pytest.approx(0.693, abs=0.02)
     assert found[1] < 0.1
 

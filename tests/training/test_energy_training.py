@@ -180,12 +180,12 @@ def interrupted_at(kill: int):
 
 
 def test_a_state_does_not_change_as_training_goes_on():
-    net, kept = network(), None
+    net, first = network(), None
     for progress in train_energy(net, RECIPE, points(), points(10, 1), 5):
-        if kept is None:
-            kept = progress.state
-            copies = {name: value.clone() for name, value in kept["network"].items()}
-    assert all(torch.equal(kept["network"][name], value) for name, value in copies.items())
+        if first is None:
+            first = progress.state
+            copies = {name: value.clone() for name, value in first["network"].items()}
+    assert all(torch.equal(first["network"][name], value) for name, value in copies.items())
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_diverging_run_stops_says_so_and_keeps_the_last_good_state(changes, wh
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_what_is_good_before_a_divergence_is_kept():
+def test_the_last_good_state_is_restored_after_a_divergence():
     """One example of the seventh batch is no number: steps 1 to 4 are reported and saved, step 7 stops the run."""
     data, net = points(), network()
     data[batch_of(64, 8, 5, 6)[0]] = math.nan

@@ -15,7 +15,7 @@ from ebm_refine.training.algorithms.plane_energy import jumped, train_energy
 from ebm_refine.training.algorithms.plane_loop import Blur, PlaneRecipe
 
 BOUNDS = (-2.5, 2.5)
-# Two narrow modes far apart, one three times as heavy.
+# Two sharp modes far apart, one three times as heavy.
 TWO = Mixture(torch.tensor([[-1.5, -1.5], [1.5, 1.5]]), 0.05, torch.tensor([0.25, 0.75]), torch.arange(2))
 
 

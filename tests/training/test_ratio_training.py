@@ -320,10 +320,10 @@ def test_a_discriminator_goes_on_and_what_was_measured_with_the_old_one_is_dropp
 
 
 def test_models_that_have_no_ratio_to_refit_are_refused(tiny_models, tmp_path, capsys):
-    places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
+    paths = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--data", str(tmp_path)]
 
     def refused(*arguments: str) -> str:
-        assert main(["train", *arguments, *places]) == 2
+        assert main(["train", *arguments, *paths]) == 2
         return capsys.readouterr().err
 
     assert "recipe 'ratio' starts from a model: name one with --model" in refused("ratio")
@@ -337,13 +337,13 @@ def test_models_that_have_no_ratio_to_refit_are_refused(tiny_models, tmp_path, c
 
 def results(split: str, weights: dict, rows: list[tuple], seeds: tuple[int, ...] = (0,)) -> dict:
     """What `evaluate` writes, as far as the choice of defaults reads it; a row is (method, ratio, options, distance)."""
-    told = [{"method": "base", "frechet_distance": {"mean": 5.0}, "precision": {"mean": 0.9}, "recall": {"mean": 0.5}}]
+    table = [{"method": "base", "frechet_distance": {"mean": 5.0}, "precision": {"mean": 0.9}, "recall": {"mean": 0.5}}]
     for method, ratio, options, distance in rows:
         main_settings = {name: options.pop(name) for name in ("eps", "n_steps") if name in options}
-        told.append({"method": method, "ratio": ratio, "beta": 1.0, **main_settings, "options": options,
+        table.append({"method": method, "ratio": ratio, "beta": 1.0, **main_settings, "options": options,
                      "frechet_distance": {"mean": distance}})  # fmt: skip
     return {"reference": {"split": split}, "num_images": 1200, "seeds": list(seeds), "sha256": "abc", "extractor": "e",
-            "title": "t", "weights": weights, "rows": told}  # fmt: skip
+            "title": "t", "weights": weights, "rows": table}  # fmt: skip
 
 
 def test_defaults_are_chosen_by_holdout_distance(tiny_pair, tmp_path, monkeypatch):

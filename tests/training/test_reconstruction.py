@@ -30,8 +30,8 @@ def trained(folder, steps=12, stop_at=None):
                 raise StopError
 
         run.save = stopping
-    told = train_autoencoder(network, AutoencoderRecipe(steps, batch_size=16, save_every=4), IMAGES, run, 0, "cpu")
-    return network, told
+    measured = train_autoencoder(network, AutoencoderRecipe(steps, batch_size=16, save_every=4), IMAGES, run, 0, "cpu")
+    return network, measured
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):

@@ -36,7 +36,7 @@ def test_another_run_is_refused_and_says_what_differs(tmp_path, name, value):
     assert str(value) in str(refused.value)
 
 
-def test_the_same_run_goes_on_and_another_version_is_told(tmp_path, capsys):
+def test_the_same_run_continues_and_another_version_is_reported(tmp_path, capsys):
     folder = saved(tmp_path / "run")
     state = Run(folder, resume=True, identity=IDENTITY, version="now").load()
     assert state is not None

@@ -75,8 +75,8 @@ def test_features_are_standardised_on_whole_images(tmp_path):
     torch.manual_seed(0)
     encoder = ContrastiveEncoder(widths=WIDTHS)
     train = faces(24)
-    told = train_encoder(encoder, TINY, train, Run(tmp_path / "a", resume=False), 0, "cpu")
-    assert math.isfinite(told["loss"])
+    measured = train_encoder(encoder, TINY, train, Run(tmp_path / "a", resume=False), 0, "cpu")
+    assert math.isfinite(measured["loss"])
     assert not encoder.training
     with torch.no_grad():
         features = encoder.features(contrastive.to_unit(train))

@@ -82,7 +82,7 @@ def test_a_killed_gan_goes_on_from_its_last_measurement(tmp_path):
     assert_same(resumed, gan_run(tmp_path / "whole", 6, resume=False))
 
 
-def test_the_best_state_by_distance_is_kept(tmp_path):
+def test_the_best_state_by_distance_is_saved(tmp_path):
     generator, discriminator = fresh_pair()
     distances = iter([3.0, 1.0, 2.0])
     best = train_gan(
@@ -130,7 +130,7 @@ def test_a_resumed_classifier_equals_an_uninterrupted_one(tmp_path):
 def test_discriminator_alone_falls_below_chance_and_keeps_its_best_state(tmp_path):
     generator, discriminator = fresh_pair()
     add_spectral_norm(discriminator)
-    bright = pixels(200).clamp(min=128)  # real images that are easily told from the generator's grey ones
+    bright = pixels(200).clamp(min=128)  # real images that differ clearly from the generator's grey ones
     before = [parameter.clone() for parameter in generator.parameters()]
     run = Run(tmp_path / "r", resume=False)
     measured = train_discriminator_alone(generator, discriminator, RECIPE, bright[:100], bright[100:], run, 0, "cpu")

@@ -124,7 +124,7 @@ def test_a_resumed_wgan_equals_an_uninterrupted_one_to_the_bit(tmp_path):
 
 @pytest.mark.slow
 def test_the_critic_alone_tells_real_from_fake_and_resumes_to_the_bit(tmp_path, monkeypatch):
-    bright = pixels(200).clamp(min=128)  # real images that are easily told from the generator's grey ones
+    bright = pixels(200).clamp(min=128)  # real images that differ clearly from the generator's grey ones
 
     def run(folder: Path) -> tuple[dict, nn.Module, nn.Module, dict]:
         generator, critic = fresh_pair()
@@ -158,14 +158,14 @@ def test_calibration_makes_the_same_ratio_of_a_critic_at_any_scale():
             return self.scale * images.mean(dim=(1, 2, 3)) + self.offset
 
     holdout, fakes = pixels(400).clamp(min=20), pixels(400, 1)
-    told = []
+    stored_ratios = []
     for critic in (Moved(100.0, 0.0), Moved(1000.0, 3.0)):
         _, stored = ratio_entries({"discriminator": critic}, {"discriminator_output": "critic"}, holdout, fakes)
-        told.append(stored)
+        stored_ratios.append(stored)
     for name in ("calibrated", "isotonic"):
-        assert torch.allclose(told[0][name], told[1][name], atol=1e-2), name
-        assert told[0][name].std() > 0.1
-    assert torch.allclose(10 * told[0]["raw"] + 3, told[1]["raw"], atol=1e-3)
+        assert torch.allclose(stored_ratios[0][name], stored_ratios[1][name], atol=1e-2), name
+        assert stored_ratios[0][name].std() > 0.1
+    assert torch.allclose(10 * stored_ratios[0]["raw"] + 3, stored_ratios[1]["raw"], atol=1e-3)
 
 
 def test_beta_is_the_critic_s_temperature(tmp_path):
@@ -215,15 +215,15 @@ def test_the_recipe_makes_a_pair_that_can_be_refined(tiny_models, tmp_path, monk
     )
     monkeypatch.setitem(RECIPES, "cifar10-wgan-gp", small)
     data = parquet(tmp_path / "data")
-    places = ["--data", str(data), "--steps", "2", "--runs", str(tmp_path / "runs")]
-    assert main(["train", "cifar10-wgan-gp", *places, "--out", str(tmp_path / "out")]) == 0
+    paths = ["--data", str(data), "--steps", "2", "--runs", str(tmp_path / "runs")]
+    assert main(["train", "cifar10-wgan-gp", *paths, "--out", str(tmp_path / "out")]) == 0
     folder = tmp_path / "out" / "cifar10-wgan-gp"
     config = load_checkpoint(folder).config
     tiny_hashes, begins = load_checkpoint(tiny_models / "tiny").hashes, config["training"]["begins_at"]
     assert (begins["name"], begins["sha256"]) == ("tiny", {role: tiny_hashes[role] for role in begins["sha256"]})
 
     # And it goes on from there: two steps are a short way from what it was, not from random weights.
-    assert main(["train", "pair", "--model", str(folder), *places, "--out", str(tmp_path / "on")]) == 0
+    assert main(["train", "pair", "--model", str(folder), *paths, "--out", str(tmp_path / "on")]) == 0
     before, after = (load_checkpoint(where / "cifar10-wgan-gp") for where in (tmp_path / "out", tmp_path / "on"))
     assert after.config["training"]["begins_at"]["begins_at"]["name"] == "tiny"
     weights = [pair.networks["generator"].state_dict()["main.0.weight"] for pair in (before, after)]
@@ -242,15 +242,15 @@ def test_the_page_says_what_a_critic_s_raw_score_is(tiny_models):
     from ebm_refine.ui.components.controls import _ratio_help
 
     save_checkpoint(tiny_models / "critical", {**tiny_pair_config(), "discriminator_output": "critic"}, tiny_pair_parts(), "")
-    told = {model.name: _ratio_help(model) for model in list_models()}
-    assert "critic's score" in told["critical"]
-    assert "critic" not in told["tiny"]
+    helps = {model.name: _ratio_help(model) for model in list_models()}
+    assert "critic's score" in helps["critical"]
+    assert "critic" not in helps["tiny"]
 
 
 def test_a_pair_that_no_recipe_made_does_not_go_on(tiny_models, tmp_path, capsys):
     assert main(["train", "pair", "--model", "tiny", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "recipe 'pair' goes on with a pair of cifar10-dcgan, cifar10-wgan-gp, celeba-dcgan, mnist-gan; tiny is of" in told
+    message = capsys.readouterr().err
+    assert "recipe 'pair' goes on with a pair of cifar10-dcgan, cifar10-wgan-gp, celeba-dcgan, mnist-gan; tiny is of" in message
 
 
 def test_a_pair_does_not_begin_at_another_network(tiny_models, tmp_path, capsys, monkeypatch):
