@@ -299,13 +299,13 @@ def test_an_energy_recipe_ends_in_a_model_that_refines(digits, tmp_path):
 
 def test_long_chains_are_measured_beside_short_ones(digits, tmp_path, monkeypatch):
     """Without noise: the long chains of two steps are the short chains of eight; where nothing moves, both are the same."""
-    monkeypatch.setattr(energy_model_room, "LONG_CHAINS", 40)
-    extractor = energy_model_room.features_for("cifar10")
+    monkeypatch.setattr(energy_model_module, "LONG_CHAINS", 40)
+    extractor = energy_model_module.features_for("cifar10")
 
     def measured(theta: float, steps: int) -> dict[str, float]:
         recipe = EnergyRecipe(epochs=1, chain_steps=steps, eps=0.3, temperature=0.0, clip=1e6)
         bowl = Quadratic(theta)
-        return energy_model_room.measured_chains(bowl, recipe, extractor, (3, 32, 32), job(tmp_path))
+        return energy_model_module.measured_chains(bowl, recipe, extractor, (3, 32, 32), job(tmp_path))
 
     still, two, eight = measured(0.0, 2), measured(1.0, 2), measured(1.0, 8)
     assert still["long_chains_distance"] == still["short_chains_distance"]

@@ -4,11 +4,11 @@ Small enough to watch: every loop says how far it is (`training.common.updates.W
 saved state to the same bits. A loop that diverges is stopped: its last Progress says so, and its networks are as they last were
 good.
 
-Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661), on points with noise of many levels, which D is
-told (Wang et al. 2022, "Diffusion-GAN", arXiv 2206.02262): wide noise keeps modes of equal weight, and nothing else does.
-WGAN-GP: Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. With an energy: vanilla with
-noise of one level that falls to none (Sønderby et al. 2017, arXiv 1610.04490), and the cooperative training of Xie et al. 2018
-(arXiv 1609.09408), in which the generator also learns from its own samples as the energy revised them.
+Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661), on points with noise of many levels, on which D
+is conditioned (Wang et al. 2022, "Diffusion-GAN", arXiv 2206.02262): only wide noise keeps the weights of modes equal. WGAN-GP:
+Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. With an energy: vanilla with noise of
+one level that falls to none (Sønderby et al. 2017, arXiv 1610.04490), and the cooperative training of Xie et al. 2018 (arXiv
+1609.09408), in which the generator also learns from its own samples as the energy revised them.
 """
 
 import copy

@@ -55,10 +55,10 @@ class Blur(NamedTuple):
 
 
 class NoiseLevels(NamedTuple):
-    """Deviations of the noise on what a discriminator sees, which is told them (Wang et al. 2022, arXiv 2206.02262).
+    """Deviations of the noise on a discriminator's input, which is conditioned on them (Wang et al. 2022, arXiv 2206.02262).
 
     The lowest begins at `first` and falls geometrically, over `annealed_share` of the steps, to `last`; the highest is `span`
-    times the lowest, but no less than `first`. Wide noise shows which modes have too few points, narrow noise where they lie.
+    times the lowest, but no less than `first`. Wide noise shows which modes have too few points, little noise where they lie.
     """
 
     first: float = 0.3
@@ -73,7 +73,7 @@ class NoiseLevels(NamedTuple):
         return lowest * (highest / lowest) ** torch.rand((count, 1), generator=source)
 
     def coordinate(self, deviations: Tensor) -> Tensor:
-        """How the discriminator is told `deviations`, of any shape: -1 at `last`, 1 at the highest of all."""
+        """The discriminator's coding of `deviations`, of any shape: -1 at `last`, 1 at the highest of all."""
         return 2 * (deviations / self.last).log() / math.log(self.span * self.first / self.last) - 1
 
 

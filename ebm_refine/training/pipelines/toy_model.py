@@ -30,7 +30,7 @@ DATA_POINTS, REPORT_POINTS = 50_000, 10_000
 UNSEEN_SEED = 500_000
 UNCLIPPED = 1e6
 LEVELS = NoiseLevels()
-# Of the Fourier features of whatever scores points. The narrowest modes are a hundredth of the box: without waves of their
+# Of the Fourier features of whatever scores points. The sharpest modes are a hundredth of the box wide: without waves of their
 # scale a score stays blunt; and a log ratio must be as sharp as the data, where its generator is not.
 FREQUENCIES = {"gan": 7, "wgan": 5, "ebm": 5, "gan-ebm": 5}
 
@@ -38,9 +38,9 @@ FREQUENCIES = {"gan": 7, "wgan": 5, "ebm": 5, "gan-ebm": 5}
 class ToySettings(NamedTuple):
     """`steps` updates of the main phase; `widths` of every network; K = `mcmc_steps` Langevin steps of size `eps` an update.
 
-    `eps` None is half the square of the data's width: one step's noise is then smaller than the data's width, and chains are far from
-    where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator. Families without
-    chains ignore K and eps.
+    `eps` None is half the square of the data's width: one step's noise is then smaller than the data's width, and chains are
+    far from where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator. Families
+    without chains ignore K and eps.
     """
 
     steps: int
@@ -140,16 +140,19 @@ class Toy:
     def _take_over(self) -> None:
         """Let the ratio be D at the lowest level of noise."""
         # Its third input is then a constant, so what the first layer makes of it is a part of the bias.
-        told, logit = (cast(MLPDiscriminator, self.networks[name]) for name in ("discriminator", "ratio"))
-        (of_told, of_logit), level = (cast(nn.Linear, network.main[0]) for network in (told, logit)), torch.zeros(1, 3)
+        conditioned, logit = (cast(MLPDiscriminator, self.networks[name]) for name in ("discriminator", "ratio"))
+        (of_conditioned, of_logit), level = (
+            (cast(nn.Linear, network.main[0]) for network in (conditioned, logit)),
+            torch.zeros(1, 3),
+        )
         level[0, 2] = float(LEVELS.coordinate(torch.tensor(LEVELS.last)))
         with torch.no_grad():
-            for taken, given in zip(logit.parameters(), told.parameters(), strict=True):
+            for taken, given in zip(logit.parameters(), conditioned.parameters(), strict=True):
                 if taken.shape == given.shape:
                     taken.copy_(given)
-            weight, features = of_told.weight.unflatten(1, (-1, 3)), told.features(level)[0].unflatten(0, (-1, 3))
+            weight, features = of_conditioned.weight.unflatten(1, (-1, 3)), conditioned.features(level)[0].unflatten(0, (-1, 3))
             of_logit.weight.copy_(weight[..., :2].flatten(1))
-            of_logit.bias.copy_(of_told.bias + weight[..., 2] @ features[:, 2])
+            of_logit.bias.copy_(of_conditioned.bias + weight[..., 2] @ features[:, 2])
 
     def _wgan(self) -> Watched:
         recipe = PlaneRecipe(self.settings.steps, critic_steps=5, penalty=0.1, betas=(0.0, 0.9))
@@ -242,7 +245,7 @@ def _defaults(family: str, mcmc_steps: int, eps: float) -> dict[str, Any]:
         return {"method": "langevin", "langevin": chains}
     if family == "wgan":
         return {"method": "rejection", "ratio": "refitted", "rejection": {"n_steps": 200}}
-    # Its points are blurred: of a mode that is narrow a few in a thousand pass.
+    # Its points are blurred: of a sharp mode a few in a thousand pass.
     return {"method": "rejection", "ratio": "raw", "rejection": {"n_steps": 2000}}
 
 
