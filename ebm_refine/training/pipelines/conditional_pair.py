@@ -98,7 +98,7 @@ def conditional_pair(job: Job, recipe: ConditionalPair) -> None:
         "discriminator_scores": {name: score_summary(d, *images) for name, images in shown.items()},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED_IMAGES, **extractor.describe()},
         "training": {
-            **record(recipe.name, job, best["step"], f"{algorithm.d_steps} batches of {algorithm.batch_size}", train.pixels),
+            **record(recipe.name, job, best["step"], _unit(algorithm), train.pixels),
             "steps_run": algorithm.steps,
             "average_decay": best["decay"],
             "alone": outcome,
@@ -107,6 +107,12 @@ def conditional_pair(job: Job, recipe: ConditionalPair) -> None:
     }
     parts = {"generator": Part(*recipe.generator, g), "discriminator": Part(*recipe.discriminator, d)}
     save_checkpoint(job.folder, config, parts, model_card({**config, "name": recipe.name}), {REAL_RATIOS: real_ratios})
+
+
+def _unit(algorithm: ConditionalGANRecipe) -> str:
+    """What one step of the record is."""
+    batches = f"batches of {algorithm.batch_size}"
+    return batches if algorithm.d_steps == 1 else f"{algorithm.d_steps} {batches}"
 
 
 @torch.no_grad()
