@@ -31,9 +31,9 @@ CELEBA_FEATURES = ByDevice(
 
 # DCGAN of 64x64 faces with a spectrally normalised discriminator; then D alone; then calibration. On a CPU widths, length and
 # batch are what two hours of a core allow. Of DiffAugment's policies, translation, and a cutout for one face in five: with all
-# three on every face the generator learned their colours and their darkness too. From the same weights, after 1,000 batches, the
-# holdout distance was 12.6 with all three, 9.2 with colour and cutout on three faces in ten (both at twice these rates), and 4.1
-# with what stands here; 2.7 before.
+# three on every face the generator learned their colours and their darkness too. From the same weights, after 1,000 batches,
+# the holdout distance was 12.6 with all three, 9.2 with colour and cutout on three faces in ten (both at twice these rates),
+# and 4.1 with what stands here; 2.7 before.
 _DCGAN = GANPair(
     name="celeba-dcgan",
     title="DCGAN on CelebA",
