@@ -1,7 +1,8 @@
 """A stranger's GAN brought to `ebm_refine`: wrapped, given a ratio from 5,000 real images, refined, and put before the panel.
 
-    python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan.pt [--steps 1000]
-    python benchmarks/own_model.py --data ../shared/data/mnist --gan runs/small_gan.pt [--out benchmarks/results/own_model.json]
+    python benchmarks/small_gan.py --data ../shared/data/mnist --out runs/small_gan-2000.pt --steps 2000
+    python benchmarks/own_model.py --data ../shared/data/mnist --gan runs/small_gan-2000.pt --averaged \\
+        [--out benchmarks/results/own_model.json]
     python benchmarks/own_model.py --vectors [--out benchmarks/results/own_model.json]
 
 Between the two marks below stands all that somebody with a GAN of their own writes. The panel's kinds vote, save the one that
@@ -48,7 +49,7 @@ def images(given: argparse.Namespace) -> dict[str, Any]:
     # … to here.
 
     refined = Clock()
-    report = ebm_refine.panel(result.before, result.after, dataset="mnist", body=body_kind(mine.config))
+    report = ebm_refine.panel(result.before, result.after, dataset="mnist", split=given.split, body=body_kind(mine.config))
     print(report, file=sys.stderr)
     voting = [row for row in report.rows if row.votes]
     mnist_gan = json.loads((RESULTS / "mnist-gan-panel.json").read_text())["rows"][0]["rows"]
@@ -57,6 +58,7 @@ def images(given: argparse.Namespace) -> dict[str, Any]:
         "settings": result.settings.as_dict(),
         "gan": {"file": Path(given.gan).name, "averaged": given.averaged},
         "real_images": REAL,
+        "split": given.split,
         "seconds": {"fit": fitted.since(started), "refine": refined.since(fitted)},
         "ratio": mine.config["training"]["ratio"],
         "ratio_report": {name: without_lists(one) for name, one in mine.config["ratio_report"].items()},
@@ -142,8 +144,9 @@ if __name__ == "__main__":
     parser.add_argument("--vectors", action="store_true")
     parser.add_argument("--averaged", action="store_true", help="the averaged generator in place of the plain one")
     parser.add_argument("--body", help="of the ratio; without it by size and labels")
-    parser.add_argument("--method", default="mh-gan:n_steps=49", help="with its settings, as in mala:eps=0.1:n_steps=75")
+    parser.add_argument("--method", default="elliptical-slice:n_steps=150", help="with its settings, as in mh-gan:n_steps=49")
     parser.add_argument("--num-images", type=int, default=IMAGES)
+    parser.add_argument("--split", default="test", help="real images of the panel: test, or holdout to choose settings")
     parser.add_argument("--ratio", help="a ratio fitted before")
     parser.add_argument("--runs", default="runs/own-model", help="folder of the fit's resumable state")
     parser.add_argument("--out")
