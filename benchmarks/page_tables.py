@@ -11,6 +11,10 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("run_visible_s", "Run is visible after, s", "{:.1f}"),
     ("run_visible_slowed_s", "the same with 4× CPU throttling, s", "{:.1f}"),
     ("main_thread_slowed_s", "work of the main thread with 4× throttling, s", "{:.1f}"),
+    ("first_pictures_s", "first visitor on the bare page: from Run to the first pictures, s", "{:.1f}"),
+    ("first_verdict_s", "the same, to the verdict, s", "{:.1f}"),
+    ("pictures_s", "later visitors: from Run to the first pictures, s", "{:.1f}"),
+    ("verdict_s", "the same, to the verdict, s", "{:.1f}"),
     ("run_bytes", "sent for one run of digits, kB", "kB"),
     ("run_s", "the run on the page, s", "{:.1f}"),
     ("api_s", "the same run over the API, s", "{:.1f}"),
@@ -23,8 +27,9 @@ def page(results: dict[str, Any]) -> str:
     """Before and after, as Markdown."""
     before, after = results["before"], results["after"]
     lines = [f"| | before ({before['commit']}) | after ({after['commit']}) |", "| --- | --- | --- |"]
-    lines += [f"| {title} | {_written(before[name], form)} | {_written(after[name], form)} |" for name, title, form in ROWS]
-    return "\n".join(lines) + "\n"
+    lines += [f"| {title} | {_written(before, name, form)} | {_written(after, name, form)} |" for name, title, form in ROWS]
+    busy = f"Load average when the second column was measured: {after['load_average']:.1f}." if "load_average" in after else ""
+    return "\n".join([*lines, *(["", busy] if busy else [])]) + "\n"
 
 
 def first_run(results: dict[str, Any]) -> str:
@@ -38,5 +43,9 @@ def first_run(results: dict[str, Any]) -> str:
     )
 
 
-def _written(value: float, form: str) -> str:
+def _written(results: dict[str, Any], name: str, form: str) -> str:
+    """A figure as its row writes it; a dash for what that page has not, or what was not measured."""
+    value = results.get(name)
+    if value is None:
+        return "–"
     return f"{value / 1000:,.0f}" if form == "kB" else form.format(value)

@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
 def bar(share: float, beside: str = "") -> Cell:
     """A bar across so much of its cell, and HTML beside it."""
-    return Cell(f"<span class='bar' style='width:{100 * share:.1f}%'></span>{beside}", "share")
+    return Cell(f"<span class='length' style='width:{100 * share:.1f}%'></span>{beside}", "share")
 
 
 def table(

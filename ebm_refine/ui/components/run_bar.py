@@ -1,7 +1,9 @@
 """Run and Stop, and the line that says how the run goes: the same on every page."""
 
+import functools
+import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -18,6 +20,32 @@ LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 def laned(lane: str = LANE) -> dict[str, Any]:
     """Options of an event that computes: raw values in, one at a time of its lane."""
     return {**PRIVATE, "preprocess": False, "concurrency_id": lane, "concurrency_limit": 1}
+
+
+def refilled(run: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any]:
+    """`run`, a function or a generator of raw values, that is given what a field showed first where it was emptied.
+
+    A field with a placeholder stays empty: it says there what that means.
+    """
+    first = [None if getattr(block, "placeholder", None) else block.value for block in inputs]
+
+    def given(values: Sequence[Any]) -> list[Any]:
+        return [begin if value is None or value == "" else value for begin, value in zip(first, values, strict=True)]
+
+    # Gradio looks at the function itself to learn that it is a generator.
+    if inspect.isgeneratorfunction(run):
+
+        @functools.wraps(run)
+        def followed(*values: Any) -> Iterator[Any]:
+            yield from run(*given(values))
+
+        return followed
+
+    @functools.wraps(run)
+    def answered(*values: Any) -> Any:
+        return run(*given(values))
+
+    return answered
 
 
 class RunBar:

@@ -14,7 +14,7 @@ from ebm_refine.settings import Settings, available_ratios, methods_of
 from ebm_refine.ui.components.parameter_form import AUTOMATIC
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
-from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
 from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
@@ -158,7 +158,7 @@ def _live() -> None:
             updates[component.picture] = seen(side.picture, title, f"Samples after {name(side)}: {what}")
         return updates
 
-    bar.runs(compare, inputs, outputs)
+    bar.runs(refilled(compare, inputs), inputs, outputs)
     _follow(model, sides)
 
 

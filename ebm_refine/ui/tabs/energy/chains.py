@@ -17,7 +17,7 @@ from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.film_player import film, player
 from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view, shown
-from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.pictures import SHELF
@@ -105,7 +105,7 @@ class Runner(RunBar):
 
     def follows(self, run: Callable[..., Iterator[dict[Any, Any]]], inputs: Sequence[Any], views: Sequence[ChainsView]) -> None:
         """`run(*values)` yields updates of the status and of the views; Stop ends it."""
-        self.runs(run, inputs, [component for view in views for component in view.outputs])
+        self.runs(refilled(run, inputs), inputs, [component for view in views for component in view.outputs])
 
 
 def from_noise(model: gr.Dropdown) -> None:

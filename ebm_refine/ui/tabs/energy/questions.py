@@ -13,7 +13,7 @@ from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
-from ebm_refine.ui.components.run_bar import laned
+from ebm_refine.ui.components.run_bar import laned, refilled
 from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
@@ -35,7 +35,7 @@ def _asks(button: gr.Button, asked: Callable[..., Question], shown: Callable[...
                 for item in news:
                     yield {outputs[0]: gr.skip()} if item is None else shown(item, *values)
 
-    button.click(run, list(inputs), list(outputs), **laned())
+    button.click(refilled(run, inputs), list(inputs), list(outputs), **laned())
 
 
 def detecting(model: gr.Dropdown, digit: DigitInput) -> None:

@@ -16,7 +16,7 @@ from ebm_refine.settings import COMMON
 from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.html_table import panel, percent, small
 from ebm_refine.ui.components.picture_view import picture_view, shown
-from ebm_refine.ui.components.run_bar import RunBar, laned
+from ebm_refine.ui.components.run_bar import RunBar, laned, refilled
 from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.tabs.energy_gans import models as models_room
 from ebm_refine.ui.tabs.energy_gans.models import Reconstructed, energy_gan_models, short_title
@@ -68,7 +68,8 @@ def side_by_side() -> None:
                             yield _ended(models[name], item.record, before, after, words)
             yield {said: idle(f"Done in {time.monotonic() - began:.1f} s.")}
 
-    bar.runs(sample, [images, seed, ratio, beta], outputs)
+    inputs = [images, seed, ratio, beta]
+    bar.runs(refilled(sample, inputs), inputs, outputs)
 
 
 def reconstructions() -> None:
@@ -110,7 +111,8 @@ def reconstructions() -> None:
         return updates
 
     outputs = [component for view in views.values() for component in view]
-    button.click(reconstruct, [digit.digits, count, seed], outputs, **laned())
+    inputs = [digit.digits, count, seed]
+    button.click(refilled(reconstruct, inputs), inputs, outputs, **laned())
 
 
 def _ended(info: ModelInfo, record: Record, before: gr.HTML, after: gr.HTML, words: gr.HTML) -> dict[Any, Any]:

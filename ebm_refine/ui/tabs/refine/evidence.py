@@ -38,7 +38,7 @@ def recorded(settings: Settings) -> Evidence | None:
     return max(found, key=lambda one: (one.split == "test", one.num_images), default=None)
 
 
-def as_html(evidence: Evidence | None) -> str:
+def as_html(evidence: Evidence | None, title: str = "Measured with these settings") -> str:
     """The figure as a number and three bars, with what it is; nothing where nothing was recorded."""
     if evidence is None:
         return ""
@@ -60,7 +60,7 @@ def as_html(evidence: Evidence | None) -> str:
         "as Inception FID."
     )
     return (
-        f"<section class='evidence' aria-label='Recorded measurement'><p class='figure'>Measured with these settings: "
+        f"<section class='evidence' aria-label='Measurement'><p class='figure'>{title}: "
         f"<strong>{words}</strong></p>{made}{small(words_below)}</section>"
     )
 

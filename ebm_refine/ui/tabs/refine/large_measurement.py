@@ -99,8 +99,8 @@ def as_html(report: dict[str, Any]) -> str:
         num_images=report["num_images"], seeds=1, title=report["title"], split=report["reference"]["split"],
     )  # fmt: skip
     words = f"Change of the kernel distance: {number(difference['value'])} (95 % interval {interval(low, high)}: {certain})."
-    return panel(evidence.as_html(found), small(words))
+    return panel(evidence.as_html(found, "Measured just now"), small(words))
 
 
 def _progress(share: float, seconds: float) -> str:
-    return progress(f"measuring · {percent(share)} · {seconds:.0f} s", share)
+    return progress(f"Measuring · {percent(share)} · {seconds:.0f} s", share)

@@ -15,7 +15,7 @@ from ebm_refine.ui.components.html_table import Cell as TableCell
 from ebm_refine.ui.components.html_table import number, panel, small, table
 from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
-from ebm_refine.ui.components.run_bar import LOOK, RunBar
+from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle, progress
 from ebm_refine.ui.tabs.refine.job import first_model, model_named, refinable_models, told
 from ebm_refine.ui.tabs.sweep import job as sweeping
@@ -100,7 +100,8 @@ def build() -> None:
             what = f"{plan.num_images} samples of {wanted}, {chosen}, seed {start}"
             yield {said: idle(f"{len(cells)} cells on {what}, in {time.monotonic() - began:.1f} s")}
 
-    bar.runs(sweep, [model, method, ratio, eps, steps, images, seed], [heat, pictures])
+    inputs = [model, method, ratio, eps, steps, images, seed]
+    bar.runs(refilled(sweep, inputs), inputs, [heat, pictures])
 
     def on_model(value: Any) -> list[Any]:
         with told():
