@@ -393,6 +393,16 @@ def test_bad_input_is_one_sentence_and_text_stays_text(opened):
     page.locator("#seed input").fill("-5")
     page.click("#run")
     expect(page.locator("body")).to_contain_text("seed must be a whole number from 0 to 4294967295; got -5")
+    # It stands where it was typed as well, until something else is typed.
+    expect(page.locator("#seed .wrong")).to_have_text("seed must be a whole number from 0 to 4294967295; got -5")
+    page.locator("#seed input").fill("5")
+    expect(page.locator(".wrong")).to_have_count(0)
+    # Also of a setting of the method alone, and after its fold was closed.
+    page.locator("#options [name=beta]").fill("-1")
+    page.get_by_role("button", name="Advanced").click()
+    page.click("#run")
+    expect(page.locator("#options .wrong")).to_contain_text("beta must be a number from 0")
+    expect(page.locator("#options .wrong")).to_be_visible()
 
 
 def test_snippets_run_as_they_stand(opened, address, tmp_path):

@@ -129,6 +129,47 @@
   }
   openTab(25);
 
+  // What is wrong with a value stands under its field too. "NAME must be …" is a field of the button that was pressed last:
+  // elements are called PREFIX-run and PREFIX-NAME, and the fields of a form by name.
+  let prefix = '';
+  const TOAST = '[data-testid="toast-text"].error';  // of Gradio 6.31
+  const ALSO = {num_images: 'images', n_steps: 'steps', num_generated: 'generated', N: 'steps'};
+  function fieldOf(name) {
+    const words = [name, ALSO[name]].filter(Boolean).map((one) => slug(one));
+    const known = [prefix, ''].flatMap((start) => words.map((word) => document.getElementById(start + word)));
+    return document.querySelector(`.parameters [name="${CSS.escape(name)}"]`)?.parentElement || known.find(Boolean);
+  }
+  function forgive(place) {
+    for (const one of place.querySelectorAll('.wrong')) one.remove();
+    for (const one of place.querySelectorAll('[aria-invalid]')) one.removeAttribute('aria-invalid');
+  }
+  function blame(sentence) {
+    const name = /^(\w+) must be /.exec(sentence)?.[1], field = name && fieldOf(name);
+    if (!field || field.querySelector('.wrong')) return;
+    let seen = field;
+    while (seen && !seen.offsetParent) seen = seen.parentElement;
+    if (seen !== field) seen?.querySelector('.label-wrap:not(.open)')?.click();  // it lies in a fold
+    const words = document.createElement('p');
+    words.className = 'wrong';
+    words.textContent = sentence;
+    field.append(words);
+    for (const input of field.querySelectorAll('input:not([type="range"]), select, textarea')) input.setAttribute('aria-invalid', 'true');
+    words.scrollIntoView({block: 'nearest'});
+  }
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest('button[id]');
+    if (!button) return;
+    forgive(document);
+    prefix = button.id.replace(/[a-z]+$/, '');
+  }, true);
+  document.addEventListener('input', (event) => { if (event.target.closest('.block')) forgive(event.target.closest('.block')); });
+  new MutationObserver((changes) => {
+    for (const {addedNodes} of changes) for (const one of addedNodes) {
+      const toast = one.matches?.(TOAST) ? one : one.querySelector?.(TOAST);
+      if (toast) blame(toast.textContent.trim());
+    }
+  }).observe(document.documentElement, {childList: true, subtree: true});
+
   // Gradio 6.31 labels the placeholder of an empty picture or plot, and gives it no role to carry the label.
   new MutationObserver(() => {
     for (const one of document.querySelectorAll('.empty[aria-label]:not([role])')) one.setAttribute('role', 'img');

@@ -62,9 +62,11 @@ def build() -> None:
                 widths = gr.Dropdown(list(WIDTHS), value="3 x 64", label="Architecture: hidden layers x units")
             with gr.Group():
                 steps = gr.Number(STEPS.default, label="Updates", info=f"{STEPS.help}; {STEPS.allowed}", elem_id="lesson-steps")
-                chain_steps = gr.Number(CHAIN_STEPS.default, label="K", info=f"{CHAIN_STEPS.help}; {CHAIN_STEPS.allowed}")
-                eps = gr.Number(EPS.default, label="eps", info=f"{EPS.help}; {EPS.allowed}")
-                seed = gr.Number(SEED.default, label="Seed", info=SEED.help)
+                chain_steps = gr.Number(
+                    CHAIN_STEPS.default, label="K", info=f"{CHAIN_STEPS.help}; {CHAIN_STEPS.allowed}", elem_id="lesson-k"
+                )
+                eps = gr.Number(EPS.default, label="eps", info=f"{EPS.help}; {EPS.allowed}", elem_id="lesson-eps")
+                seed = gr.Number(SEED.default, label="Seed", info=SEED.help, elem_id="lesson-seed")
         with gr.Column(scale=2, min_width=330):
             bar = RunBar("lesson", "Train", f"Trains here and now, for at most {limits.MAX_SECONDS} seconds.")
             status = bar.status
