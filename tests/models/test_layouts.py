@@ -252,6 +252,8 @@ REFUSED = {
         "kernel of 5x5",
     ),
     "two outputs": (Row(g_mlp, lambda: mlp(784, 16, 12, 2, act=leaky())), "gives 2 numbers an image"),
+    "empty file": (small(lambda g, d: {"netG.pth": {}, "netD.pth": d}), "holds no state dict but an empty one"),
+    "no layer": (small(lambda g, d: {"netG.pth": {"a": torch.zeros(3)}, "netD.pth": d}), "a tensor outside any layer is no"),
     "another file": (small(lambda g, d: {"netG.pth": "text", "netD.pth": d}), "holds no state dict but str"),
 }
 

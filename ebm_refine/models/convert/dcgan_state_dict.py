@@ -50,7 +50,8 @@ def layers_of(state: dict[str, Tensor], role: str, file: Path) -> list[Layer]:
                 "ebm_refine.pair"
             )
         else:
-            raise CheckpointError(f"{file}: {name or 'the file'!r} is no layer of a DCGAN; it holds {str(shapes)[:200]}")
+            layer = repr(name) if name else "a tensor outside any layer"
+            raise CheckpointError(f"{file}: {layer} is no layer of a DCGAN; it holds {str(shapes)[:200]}")
     flat = all(layer.weight.ndim == 2 for layer in layers)
     if len(layers) < (2 if flat else 3):
         raise CheckpointError(f"{file} is no DCGAN {role}: it has {len(layers)} layers with weights")

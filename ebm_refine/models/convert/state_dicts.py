@@ -66,7 +66,8 @@ def state_dict_of(content: Any, role: str, file: Path, notes: list[str] | None =
     """
     notes = [] if notes is None else notes
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{file} holds no state dict but {type(content).__name__}")
+        held = "an empty one" if isinstance(content, Mapping) else type(content).__name__
+        raise CheckpointError(f"{file} holds no state dict but {held}")
     tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor) and key != "n_averaged"}
     if tensors:
         return _checked(_of_role(_unwrapped(tensors), role, file, notes), file)
