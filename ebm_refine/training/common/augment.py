@@ -17,10 +17,6 @@ class Augmentation(NamedTuple):
     pixel's mean over channels are multiplied by 1 +- this. contrast: the deviations from the image's mean likewise. shift: by
     up to this share of the side, rows and columns alike; zeros enter. cutout: a square of this share of the side becomes zero,
     its centre anywhere in the image.
-
-    probability: with which an image gets colour (brightness, saturation and contrast together), and with which a cutout. At 1 a
-    discriminator sees no whole image in its own colours, and the generator may learn the changes as if they were data (Karras
-    et al. 2020, arXiv 2006.06676, on augmentations that leak).
     """
 
     mirror: bool = False
@@ -29,7 +25,6 @@ class Augmentation(NamedTuple):
     contrast: float = 0.0
     shift: float = 0.0
     cutout: float = 0.0
-    probability: float = 1.0
 
 
 # The three policies of the paper (colour, translation, cutout) at its strengths, for values in [-1, 1], and a mirror.
@@ -40,29 +35,17 @@ def augment(images: Tensor, how: Augmentation) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] -> same shape, changed at random as `how` says. Differentiable in `images`."""
     if how.mirror:
         images = torch.where(_uniform(images) < 0, images.flip(3), images)
-    images = _some(images, _recoloured(images, how), how.probability)
-    if reach := round(how.shift * images.shape[2]):
-        images = _shifted(images, reach)
-    if side := round(how.cutout * images.shape[2]):
-        images = _some(images, images * _outside_square(images, side), how.probability)
-    return images
-
-
-def _recoloured(images: Tensor, how: Augmentation) -> Tensor:
     if how.brightness:
         images = images + how.brightness * _uniform(images)
     if how.saturation:
         images = torch.lerp(images.mean(1, keepdim=True), images, 1 + how.saturation * _uniform(images))
     if how.contrast:
         images = torch.lerp(images.mean((1, 2, 3), keepdim=True), images, 1 + how.contrast * _uniform(images))
+    if reach := round(how.shift * images.shape[2]):
+        images = _shifted(images, reach)
+    if side := round(how.cutout * images.shape[2]):
+        images = images * _outside_square(images, side)
     return images
-
-
-def _some(images: Tensor, changed: Tensor, probability: float) -> Tensor:
-    """Each image in its changed form with that probability, else as it was."""
-    if changed is images or probability >= 1:
-        return changed
-    return torch.where(torch.rand(len(images), 1, 1, 1, device=images.device) < probability, changed, images)
 
 
 def _uniform(images: Tensor) -> Tensor:

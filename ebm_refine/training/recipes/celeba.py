@@ -2,14 +2,11 @@
 
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe
-from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.pipelines.evaluator_training import ContrastiveFeatures
 from ebm_refine.training.pipelines.gan_pair import GANPair
 from ebm_refine.training.recipes.by_device import ByDevice
 
 LICENCE_NOTE = "CelebA is for non-commercial research only, and so are these weights."
-
-AUGMENTATION = Augmentation(mirror=True, shift=0.125, cutout=0.5, probability=0.2)
 
 _FEATURES = ContrastiveFeatures(
     name="celeba-features",
@@ -30,10 +27,7 @@ CELEBA_FEATURES = ByDevice(
 )
 
 # DCGAN of 64x64 faces with a spectrally normalised discriminator; then D alone; then calibration. On a CPU widths, length and
-# batch are what two hours of a core allow. Of DiffAugment's policies, translation, and a cutout for one face in five: with all
-# three on every face the generator learned their colours and their darkness too. From the same weights, after 1,000 batches,
-# the holdout distance was 12.6 with all three, 9.2 with colour and cutout on three faces in ten (both at twice these rates),
-# and 4.1 with what stands here; 2.7 before.
+# batch are what an hour of a shared core allows.
 _DCGAN = GANPair(
     name="celeba-dcgan",
     title="DCGAN on CelebA",
@@ -41,7 +35,7 @@ _DCGAN = GANPair(
     shape=[3, 64, 64],
     generator=("dcgan-generator", {"latent": 100, "widths": [384, 192, 96, 48], "channels": 3}),
     discriminator=("dcgan-discriminator", {"widths": [48, 96, 192, 384], "channels": 3}),
-    algorithm=GANRecipe(steps=60_000, augmentation=AUGMENTATION, measure_every=1000, alone_every=250),
+    algorithm=GANRecipe(steps=60_000, measure_every=1000, alone_every=250),
     defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.1, "n_steps": 20}},
     notes=(LICENCE_NOTE,),
 )
@@ -51,13 +45,10 @@ CELEBA_DCGAN = ByDevice(
         generator=("dcgan-generator", {"latent": 100, "widths": [160, 128, 64, 32], "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": [32, 64, 128, 160], "channels": 3}),
         algorithm=GANRecipe(
-            steps=30_000,
+            steps=12_000,
             batch_size=32,
-            rate_g=1e-4,
-            rate_d=2e-4,
-            falling_share=1.0,
+            rate_d=4e-4,
             average_decay=0.999,
-            augmentation=AUGMENTATION,
             measure_every=1000,
             alone_steps=2400,
             alone_every=200,
