@@ -88,10 +88,10 @@ def _deadly(death: Death | None) -> list[int]:
 
 
 def _small_training() -> None:
-    from ebm_refine.training.algorithms import plane_games
+    from ebm_refine.training.algorithms import plane_loop
     from ebm_refine.training.pipelines import toy_model
 
-    plane_games.TOLD = plane_games.SAVE_EVERY = 20
+    plane_loop.REPORT_EVERY = plane_loop.SAVE_EVERY = 20
     toy_model.REPORT_POINTS = 400
     whole: Any = toy_model.Toy
     toy_model.Toy = lambda dataset, family, settings, *rest: whole(  # type: ignore[assignment,misc]

@@ -68,11 +68,11 @@ class Apart:
 
 
 @contextmanager
-def served_tiny_apart(folder: Path, visitors_kept: int) -> Iterator[Apart]:
+def served_tiny_apart(folder: Path, stored_visitors: int) -> Iterator[Apart]:
     """Serve the pair `tiny` from a process of its own, which keeps so many visitors without a result."""
     path = [str(Path(__file__).parents[1]), environ.get("PYTHONPATH", "")]
     process = subprocess.Popen(
-        [sys.executable, __file__, str(folder), str(visitors_kept)],
+        [sys.executable, __file__, str(folder), str(stored_visitors)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -59,7 +59,7 @@ def build(data: str | None = None) -> gr.Blocks:
 
     `data` is a folder of training images, whose nearest one is shown beside a generated one; None shows no training image.
     """
-    present = {place.path: place for place in _places() if place.present()}
+    present = {page.path: page for page in _pages() if page.present()}
     with Page(title=NAME, analytics_enabled=False, fill_width=True, delete_cache=(600, 1800)) as demo:
         api.add(demo)  # first: a private event of the same name must not push a pinned name aside
         energy_api.add(demo)
@@ -74,20 +74,20 @@ def build(data: str | None = None) -> gr.Blocks:
         with gr.Accordion("How it works, and how to read the numbers", open=False, elem_id="article"):
             gr.Markdown((ASSETS / "article.md").read_text(), latex_delimiters=LATEX)
         # Last, so that Run is the first thing that the keyboard reaches; the style shows it first.
-        gr.HTML(_links(present.values(), ""), elem_id="places", apply_default_css=False, js_on_load=None)
-    for path, place in present.items():
+        gr.HTML(_links(present.values(), ""), elem_id="pages", apply_default_css=False, js_on_load=None)
+    for path, page in present.items():
         if path:
-            with demo.route(place.title, path):
-                gr.Markdown(f"# {place.title}", elem_id="title")
-                place.build(demo)
-                gr.HTML(_links(present.values(), path), elem_id="places", apply_default_css=False, js_on_load=None)
+            with demo.route(page.title, path):
+                gr.Markdown(f"# {page.title}", elem_id="title")
+                page.build(demo)
+                gr.HTML(_links(present.values(), path), elem_id="pages", apply_default_css=False, js_on_load=None)
     opening_results.show(demo)
     # Direct calls must not pass by the queue: two runs would share the device. On a Space this is Gradio's own default.
     demo.queue(max_size=limits.MAX_WAITING, api_open=False)
     return demo
 
 
-class Place(NamedTuple):
+class Route(NamedTuple):
     """One page: its path, its title, whether its models are embedded, and what lays it out."""
 
     path: str
@@ -96,35 +96,35 @@ class Place(NamedTuple):
     build: Callable[[gr.Blocks], object]
 
 
-def _places() -> list[Place]:
+def _pages() -> list[Route]:
     """All pages in the order of the links; the first is laid out by `build`."""
 
     def any_model() -> bool:
         return bool(refinable_models())
 
     return [
-        Place("", refine.TITLE, lambda: True, lambda demo: None),
-        Place("play", laboratory.TITLE, lambda: bool(toy_models()), lambda demo: laboratory.build()),
-        Place("compare", compare.TITLE, any_model, lambda demo: compare.build()),
-        Place("sweep", sweep.TITLE, lambda: any(map(sweep.sweepable, refinable_models())), lambda demo: sweep.build()),
-        Place("energies", energy.TITLE, lambda: bool(asking.energy_models()), lambda demo: energy.build()),
-        Place("energy-gans", energy_gans.TITLE, energy_gans.present, lambda demo: energy_gans.build()),
-        Place("own", own_gan.TITLE, lambda: True, lambda demo: own_gan.build()),
-        Place("code", calls.TITLE, any_model, calls.build),
+        Route("", refine.TITLE, lambda: True, lambda demo: None),
+        Route("play", laboratory.TITLE, lambda: bool(toy_models()), lambda demo: laboratory.build()),
+        Route("compare", compare.TITLE, any_model, lambda demo: compare.build()),
+        Route("sweep", sweep.TITLE, lambda: any(map(sweep.sweepable, refinable_models())), lambda demo: sweep.build()),
+        Route("energies", energy.TITLE, lambda: bool(asking.energy_models()), lambda demo: energy.build()),
+        Route("energy-gans", energy_gans.TITLE, energy_gans.present, lambda demo: energy_gans.build()),
+        Route("own", own_gan.TITLE, lambda: True, lambda demo: own_gan.build()),
+        Route("code", calls.TITLE, any_model, calls.build),
     ]
 
 
-def _links(places: Iterable[Place], here: str) -> str:
+def _links(pages: Iterable[Route], here: str) -> str:
     links = "".join(
-        f'<a href="{html.escape("./" + place.path)}"{" aria-current=page" if place.path == here else ""}>'
-        f"{html.escape(place.title)}</a>"
-        for place in places
+        f'<a href="{html.escape("./" + page.path)}"{" aria-current=page" if page.path == here else ""}>'
+        f"{html.escape(page.title)}</a>"
+        for page in pages
     )
     return f'<nav aria-label="Pages"><strong>{NAME}</strong>{links}</nav>'
 
 
 def options(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """What `python app.py …` may be told, as arguments of `build`. Bad input ends it with one line and status 2."""
+    """The options of `python app.py …`, as arguments of `build`. Bad input ends it with one line and status 2."""
     parser = argparse.ArgumentParser(prog="app.py", description="Serve the page.")
     parser.add_argument("--data", help="folder of CelebA's parquet files: shows the training face nearest to a generated one")
     parser.add_argument("--models", help="folder of checkpoint folders of your own, shown beside the embedded ones")
@@ -166,12 +166,12 @@ def launch(demo: gr.Blocks, **options: Any) -> Any:
 
 def _head(path: str) -> str:
     """What belongs into the head of the page at `path`."""
-    title = next((place.title for place in _places() if place.path == path), NAME)
+    title = next((page.title for page in _pages() if page.path == path), NAME)
     return preview(f"{NAME}: {TITLE if not path else title}", LEAD, asset(PREVIEW)) + script("page.js")
 
 
 async def _named_call(request: Request, error: Exception) -> JSONResponse:
-    """Gradio's endpoint for calls by name raises on unknown and missing names; the caller is told, not shown a 500."""
+    """Gradio's endpoint for calls by name raises on unknown and missing names; the caller gets an error message, not a 500."""
     path = request.url.path
     if "/call/v2/" not in path:
         raise error

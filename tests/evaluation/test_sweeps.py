@@ -159,15 +159,15 @@ def test_bad_input_is_one_sentence(plan, given, sentence):
         plan(**given)
 
 
-def test_a_reading_is_marked_only_beyond_chance():
+def test_a_distance_is_marked_only_beyond_chance():
     def kernel(low: float, high: float, count: int = 16) -> dict:
         sides = {"after": {"value": 0.002}, "before": {"value": 0.001}}
         return {"num_images": count, "kernel_distance": {**sides, "difference": {"interval": [low, high]}}}
 
-    assert sweeping.reading(kernel(-0.1, 0.2)) == ("kernel distance × 1000", 2.0, 1.0, False)
-    assert sweeping.reading(kernel(0.1, 0.2)).told
-    assert not sweeping.reading(kernel(0.1, 0.2, count=15)).told
-    assert sweeping.reading({"note": "no extractor"}) is None
+    assert sweeping.distance_of(kernel(-0.1, 0.2)) == ("kernel distance × 1000", 2.0, 1.0, False)
+    assert sweeping.distance_of(kernel(0.1, 0.2)).significant
+    assert not sweeping.distance_of(kernel(0.1, 0.2, count=15)).significant
+    assert sweeping.distance_of({"note": "no extractor"}) is None
     moved = {"earth_movers_distance": {"after": 1.0, "before": 2.0, "floor": {"sd": 0.3}}}
-    assert sweeping.reading(moved).told
-    assert torch.isfinite(torch.tensor(sweeping.reading(moved).after))
+    assert sweeping.distance_of(moved).significant
+    assert torch.isfinite(torch.tensor(sweeping.distance_of(moved).after))

@@ -32,12 +32,12 @@ from ebm_refine.ui.runtime.gradio_patches import Page
 SCHEMA = Path(__file__).parent / "api_schema.json"
 LONG = {"model": "tiny", "n_steps": 10_000, "num_images": 4}  # as much as one call may ask for
 HTTP = httpx.Client(timeout=30)
-VISITORS_KEPT = 16  # fewer than the page keeps, so that a leak shows after fewer calls
+STORED_VISITORS = 16  # fewer than the page keeps, so that a leak shows after fewer calls
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with served_tiny(tmp_path_factory.mktemp("api"), state_session_capacity=VISITORS_KEPT) as where:
+    with served_tiny(tmp_path_factory.mktemp("api"), state_session_capacity=STORED_VISITORS) as where:
         yield where
 
 
@@ -321,7 +321,7 @@ def test_a_mistake_of_ours_is_one_sentence_without_details(address, monkeypatch)
 
     monkeypatch.setattr(running, "_recorded", lambda *_: 1 / 0)
     sentence = call(address, {"data": ["tiny", None, None, 1, 2, 0, "auto", None]})["error"]
-    assert sentence == "the run failed by a mistake of this program; its log says where"
+    assert sentence == "the run failed because of a bug in this program; see its log"
 
 
 @pytest.mark.slow
@@ -387,7 +387,7 @@ def bodies(draw) -> tuple[str, Any]:
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
     """In the tests' own process all that other tests have left would be measured with it."""
-    with served_tiny_apart(tmp_path_factory.mktemp("apart"), VISITORS_KEPT) as page:
+    with served_tiny_apart(tmp_path_factory.mktemp("apart"), STORED_VISITORS) as page:
         yield page
 
 
@@ -433,7 +433,7 @@ def test_hostile_calls(apart):
 def test_memory_is_flat(apart):
     """The same call over and over: past the visitors whose state is kept, nothing may be left behind."""
     memory = []
-    for calls in (VISITORS_KEPT + 5, 30, 30):
+    for calls in (STORED_VISITORS + 5, 30, 30):
         for _ in range(calls):
             assert call(apart.address, {"data": ["tiny", "langevin", 0.01, 2, 4, 0, "auto", None]})["data"]
         memory.append(apart.resident_mebibytes())

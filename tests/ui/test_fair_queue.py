@@ -176,7 +176,7 @@ def test_results_outlive_other_peoples_calls_and_memory_is_bounded(page, numbers
 
 def test_what_was_not_fetched_is_forgotten(page, monkeypatch):
     demo, address = page
-    monkeypatch.setattr(fair_queue, "KEPT_SECONDS", 0.5)
+    monkeypatch.setattr(fair_queue, "STORED_SECONDS", 0.5)
     done = HTTP.post(f"{address}gradio_api/call/status", json={"data": []}).json()["event_id"]
     queue = demo._queue
     assert seconds_until(lambda: done not in queue.pending_messages_per_session, 10) < 10

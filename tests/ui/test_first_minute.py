@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import served
-from test_page import browser, bytes_of, open_place, opened, opening, shown_link  # noqa: F401
+from test_page import browser, bytes_of, open_page, opened, opening, shown_link  # noqa: F401
 
 from ebm_refine.toy2d.datasets import law
 from ebm_refine.ui.runtime.pictures import ASSETS
@@ -87,7 +87,7 @@ def test_every_model_has_settings_that_stand(opened):  # noqa: F811
 def test_every_page_opens_by_its_link_and_keeps_its_place(opened):  # noqa: F811
     page = opened()
     for place in PLACES:
-        open_place(page, place)
+        open_page(page, place)
         assert page.locator(TOAST).count() == 0
         title = page.inner_text("#title h1")
         assert place in title

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ebm_refine.ui.runtime.index_page import _KEPT, IndexPage, rewritten
+from ebm_refine.ui.runtime.index_page import _CACHED, IndexPage, rewritten
 
 CONFIG = '{"components": [{"id": 1, "api_info": {}}]}'
 PAGE = f"<html><head></head><body><script>window.gradio_config = {CONFIG};</script></body></html>"
@@ -90,7 +90,7 @@ def test_another_address_has_another_page(name):
     assert gradio.asked == 2
 
 
-def test_only_pages_and_the_configuration_are_kept_and_of_addresses_not_many():
+def test_only_pages_and_the_configuration_are_cached_for_a_few_addresses():
     for gradio, path in ((Gradio(404), "/nothing"), (Gradio(kind=b"text/css"), "/theme.css")):
         page = IndexPage(gradio, lambda path: "")
         for _ in range(2):
@@ -99,10 +99,10 @@ def test_only_pages_and_the_configuration_are_kept_and_of_addresses_not_many():
     gradio = Gradio(kind=b"application/json")
     page = IndexPage(gradio, lambda path: "")
     assert get(page, "/config") == get(page, "/config")
-    for number in range(3 * _KEPT):
+    for number in range(3 * _CACHED):
         get(page, host=f"host{number}")
         get(page, "/config", host=f"host{number}")
-    assert len(page.made) <= _KEPT
+    assert len(page.made) <= _CACHED
 
 
 def test_what_only_the_api_uses_is_not_on_the_page():

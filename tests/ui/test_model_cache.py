@@ -6,25 +6,25 @@ import pytest
 
 from ebm_refine import catalogue
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.ui.runtime.model_cache import kept, known_models
+from ebm_refine.ui.runtime.model_cache import cached_model, known_models
 
 
 def test_a_model_is_read_once_and_again_when_it_has_changed(tiny_models):
-    first = kept("tiny")
+    first = cached_model("tiny")
     assert first.name == "tiny"
-    assert kept("tiny") is first
+    assert cached_model("tiny") is first
     config = tiny_models / "tiny" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "title": "another"}))
-    assert kept("tiny").config["title"] == "another"
+    assert cached_model("tiny").config["title"] == "another"
     (tiny_models / "tiny" / "generator.safetensors").write_bytes(b"damaged")
     config.write_text(config.read_text() + "\n")
     with pytest.raises(CheckpointError, match="generator"):
-        kept("tiny")
+        cached_model("tiny")
     config.unlink()
     with pytest.raises(InputError, match="tiny"):
-        kept("tiny")
+        cached_model("tiny")
     with pytest.raises(InputError, match="model must be one of"):
-        kept("nothing")
+        cached_model("nothing")
 
 
 def test_the_list_is_read_once_and_again_when_it_has_changed(tiny_models):

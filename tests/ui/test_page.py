@@ -46,7 +46,7 @@ COUNT_FRAMES = """() => {
 }"""
 
 
-KEPT: dict[str, BrowserContext] = {}  # of the browser that is open, by their options
+CONTEXTS: dict[str, BrowserContext] = {}  # of the browser that is open, by their options
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield chromium
-        KEPT.clear()
+        CONTEXTS.clear()
         chromium.close()
 
 
@@ -74,9 +74,9 @@ def opening(browser: Browser, address: str) -> Iterator[Any]:
     def open_page(query: str = "", base: str = address, at: str = "", **options: Any) -> Page:
         options = {"viewport": {"width": 1400, "height": 1000}} | options
         # One context for all the pages of a kind: a fresh one would fetch and compile all of Gradio's scripts again.
-        if (kind := repr(sorted(options.items()))) not in KEPT:
-            KEPT[kind] = browser.new_context(**options)
-        page = KEPT[kind].new_page()
+        if (kind := repr(sorted(options.items()))) not in CONTEXTS:
+            CONTEXTS[kind] = browser.new_context(**options)
+        page = CONTEXTS[kind].new_page()
         pages.append(page)
         page.set_default_timeout(PATIENCE)
 
@@ -97,7 +97,7 @@ def opening(browser: Browser, address: str) -> Iterator[Any]:
         page.on("request", on_request)
         page.on("requestfailed", on_failure)
         page.goto(f"{base}{at}{query}")
-        page.wait_for_selector("#places nav")
+        page.wait_for_selector("#pages nav")
         return page
 
     yield open_page
@@ -153,12 +153,12 @@ def in_both_themes(page: Page) -> Iterator[None]:
     yield
 
 
-def open_place(page: Page, name: str) -> None:
+def open_page(page: Page, name: str) -> None:
     """Open one of the pages by its link; nothing where it is open."""
-    link = page.locator("#places a", has_text=re.compile(f"^{name}$"))
+    link = page.locator("#pages a", has_text=re.compile(f"^{name}$"))
     if link.get_attribute("aria-current") is None:
         link.click()
-        expect(page.locator("#places a[aria-current=page]")).to_have_text(name)
+        expect(page.locator("#pages a[aria-current=page]")).to_have_text(name)
         page.wait_for_selector("#title h1")
 
 

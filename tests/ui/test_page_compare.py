@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served_tiny, workers
-from test_page import browser, desk, in_both_themes, open_place, open_tab, opened, shared  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_page, open_tab, opened, shared  # noqa: F401
 
 from ebm_refine.evaluation.tables import committed
 
@@ -17,7 +17,7 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 
 def enter(page: Page) -> None:
-    open_place(page, "Compare")
+    open_page(page, "Compare")
     page.wait_for_selector("#compare-run")
 
 

@@ -9,7 +9,7 @@ from conftest import save_tiny_energies, save_tiny_models
 from PIL import Image
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import Shared, browser, desk, in_both_themes, open_place, open_tab, opened, opening  # noqa: F401
+from test_page import Shared, browser, desk, in_both_themes, open_page, open_tab, opened, opening  # noqa: F401
 
 from ebm_refine import render
 from ebm_refine.tasks import synthetic_digits as patterns
@@ -31,7 +31,7 @@ def shared(browser, address) -> Iterator[Shared]:  # noqa: F811
 
 
 def enter(page: Page) -> Page:
-    open_place(page, "Energy models")
+    open_page(page, "Energy models")
     page.wait_for_selector("#energy-run")
     return page
 

@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Page, expect
 from serving import served
 from test_energy_api import DIGITS, EXACT
-from test_page import browser, desk, in_both_themes, open_place, open_tab, opened, shared  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_page, open_tab, opened, shared  # noqa: F401
 
 from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.models.checkpoint import load_checkpoint
@@ -35,7 +35,7 @@ def address(folder) -> Iterator[str]:
 
 
 def enter(page: Page, section: str) -> None:
-    open_place(page, "Energy-based GANs")
+    open_page(page, "Energy-based GANs")
     tab = page.get_by_role("tab", name=section, exact=True)
     if not tab.is_visible():  # on a narrow page it is in the menu of the inner row, which comes after the outer one's
         page.locator(".overflow-menu > button:visible").last.click()
@@ -55,7 +55,7 @@ def test_all_models_are_sampled_on_the_same_seed(desk):  # noqa: F811
         expect(page.locator(f"#{name}-words")).to_contain_text("no measure of quality")
 
 
-def test_digits_are_reconstructed_and_bad_values_are_told(desk):  # noqa: F811
+def test_digits_are_reconstructed_and_bad_values_are_errors(desk):  # noqa: F811
     page = desk
     enter(page, "Reconstructions")
     page.click("#gans-reconstruct")
@@ -99,7 +99,7 @@ def test_the_belief_networks_chains_are_run_and_played(desk):  # noqa: F811
     expect(page.locator("body")).to_contain_text("seed must be a whole number from 0")
 
 
-def test_the_belief_networks_table_is_told_in_its_own_numbers():
+def test_the_belief_networks_table_shows_its_own_numbers():
     made = belief_net.as_html(json.loads(belief_net.FILE.read_text()))
     for cell in ("11.91 ± 0.07", "2.90 ± 0.13", "10.70 ± 0.16", "0.762 ± 0.012"):
         assert f"<td>{cell}</td>" in made
@@ -155,8 +155,8 @@ def test_endpoint_gives_what_the_library_gives(client, folder):
         (["tiny-ebgan", None, 2, -1], "seed must be a whole number"),
     ],
 )
-def test_bad_values_are_told_in_one_sentence(client, arguments, words):
-    with pytest.raises(AppError) as told:
+def test_bad_values_give_one_sentence(client, arguments, words):
+    with pytest.raises(AppError) as error:
         client.predict(*arguments, api_name="/energy_gan")
-    assert words in str(told.value)
-    assert "\n" not in str(told.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -49,10 +49,10 @@ def test_bins_hold_what_they_say():
 def test_best_and_median_are_trials_that_there_were():
     for count, median in ((1, 0.0), (2, 0.0), (3, 1.0), (4, 1.0), (5, 2.0)):
         rows = [{**row, "score": float(place), "classes": 1} for place, row in enumerate(ROWS[:count])]
-        told = benchmark.summary(rows[::-1])
-        assert told["best"]["score"] == count - 1
-        assert told["median"]["score"] == median
-        assert told["trials"] == count
+        summary = benchmark.summary(rows[::-1])
+        assert summary["best"]["score"] == count - 1
+        assert summary["median"]["score"] == median
+        assert summary["trials"] == count
 
 
 @pytest.fixture

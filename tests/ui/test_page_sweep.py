@@ -7,7 +7,7 @@ from conftest import save_tiny_models
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
 from test_memorisation import pixels, with_index
-from test_page import browser, desk, in_both_themes, open_place, open_tab, opened, run, shared  # noqa: F401
+from test_page import browser, desk, in_both_themes, open_page, open_tab, opened, run, shared  # noqa: F401
 
 from ebm_refine.ui.runtime import limits
 
@@ -21,7 +21,7 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 
 def enter(page: Page, eps: str = "0.5, 1e-7", steps: str = "1, 4", images: int = 4) -> None:
-    open_place(page, "Sweep")
+    open_page(page, "Sweep")
     page.wait_for_selector("#sweep-run")
     page.locator("#sweep-eps input, #sweep-eps textarea").fill(eps)
     page.locator("#sweep-steps input, #sweep-steps textarea").fill(steps)
@@ -61,7 +61,7 @@ def test_stop(desk):  # noqa: F811
 
 def test_a_tile_tells_its_nearest_training_image_and_the_extremes_are_shown(desk):  # noqa: F811
     page = desk
-    open_place(page, "Demo")
+    open_page(page, "Demo")
     run(page)
     page.click("#after img")
     expect(page.locator("#tile-copied")).to_contain_text("Of 40 held-out images")

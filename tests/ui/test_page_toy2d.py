@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 from serving import seconds_until, served, workers
-from test_page import Shared, browser, desk, in_both_themes, open_place, open_tab, opened, opening  # noqa: F401
+from test_page import Shared, browser, desk, in_both_themes, open_page, open_tab, opened, opening  # noqa: F401
 
 from ebm_refine.toy2d.experiments import EXPERIMENTS
 
@@ -33,7 +33,7 @@ def shared(browser, address) -> Iterator[Shared]:  # noqa: F811
 
 
 def enter(page: Page) -> Page:
-    open_place(page, "Play in 2-D")
+    open_page(page, "Play in 2-D")
     open_tab(page, "Sample")
     page.wait_for_selector("#toy-run")
     return page

@@ -43,4 +43,4 @@ def test_a_film_is_made_once_and_one_at_a_time():
 def test_what_was_never_there_is_said():
     answer = asyncio.run(pictures._shown(SimpleNamespace(path_params={"name": "nothing.webp"})))  # type: ignore[arg-type]
     assert answer.status_code == 404
-    assert b"no longer kept" in answer.body
+    assert b"no longer stored" in answer.body

@@ -182,15 +182,15 @@ def test_uploads_are_one_picture_each_and_bounded_in_all(address, monkeypatch):
     assert "maximum allowed size" in sentence(HTTP.post(where, files=over), 413)
     assert "multipart/form-data" in sentence(HTTP.post(where, content=b"x"), 415)
     assert HTTP.post(where, files={"files": ("a.png", b"fine")}).status_code == 200
-    monkeypatch.setattr(uploads, "MAX_KEPT_BYTES", 100)
+    monkeypatch.setattr(uploads, "MAX_STORED_BYTES", 100)
     full = HTTP.post(where, files={"files": ("a.png", b"fine")})
-    assert "no room for another upload" in sentence(full, 503)
-    assert 0 < int(full.headers["retry-after"]) <= uploads.KEPT_SECONDS
+    assert "space for uploads is full" in sentence(full, 503)
+    assert 0 < int(full.headers["retry-after"]) <= uploads.STORED_SECONDS
 
 
 def test_an_address_has_its_share_of_uploads():
     ledger = uploads.Uploads()
-    for _ in range(uploads.MAX_KEPT_PER_ADDRESS):
+    for _ in range(uploads.MAX_PER_ADDRESS):
         ledger.admit(1, "8.8.8.8")
     with pytest.raises(Refused, match="from your address"):
         ledger.admit(1, "8.8.8.8")
@@ -210,21 +210,21 @@ def test_the_application_is_guarded_where_nobody_calls_launch():
 def test_a_body_that_trickles_is_given_up(monkeypatch):
     monkeypatch.setattr(request_guard, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(request_guard, "DRAIN_SECONDS", 0.2)
-    told: list[dict[str, Any]] = []
+    sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0.05)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
     async def send(message: dict[str, Any]) -> None:
-        told.append(message)
+        sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/call/refine", "headers": [], "query_string": b""}
     guard = request_guard.RequestGuard(None, build())
     began = time.monotonic()
     asyncio.run(guard(scope, receive, send))
     assert time.monotonic() - began < 3
-    assert told[0]["status"] == 408
+    assert sent[0]["status"] == 408
 
 
 JSON = st.recursive(

@@ -21,7 +21,7 @@ from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
 from ebm_refine.ui.tabs.energy.job import Answer, Moment, Question
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 
 _CHAIN_OPTIONS = ("sampler", "n_steps", "num_images", "eps", "temperature", "clip")
 # question -> the options that it takes
@@ -41,8 +41,8 @@ _OBJECT = {"anyOf": [{"type": "object", "additionalProperties": {}}, _NULL]}
 def energy_sample(
     model, num_images=16, n_steps=None, seed=0, sampler="short-run", class_label=None, options=None
 ) -> Iterator[tuple[Image.Image | None, Image.Image | None, dict[str, Any]]]:
-    """Chains of an energy from noise. Yields progress in the answer's place, then before PNG, after PNG and the answer."""
-    with told():
+    """Chains of an energy from noise. Yields progress instead of the answer, then before PNG, after PNG and the answer."""
+    with user_errors():
         further = _options(options, ("eps", "temperature", "clip"), "this call")
         arguments = _chain_arguments({**further, "num_images": num_images, "n_steps": n_steps}, seed)
         progress: dict[str, Any] = {"step": 0}
@@ -56,7 +56,7 @@ def energy_sample(
 
 def energy_question(model, question, images, seed=0, options=None) -> Iterator[tuple[Image.Image | None, dict[str, Any]]]:
     """Ask an energy about images. Yields progress where chains run, then a picture (or none) and the answer."""
-    with told():
+    with user_errors():
         if not isinstance(question, str) or question not in QUESTIONS:
             raise InputError(f"question must be one of {', '.join(QUESTIONS)}; got {shorten(question)}")
         given = _options(options, QUESTIONS[question], f"question {question!r}")
@@ -180,7 +180,7 @@ def _question(model: Any, name: str, images: list[Tensor], given: dict[str, Any]
     if name == "classify":
         return asking.classification(model, asking.stacked(images, 1), given.get("beta", asking.BETA.default))
     rule, weight = given.get("rule", asking.RULE.default), given.get("weight", asking.WEIGHT.default)
-    return asking.row_reading(model, asking.stacked(images, 2), rule, weight)
+    return asking.row_question(model, asking.stacked(images, 2), rule, weight)
 
 
 def _chain_arguments(given: dict[str, Any], seed: Any) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def given_digits(images: Any) -> list[Tensor]:
 
 
 def _progress(item: Any, before: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a running chain; a heartbeat has no news."""
+    """The progress of a running chain; a heartbeat has none."""
     if not isinstance(item, Moment):
         return before
     return {"step": item.step, "n_steps": item.n_steps, "mean_energy": item.mean_energy}

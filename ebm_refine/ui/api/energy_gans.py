@@ -11,19 +11,19 @@ from ebm_refine.energies import autoencoder_gan as energy_gans
 from ebm_refine.ui.api.energy import given_digits
 from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.tabs.energy import job as asking
-from ebm_refine.ui.tabs.energy_gans import models as models_room
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.energy_gans import models as models_module
+from ebm_refine.ui.tabs.refine.job import user_errors
 
 _NULL = {"type": "null"}
 
 
 def energy_gan(model, images=None, num_generated=8, seed=0) -> tuple[Image.Image, dict[str, Any]]:
     """What the autoencoder of an energy-based GAN makes of digits: each above its reconstruction, and energies D."""
-    with told():
-        info = models_room.model_asked(model)
+    with user_errors():
+        info = models_module.model_asked(model)
         pictures = [] if images is None else given_digits(images)
         given = torch.stack(pictures) if pictures else torch.empty(0, *info.shape)
-        found = models_room.reconstructed(info.name, given, num_generated, seed)
+        found = models_module.reconstructed(info.name, given, num_generated, seed)
         energies = found.seen.energies.tolist()
         return found.picture, {
             "model": found.model,
@@ -31,13 +31,13 @@ def energy_gan(model, images=None, num_generated=8, seed=0) -> tuple[Image.Image
             "energies": energies[: found.given],
             "shares_of_real_above": found.shares_above,
             "generated_energies": energies[found.given :],
-            "training": models_room.curves_kept(info),
+            "training": models_module.stored_curves(info),
         }
 
 
 def add(demo: gr.Blocks) -> None:
     """Give the page its endpoint; it needs components, of which none is shown."""
-    count, seed = models_room.COUNT, models_room.SEED
+    count, seed = models_module.COUNT, models_module.SEED
     gr.Button(visible=False).click(
         energy_gan,
         [

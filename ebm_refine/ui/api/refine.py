@@ -25,7 +25,7 @@ from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.model_cache import stamp
 from ebm_refine.ui.runtime.waiting import priced
-from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, device, refinable_models, run, told
+from ebm_refine.ui.tabs.refine.job import Finished, Live, checked, device, refinable_models, run, user_errors
 
 _ROWS = {row.name: row for row in COMMON}
 NULL = {"type": "null"}
@@ -41,12 +41,12 @@ def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) 
 
 @priced(_evaluations)
 def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ratio="auto", options=None) -> Iterator[tuple]:
-    """Refine a model's samples. While it runs, progress in the metrics' place ({step, n_steps, mean_energy}); then four values.
+    """Refine a model's samples. While it runs, progress instead of metrics ({step, n_steps, mean_energy}); then four values.
     before: PNG of the samples as they began; after: PNG of the same samples refined; metrics: an object with settings (those
     that were used), diagnostics of the chain (ignored: what the method does not use), kernel_distance and, of images with
     enough encoders, verdict; bundle: a zip with both pictures, samples.npz, settings.json and metrics.json."""
     progress: dict[str, Any] = {"step": 0}
-    with told():
+    with user_errors():
         arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}
         with closing(run(model, arguments | split_options(options))) as news:
             for item in news:
@@ -193,7 +193,7 @@ def input_of(name: str, schema: dict[str, Any], description: str, default: Any =
 
 
 def split_options(options: Any) -> dict[str, Any]:
-    """`beta`, `temperature` and `label` have no place of their own in the call, so they travel among the options."""
+    """`beta`, `temperature` and `label` are no arguments of the call, so they go into the options."""
     if options is not None and not isinstance(options, dict):
         raise InputError(f"options must be an object of names and values; got {shorten(options)}")
     rest = dict(options or {})

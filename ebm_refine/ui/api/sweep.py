@@ -11,7 +11,7 @@ from ebm_refine import render
 from ebm_refine.ui.api.refine import EPS, NULL, STEPS, described, input_of, split_options
 from ebm_refine.ui.components.run_bar import LANE
 from ebm_refine.ui.runtime.waiting import priced
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.sweep import job as sweeping
 from ebm_refine.ui.tabs.sweep.job import Cell, Moment, Plan
 
@@ -25,9 +25,9 @@ def _evaluations(model, method, eps, n_steps, num_images, seed, ratio, options) 
 def sweep(
     model, method="langevin", eps=None, n_steps=None, num_images=16, seed=0, ratio="auto", options=None
 ) -> Iterator[tuple[Image.Image | None, Image.Image | None, dict[str, Any]]]:
-    """A grid of runs over eps and n_steps on the same seeds. Yields progress in the table's place, then heat map PNG, pictures
+    """A grid of runs over eps and n_steps on the same seeds. Yields progress instead of the table, then heat map PNG, pictures
     PNG and the table."""
-    with told():
+    with user_errors():
         further = split_options(options)
         plan = sweeping.checked_sweep(model, method, eps, n_steps, num_images, seed, ratio, further)
         cells: list[Cell] = []
@@ -40,7 +40,7 @@ def sweep(
                     progress = {"cells": item.done, "of": item.of, "step": item.frame.step, "n_steps": item.frame.n_steps}
                 yield None, None, progress
         rows, columns = sweeping.labels(plan)
-        read = sweeping.reading(cells[0].metrics)
+        read = sweeping.distance_of(cells[0].metrics)
         title = f"{model}, {method}: {read.name if read else 'not measured'}, N = {plan.num_images}, seed {seed}"
         heat = render.heat_map(sweeping.heat(plan, cells), rows, columns, title)
         yield heat, sweeping.pictured(plan, cells), as_json(plan, cells)

@@ -12,9 +12,9 @@ from ebm_refine.settings import resolve
 from ebm_refine.toy2d.landscape import landscape
 from ebm_refine.ui.api.refine import split_options
 from ebm_refine.ui.runtime import limits
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import cached_model
 from ebm_refine.ui.runtime.waiting import priced
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.toy2d import tab as laboratory
 from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, ground_as_json, run, toy_named
 
@@ -36,7 +36,7 @@ def toy_sample(
     """Sample a model of points in the plane. Yields progress, then points before and after and their numbers."""
     given = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_points, "seed": seed, "ratio": ratio}
     progress: dict[str, Any] = {"step": 0}
-    with told(), closing(run(model, given | split_options(options))) as news:
+    with user_errors(), closing(run(model, given | split_options(options))) as news:
         for item in news:
             if isinstance(item, FinishedScene):
                 yield {"before": item.before.tolist(), "after": item.after.tolist(), "metrics": item.metrics}
@@ -48,10 +48,10 @@ def toy_sample(
 
 def toy_landscape(model, window="data", ratio="auto", beta=1.0, resolution=96) -> dict[str, Any]:
     """The energy of a model of points on a grid, row 0 lowest, with minus its gradient on a coarser one."""
-    with told():
+    with user_errors():
         info = toy_named(model)
         settings = resolve(info.name, info.config, ratio=ratio, beta=beta)
-        ground = landscape(kept(info.name), window, settings.ratio, settings.beta, RESOLUTION.parse(resolution))
+        ground = landscape(cached_model(info.name), window, settings.ratio, settings.beta, RESOLUTION.parse(resolution))
         return ground_as_json(ground)
 
 

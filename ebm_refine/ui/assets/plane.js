@@ -113,8 +113,8 @@
         box.checked = on[layer];
         box.closest('label').hidden = !some[layer];
       }
-      const place = find('.windows');
-      place.replaceChildren(...windows.map((one) => {
+      const panes = find('.windows');
+      panes.replaceChildren(...windows.map((one) => {
         const figure = document.createElement('figure'), canvas = document.createElement('canvas');
         const caption = document.createElement('figcaption');
         canvas.setAttribute('role', 'img');

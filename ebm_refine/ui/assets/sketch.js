@@ -1,4 +1,4 @@
-// A canvas to write on, with a pen for mouse, touch and stylus. Strokes are kept here; the value is the drawing as a PNG.
+// A canvas to write on, with a pen for mouse, touch and stylus. Strokes are stored here; the value is the drawing as a PNG.
 (() => {
   if (!window.page || page.sketch) return;
   page.sketch = (element, props, watch, trigger) => {

@@ -61,8 +61,8 @@
       const box = image.getBoundingClientRect(), tiles = shown.tiles;
       const column = Math.floor((event.clientX - box.left) / box.width * image.naturalWidth / tiles.pitch_x);
       const row = Math.floor((event.clientY - box.top) / box.height * image.naturalHeight / tiles.pitch_y);
-      const place = row * tiles.columns + column;
-      if (column < tiles.columns && place < tiles.count) trigger('select', {index: place});
+      const index = row * tiles.columns + column;
+      if (column < tiles.columns && index < tiles.count) trigger('select', {index: index});
     });
     element.addEventListener('input', (event) => { if (event.target.classList.contains('cut')) divide(); });
     for (const image of element.querySelectorAll('img')) image.addEventListener('load', resize);

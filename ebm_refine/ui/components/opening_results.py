@@ -50,9 +50,9 @@ def recorded(demo: gr.Blocks, button: str) -> dict[str, Any] | None:
     answer = event.fn(*(block.value for block in event.inputs))
     for updates in [answer] if isinstance(answer, dict) else answer:
         for block, update in updates.items():
-            kept = shows.setdefault(block.elem_id, {})
-            told = update if isinstance(update, dict) and update.get("__type__") == "update" else {"value": update}
-            kept |= {name: value for name, value in told.items() if name in ("value", "visible")}
+            shown_of = shows.setdefault(block.elem_id, {})
+            given = update if isinstance(update, dict) and update.get("__type__") == "update" else {"value": update}
+            shown_of |= {name: value for name, value in given.items() if name in ("value", "visible")}
     shown = {name: _plain(name, update) for name, update in shows.items()}
     return {"controls": _controls(event), "shows": shown}
 

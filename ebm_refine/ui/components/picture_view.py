@@ -13,14 +13,14 @@ WIDEST = 480
 
 
 def picture_view(value: str = "", **options: Any) -> gr.HTML:
-    """A component that shows what `shown` makes; empty, it takes no room."""
+    """A component that shows what `shown` makes; empty, it takes no space."""
     return gr.HTML(value, apply_default_css=False, elem_classes="picture", **options)
 
 
 def shown(picture: Image.Image | None, title: str, alt: str = "", quality: int | None = None, widest: int = WIDEST) -> str:
     """The value of a view; "" for no picture. Exact, or a smaller file where a quality is given.
 
-    Small pictures are enlarged to at most `widest` pixels, large ones reduced to the place that there is.
+    Small pictures are enlarged to at most `widest` pixels, large ones reduced to the available width.
     """
     if picture is None:
         return ""

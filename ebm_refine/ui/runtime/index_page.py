@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _CONFIG = re.compile(r"window\.gradio_config = (\{.*?\});(?=\s*(?:window\.|</script>))", re.DOTALL)
 _PREVIEW = re.compile(r"\s*<meta\s+(?:property|name)=\"(?:og|twitter):[^>]*?/>", re.DOTALL)
 _UNREAD = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
-_KEPT = 32
+_CACHED = 32
 # What of a request, beside its path, is in Gradio's answer: the address that it gives as its own is made of these.
 _OWN_ADDRESS = (b"host", b"x-forwarded-host", b"x-forwarded-proto", b"x-gradio-server")
 _LEVEL = 6
@@ -72,7 +72,7 @@ class IndexPage:
                     if key is not None:
                         answer = _compressed(answer) if _takes_gzip(scope) else answer
                         self.made[key] = answer
-                        while len(self.made) > _KEPT:
+                        while len(self.made) > _CACHED:
                             self.made.popitem(last=False)
                     await _send(answer, send)
 
@@ -146,11 +146,11 @@ def _without_endpoints(config: dict[str, Any]) -> None:
     config["components"] = [one for one in config["components"] if one["id"] not in gone]
     config["dependencies"] = [event for event in events if event not in public]
     called = {event["id"] for event in public}
-    for place in [config, *config.get("page", {}).values()]:
-        place["layout"] = _pruned(place["layout"], gone)
-        if place is not config:
-            place["components"] = [block for block in place["components"] if block not in gone]
-            place["dependencies"] = [event for event in place["dependencies"] if event not in called]
+    for part in [config, *config.get("page", {}).values()]:
+        part["layout"] = _pruned(part["layout"], gone)
+        if part is not config:
+            part["components"] = [block for block in part["components"] if block not in gone]
+            part["dependencies"] = [event for event in part["dependencies"] if event not in called]
 
 
 def _blocks_of(event: dict[str, Any]) -> set[int]:

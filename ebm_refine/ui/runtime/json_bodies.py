@@ -44,7 +44,7 @@ def _no_files(value: Any) -> frozenset[int]:
 
 
 def parsed(body: bytes, values_of: Callable[[Any], Any], files: Callable[[Any], frozenset[int]] = _no_files) -> Any:
-    """The value of a JSON body. `values_of` gives the list or object of a call's values, `files` the places of that
+    """The value of a JSON body. `values_of` gives the list or object of a call's values, `files` the positions of that
     list where the record of an upload may stand.
 
     Raises Refused, one sentence: for what is no JSON in UTF-8, has too many values or levels, a text that is too long or no
@@ -104,10 +104,10 @@ def _look_through(value: Any, values: Any, files: frozenset[int]) -> None:
                 for name, one in value.items():
                     _check_text(name)
                     # The page tells of a file's change with the file's record once more.
-                    again = depth == 0 and name == "event_data" and any(one == values[place] for place in files)
+                    again = depth == 0 and name == "event_data" and any(one == values[position] for position in files)
                     waiting.append(_Item(one, depth + 1, numbers, again))
             else:
-                waiting += [_Item(one, depth + 1, numbers, inside and place in files) for place, one in enumerate(value)]
+                waiting += [_Item(one, depth + 1, numbers, inside and position in files) for position, one in enumerate(value)]
 
 
 def _check_text(text: str) -> None:

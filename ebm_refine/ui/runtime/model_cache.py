@@ -1,4 +1,4 @@
-"""Models that stay in memory from one visitor to the next: reading, preparing and trying one out costs a short run's time."""
+"""A cache of models in memory, shared by visitors: loading and preparing one takes as long as a short run."""
 
 import os
 from functools import lru_cache
@@ -8,12 +8,12 @@ from ebm_refine import catalogue
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.models.checkpoint import Checkpoint, load_checkpoint
 
-MODELS_KEPT = 8
+MODELS_CACHED = 8
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-def kept(name: str) -> Checkpoint:
-    """The embedded model of that name, for reading only; read anew once its `config.json`, which has the hashes, is another.
+def cached_model(name: str) -> Checkpoint:
+    """The embedded model of that name, read-only; loaded again when its `config.json`, which has the hashes, changes.
 
     Raises InputError where there is none, CheckpointError where it is damaged.
     """
@@ -25,18 +25,18 @@ def kept(name: str) -> Checkpoint:
     return _read(folder, (written.st_mtime_ns, written.st_ino, written.st_size))
 
 
-@lru_cache(maxsize=MODELS_KEPT)
+@lru_cache(maxsize=MODELS_CACHED)
 def _read(folder: Path, _stamp: tuple[int, ...]) -> Checkpoint:
     return load_checkpoint(folder)
 
 
 def known_models() -> tuple[ModelInfo, ...]:
-    """What `list_models` gives, for reading only; the configs are read anew once one of them, or the list, is another."""
+    """What `list_models` gives, read-only; configs are read again when one of them, or the list, changes."""
     return _listed(stamp())
 
 
 def stamp() -> Stamp:
-    """What is another once a config, or the list of models, is."""
+    """A value that changes with any config and with the list of models."""
     found = []
     own = os.environ.get(catalogue.OWN_MODELS)
     for folder in [catalogue.EMBEDDED, *([Path(own)] if own else [])]:

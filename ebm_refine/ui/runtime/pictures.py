@@ -1,4 +1,4 @@
-"""Pictures and files of results, kept in memory and fetched by address: a run sends addresses, a browser fetches what it shows.
+"""Pictures and files of results, stored in memory: a run sends addresses, a browser fetches what it shows.
 
 Two routes beside Gradio's: `shown/NAME` for results, `page/NAME` for the scripts, styles and films that ship with the page.
 """
@@ -29,16 +29,16 @@ TYPES = {
     "json": "application/json",
 }
 # All results of all visitors together; a film that nobody has asked for yet holds its run's images.
-KEPT_BYTES, KEPT_PROMISES = 64_000_000, 64
+STORED_BYTES, STORED_PROMISES = 64_000_000, 64
 _HEADERS = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
 
 
 class Shelf:
     """Files by name, the least recently fetched of them forgotten first."""
 
-    def __init__(self, most_bytes: int = KEPT_BYTES, most_promises: int = KEPT_PROMISES):
+    def __init__(self, most_bytes: int = STORED_BYTES, most_promises: int = STORED_PROMISES):
         self.most_bytes, self.most_promises = most_bytes, most_promises
-        self.kept: OrderedDict[str, bytes] = OrderedDict()
+        self.stored: OrderedDict[str, bytes] = OrderedDict()
         self.promised: OrderedDict[str, Callable[[], bytes]] = OrderedDict()
         self.lock = Lock()
 
@@ -60,9 +60,9 @@ class Shelf:
     def ready(self, name: str) -> bytes | None:
         """The file of that name where it need not be made first."""
         with self.lock:
-            if name in self.kept:
-                self.kept.move_to_end(name)
-            return self.kept.get(name)
+            if name in self.stored:
+                self.stored.move_to_end(name)
+            return self.stored.get(name)
 
     def get(self, name: str) -> bytes | None:
         """The file of that name, made if it was only promised; None where there is none, or no longer."""
@@ -80,10 +80,10 @@ class Shelf:
 
     def _keep(self, name: str, data: bytes) -> None:
         with self.lock:
-            self.kept[name] = data
-            self.kept.move_to_end(name)
-            while len(self.kept) > 1 and sum(map(len, self.kept.values())) > self.most_bytes:
-                self.kept.popitem(last=False)
+            self.stored[name] = data
+            self.stored.move_to_end(name)
+            while len(self.stored) > 1 and sum(map(len, self.stored.values())) > self.most_bytes:
+                self.stored.popitem(last=False)
 
 
 SHELF = Shelf()
@@ -126,7 +126,7 @@ async def _page(request: Request) -> Response:
 
 def _answer(name: str, data: bytes | None) -> Response:
     if data is None:
-        return Response("this file is no longer kept; run again", 404, media_type="text/plain")
+        return Response("this file is no longer stored; run again", 404, media_type="text/plain")
     return Response(data, media_type=TYPES[name.rpartition(".")[2]], headers=_HEADERS)
 
 

@@ -38,7 +38,7 @@ _CLOSED = re.compile(
 )
 _BODILESS = ("GET", "HEAD", "OPTIONS")
 NO_ENDPOINT = "there is no such endpoint; see /gradio_api/info"
-MISTAKE = "the request failed by a mistake of this program; its log says where"
+MISTAKE = "the request failed because of a bug in this program; see its log"
 
 
 class Route(NamedTuple):
@@ -112,16 +112,16 @@ class RequestGuard:
             raise Refused(404, NO_ENDPOINT)
 
     def _files(self, value: Any) -> frozenset[int]:
-        """The places among the values of a call where the record of an upload may stand, once that has been checked."""
+        """The positions among a call's values that may hold the record of an upload, after checking it."""
         which, values = (value.get("fn_index"), value.get("data")) if isinstance(value, dict) else (None, None)
         if not isinstance(which, int) or not isinstance(values, list) or which not in self.blocks.fns:
             return frozenset()
         inputs = self.blocks.fns[which].inputs[: len(values)]
-        places = frozenset(place for place, block in enumerate(inputs) if isinstance(block, gr.File))
-        for place in places:
-            if isinstance(values[place], dict):
-                self._check_upload(values[place])
-        return places
+        positions = frozenset(position for position, block in enumerate(inputs) if isinstance(block, gr.File))
+        for position in positions:
+            if isinstance(values[position], dict):
+                self._check_upload(values[position])
+        return positions
 
     def _check_upload(self, record: dict[str, Any]) -> None:
         path, url = record.get("path"), record.get("url")

@@ -11,10 +11,10 @@ from ebm_refine.ui.runtime.json_bodies import Refused
 # The file, its name and type, and the lines around them.
 MAX_BODY = MAX_FILE + 10_000
 # A file lies on the disk as long as `gr.Blocks(delete_cache=(600, 1800))` leaves it there.
-KEPT_SECONDS = 600 + 1800
-MAX_KEPT_BYTES = 400_000_000
-MAX_KEPT = 2_000
-MAX_KEPT_PER_ADDRESS = 100
+STORED_SECONDS = 600 + 1800
+MAX_STORED_BYTES = 400_000_000
+MAX_STORED = 2_000
+MAX_PER_ADDRESS = 100
 _BOUNDARY = re.compile(rb'boundary="?([^";,\s]{1,70})"?', re.IGNORECASE)
 
 
@@ -38,22 +38,22 @@ class Uploads:
     """What lies on the disk of the uploads so far, as far as is known here: never less than what does."""
 
     def __init__(self) -> None:
-        self.kept: deque[_Upload] = deque()
+        self.recent: deque[_Upload] = deque()
 
     def admit(self, size: int, address: str | None) -> None:
         """Take an upload of `size` bytes into account. Raises Refused where there have been too many."""
         now = time.monotonic()
-        while self.kept and now - self.kept[0].when > KEPT_SECONDS:
-            self.kept.popleft()
-        of_address = [one for one in self.kept if one.address == address] if address is not None else []
-        if len(of_address) >= MAX_KEPT_PER_ADDRESS:
+        while self.recent and now - self.recent[0].when > STORED_SECONDS:
+            self.recent.popleft()
+        of_address = [one for one in self.recent if one.address == address] if address is not None else []
+        if len(of_address) >= MAX_PER_ADDRESS:
             wait = self._wait(of_address[0], now)
-            raise Refused(429, f"{MAX_KEPT_PER_ADDRESS} pictures came from your address; the next may come in {wait} s", wait)
-        if len(self.kept) >= MAX_KEPT or size + sum(one.size for one in self.kept) > MAX_KEPT_BYTES:
-            wait = self._wait(self.kept[0], now)
-            raise Refused(503, f"the server has no room for another upload; it will have some in {wait} s", wait)
-        self.kept.append(_Upload(now, size, address))
+            raise Refused(429, f"{MAX_PER_ADDRESS} pictures came from your address; the next may come in {wait} s", wait)
+        if len(self.recent) >= MAX_STORED or size + sum(one.size for one in self.recent) > MAX_STORED_BYTES:
+            wait = self._wait(self.recent[0], now)
+            raise Refused(503, f"the server's space for uploads is full; try again in {wait} s", wait)
+        self.recent.append(_Upload(now, size, address))
 
     @staticmethod
     def _wait(first: _Upload, now: float) -> int:
-        return max(1, round(first.when + KEPT_SECONDS - now))
+        return max(1, round(first.when + STORED_SECONDS - now))

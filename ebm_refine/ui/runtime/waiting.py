@@ -1,7 +1,7 @@
 """Who may wait for a lane of runs, for how long, and whose run is next: the rules, without the server that applies them.
 
 A lane computes one run at a time. Its line is bounded in runs and in the time that they are expected to take; a client has so
-many places in it, and clients take turns, so that whoever asks for much waits for it alone.
+many runs in it, and clients take turns, so that a client with many runs delays only itself.
 """
 
 from collections import Counter
@@ -76,7 +76,7 @@ def evaluations_of(run: Any, values: Sequence[Any]) -> float | None:
 
 
 def admit(one: Waiting, line: Sequence[Waiting], ahead: float) -> None:
-    """Raises Refused where there is no place for a run in the line; `ahead` are the seconds until the first of it may begin.
+    """Raises Refused where the queue is full; `ahead` are the seconds until the first of it may begin.
 
     The sentence names the wait, and so does `retry_after`.
     """
@@ -111,7 +111,7 @@ def in_turns(line: Sequence[T], client_of: Callable[[T], str], running: Iterable
     for one in line:
         turns.append(seen[client_of(one)])
         seen[client_of(one)] += 1
-    return [line[place] for place in sorted(range(len(line)), key=turns.__getitem__)]
+    return [line[number] for number in sorted(range(len(line)), key=turns.__getitem__)]
 
 
 def _whole(seconds: float) -> int:

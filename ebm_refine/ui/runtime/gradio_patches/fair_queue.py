@@ -18,8 +18,8 @@ from ebm_refine.ui.runtime import waiting
 from ebm_refine.ui.runtime.json_bodies import Refused
 from ebm_refine.ui.runtime.visitors import public_address
 
-# A job is ended when nobody has listened to it for so long; what it said is kept for whoever asks a little later.
-UNHEARD_SECONDS, SWEEP_SECONDS, KEPT_SECONDS = 4.0, 0.25, 60.0
+# A job is ended when nobody has listened to it for so long; its last message is stored for a client that asks a little later.
+UNHEARD_SECONDS, SWEEP_SECONDS, STORED_SECONDS = 4.0, 0.25, 60.0
 # Updates that wait for a reader who is slow: later ones are left out, and the end comes whole.
 MAX_UNREAD = 50
 
@@ -69,7 +69,7 @@ class FairQueue(Queue):
                 in_browser = "sec-fetch-mode" in request.headers
                 raise Refused(429 if in_browser else refused.status, refused.sentence, refused.retry_after) from None
             if any(block.stateful for block in fn.outputs):
-                self.page.state_holder.make_room(body.session_hash or "")
+                self.page.state_holder.free_memory(body.session_hash or "")
         else:
             looks = [e for lane in self.event_queue_per_concurrency_id.values() for e in lane.queue if not is_run(e.fn)]
             waiting.admit_look(client, [self._client(event) for event in looks])
@@ -130,7 +130,7 @@ class FairQueue(Queue):
         return [event for lane in self.event_queue_per_concurrency_id.values() for event in lane.queue if is_run(event.fn)]
 
     def _ahead(self) -> float:
-        """Seconds until a lane is free, as far as can be told."""
+        """Estimated seconds until a lane is free."""
         now = time.monotonic()
         left = [
             self.speed.seconds(self.evaluations.get(event._id)) - (now - self.began.get(event._id, now))
@@ -146,7 +146,7 @@ class FairQueue(Queue):
         """While somebody listens to the events of a session, or to one event. Raises Refused where there is none."""
         known = name in self.pending_messages_per_session or name in self.event_ids_to_events
         if not known and not any(name in events for events in self.pending_event_ids_session.values()):
-            raise Refused(404, f"there is no such event or session; what is not fetched is kept for {KEPT_SECONDS:.0f} s")
+            raise Refused(404, f"there is no such event or session; what is not fetched is stored for {STORED_SECONDS:.0f} s")
         self.listeners[name] += 1
         try:
             yield
@@ -196,7 +196,7 @@ class FairQueue(Queue):
             names = {session, *self.pending_event_ids_session.get(session, ())}
             if session in busy or any(self.listeners[name] for name in names):
                 self._idle.pop(session, None)
-            elif now - self._idle.setdefault(session, now) >= KEPT_SECONDS:
+            elif now - self._idle.setdefault(session, now) >= STORED_SECONDS:
                 self.pending_messages_per_session.pop(session, None)
                 self.pending_event_ids_session.pop(session, None)
                 del self._idle[session]

@@ -13,7 +13,7 @@ from ebm_refine.ui.runtime.request_guard import RequestGuard
 
 
 class Page(gr.Blocks):
-    """Blocks whose application is guarded, whose callers are told what was wrong, and whose runs lose no update."""
+    """Blocks whose application is guarded, whose callers get error messages, and whose runs lose no update."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -65,7 +65,7 @@ class Page(gr.Blocks):
         return super().launch(*args, app_kwargs=given, **options)
 
     def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
-        """An HTTP caller with too few values is told so; Gradio itself answers with nothing."""
+        """An HTTP caller with too few values gets an error; Gradio's own answer is empty."""
         expected = len(block_fn.inputs)
         if len(inputs) != expected:
             raise gr.Error(f"this call takes {expected} values; got {len(inputs)}", print_exception=False)

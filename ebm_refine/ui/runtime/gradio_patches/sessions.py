@@ -1,4 +1,4 @@
-"""What is kept of visitors: results for as long as was promised, bounded in bytes, and nothing of whoever only asked once.
+"""Visitors' sessions: results are stored for the promised time, within a bound of bytes; sessions without a result are dropped.
 
 Gradio keeps the last so many sessions, whatever is in them, and every call makes one: 66 questions for the status wiped a
 visitor's result. It also keeps, in every session, a description of all components with every value that was sent.
@@ -41,7 +41,7 @@ class _SessionConfig(BlocksConfig):
 
 
 class Sessions(StateHolder):
-    """Gradio's sessions by name. `capacity` is how many are kept that hold no result and whose page is not open."""
+    """Gradio's sessions by name. `capacity` is the number of stored sessions without a result and without an open page."""
 
     def begin(self) -> None:
         """Called where Gradio's own `StateHolder` becomes one of these."""
@@ -64,13 +64,13 @@ class Sessions(StateHolder):
             return session
 
     def update(self, session_id: str) -> None:
-        """Gradio's own bound, which knows no difference between sessions, is not used."""
+        """Gradio's own bound, which treats all sessions alike, is not used."""
 
     def drop(self, session_id: str) -> None:
         """Forget a session."""
         with self.lock:
-            for kept in (self.session_data, self.used, self.bytes):
-                kept.pop(session_id, None)
+            for table in (self.session_data, self.used, self.bytes):
+                table.pop(session_id, None)
 
     def drop_idle(self, session_id: str) -> None:
         """Forget a session of one call, unless it has a result."""
@@ -103,8 +103,8 @@ class Sessions(StateHolder):
         if forgot:
             freed_memory.give_back()
 
-    def make_room(self, session_id: str) -> None:
-        """Room for one more result, at the cost of pages that are closed. Raises Refused where there is none, with the wait."""
+    def free_memory(self, session_id: str) -> None:
+        """Free memory for one more result by dropping those of closed pages. Raises Refused where that is not enough."""
         with self.lock:
             others = sum(size for name, size in self.bytes.items() if name != session_id)
             for name in [name for name in self.session_data if name in self.bytes and name != session_id]:

@@ -50,7 +50,7 @@ def for_curl(settings: Settings, address: str) -> str:
 
 
 def call(settings: Settings) -> dict[str, Any]:
-    """The arguments of `/refine`; what has no place of its own there travels among the options."""
+    """The arguments of `/refine`; what is no argument there goes into the options."""
     named = _stated(settings)
     options = named.pop("options", {})
     options |= {name: named.pop(name) for name in ("beta", "temperature") if name in named}

@@ -17,7 +17,7 @@ from ebm_refine.samplers.cost import steps_within
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import bounded
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import cached_model
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import LIVE_EVERY, checked, device, measured, model_named
 from ebm_refine.ui.tabs.refine.several_runs import OneRun, drawn, several
@@ -101,7 +101,7 @@ def run(pair: Pair) -> Generator[Moment | Compared | None, None, None]:
 @borrows_gpu
 def _work(pair: Pair) -> Generator[Moment | Compared, None, None]:
     where, shown = device(), [-math.inf, -math.inf]
-    checkpoint = kept(pair.first.model)
+    checkpoint = cached_model(pair.first.model)
     ended: dict[int, OneRun] = {}
     for side, run_, item in several(checkpoint, (pair.first, pair.second), where, in_turns=True):
         if isinstance(item, RefineResult):

@@ -13,18 +13,18 @@ from ebm_refine.ui.tabs.compare.job import Compared, Side
 
 def committed_html(results: dict[str, Any]) -> str:
     """A table of `benchmarks/results`, rows that the panel confirms marked."""
-    told, kinds = tabulated(results), []
+    table_of, kinds = tabulated(results), []
     # The floor's row, where there is one, has no entry among the results.
-    for place in range(len(told.rows)):
-        row = results["rows"][place] if place < len(results["rows"]) else None
+    for index in range(len(table_of.rows)):
+        row = results["rows"][index] if index < len(results["rows"]) else None
         kind = ""
         if row is None or row["method"] == "base":
             kind = "floor"
         elif verdict_of(results, row) == "confirmed":
             kind = "gained"
         kinds.append(kind)
-    made = table(told.header, told.rows, kinds, wide=True)
-    return panel(small(told.caption.replace("`", "")), made, *map(small, told.notes))
+    made = table(table_of.header, table_of.rows, kinds, wide=True)
+    return panel(small(table_of.caption.replace("`", "")), made, *map(small, table_of.notes))
 
 
 def compared_html(end: Compared) -> str:

@@ -18,7 +18,7 @@ from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
 from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
-from ebm_refine.ui.tabs.refine.job import checked, first_model, model_named, refinable_models, told
+from ebm_refine.ui.tabs.refine.job import checked, first_model, model_named, refinable_models, user_errors
 
 TITLE = "Compare"
 ABSENT = (
@@ -103,7 +103,7 @@ def _live() -> None:
             budget = _slider(BUDGET, "Gradient evaluations an image", "compare-budget")
     with gr.Row():
         with gr.Column(min_width=280):
-            # As many as may be: of few, only large differences can be told.
+            # As many as the limit allows: with few, only large differences show.
             images = _slider(IMAGES, "Samples", "compare-images", IMAGES.high)
         with gr.Column(min_width=280):
             seed = gr.Number(SEED.default, label="Seed", info=SEED.help, precision=0, elem_id="compare-seed")
@@ -121,7 +121,7 @@ def _live() -> None:
 
     def compare(*values: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
-        with told():
+        with user_errors():
             wanted, count, start_seed, most, *rest = values
             pair = checked_pair(wanted, count, start_seed, most, (_arguments(*rest[:3]), _arguments(*rest[3:])))
             clear = {side.status: idle(f"{settings.n_steps} steps") for side, settings in zip(shown, pair[:2], strict=True)}
@@ -166,7 +166,7 @@ def _follow(model: gr.Dropdown, sides: list[_Controls]) -> None:
     """A model sets the methods and ratios to choose from; a method sets its step size, or hides it."""
 
     def on_model(value: Any) -> list[Any]:
-        with told():
+        with user_errors():
             config = model_named(value).config
             updates: list[Any] = []
             for number in range(len(sides)):
@@ -179,7 +179,7 @@ def _follow(model: gr.Dropdown, sides: list[_Controls]) -> None:
             return updates
 
     def on_method(value: Any, method: Any) -> Any:
-        with told():
+        with user_errors():
             return _eps(checked(value, {"method": method, "n_steps": 1}))
 
     how = {"preprocess": False, **LOOK}

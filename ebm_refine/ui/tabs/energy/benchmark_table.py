@@ -46,9 +46,9 @@ def as_html(results: dict[str, Any]) -> str:
     for name, model in results["models"].items():
         summary = model["summary"]
         for side in ("before", "after"):
-            told = [spread(summary[f"{key}_{side}"], places) for key, (_, places) in COLUMNS.items()]
+            cells = [spread(summary[f"{key}_{side}"], digits) for key, (_, digits) in COLUMNS.items()]
             energies = [_energy(summary.get(key)) for key in (f"energy_{side}", "energy_real")]
-            measures.append([name, side, *told, *energies])
+            measures.append([name, side, *cells, *energies])
             counts.append([name, side, *_shares([run[side]["histogram"] for run in model["runs"]])])
     head = ["model", "chains", *(title for title, _ in COLUMNS.values()), "mean energy", "of real digits"]
     shares = table(["model", "chains", *map(str, range(10))], counts, wide=True)
@@ -61,8 +61,8 @@ def _shares(histograms: Sequence[Sequence[int]]) -> list[str]:
     return [f"{100 * statistics.fmean(one):.0f}" for one in zip(*([n / sum(h) for n in h] for h in histograms), strict=True)]
 
 
-def spread(value: dict[str, float], places: int) -> str:
-    return f"{value['mean']:.{places}f} ± {value['sd']:.{places}f}"
+def spread(value: dict[str, float], digits: int) -> str:
+    return f"{value['mean']:.{digits}f} ± {value['sd']:.{digits}f}"
 
 
 def _energy(value: float | None) -> str:

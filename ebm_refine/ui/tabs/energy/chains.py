@@ -24,7 +24,7 @@ from ebm_refine.ui.runtime.pictures import SHELF
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
 from ebm_refine.ui.tabs.energy.job import Question, first_energy
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.refine.pictures import strip_bytes
 
 STEPS_SHOWN = 1000
@@ -86,7 +86,7 @@ class Runner(RunBar):
 
         def run(*values: Any) -> Iterator[dict[Any, Any]]:
             began = time.monotonic()
-            with told():
+            with user_errors():
                 questions = asked(*values)
                 yield {key: value for view in views for key, value in view.cleared().items()} | {
                     self.status: idle("Preparing …")
@@ -149,7 +149,7 @@ def from_noise(model: gr.Dropdown) -> None:
     runner.asks(asked, [model, n_steps, beside, long, label, images, seed], [cold, warm])
 
     def chosen(name: Any) -> list[Any]:
-        with told():
+        with user_errors():
             steps = _steps(name)
         labelled = name in asking.labelled_models()
         return [steps, gr.update(visible=labelled, value=ANY)]

@@ -14,12 +14,11 @@ from ebm_refine.parameters import Parameter, listed, shorten
 from ebm_refine.result import Frame
 from ebm_refine.settings import COMMON, Settings
 from ebm_refine.tasks import energy_model as answers
-from ebm_refine.tasks import masks
-from ebm_refine.tasks import row_decoding as reading
+from ebm_refine.tasks import masks, row_decoding
 from ebm_refine.tasks.energy_model import Chains, EnergyModel
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import bounded
-from ebm_refine.ui.runtime.model_cache import kept, known_models
+from ebm_refine.ui.runtime.model_cache import cached_model, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine.job import LIVE_EVERY, device
 
@@ -32,7 +31,9 @@ SHARE = Parameter("share", "float", 0.5, 0.0, 1.0, help="share of the pixels tha
 BETA = Parameter("beta", "float", 1.0, 0.0, 100.0, help="p(y|x) is proportional to exp(-beta E(x, y)); 0 is no preference")
 WEIGHT = Parameter("weight", "float", 5.0, 0.0, 1000.0, help="energy that a pair of neighbours costs where it breaks the rule")
 SEED = next(row for row in COMMON if row.name == "seed")
-RULE = Parameter("rule", "choice", "none", choices=tuple(reading.RULES), help="what neighbours in the row are expected to do")
+RULE = Parameter(
+    "rule", "choice", "none", choices=tuple(row_decoding.RULES), help="what neighbours in the row are expected to do"
+)
 
 
 class Cost(NamedTuple):
@@ -124,7 +125,7 @@ def classification(model: Any, images: Tensor, beta: Any) -> Question:
     return Question("classify", info.name, Cost(len(images), 1), {"images": images, "beta": BETA.parse(beta)})
 
 
-def row_reading(model: Any, images: Tensor, rule: Any, weight: Any) -> Question:
+def row_question(model: Any, images: Tensor, rule: Any, weight: Any) -> Question:
     info = _labelled(model)
     details = {"images": images, "rule": RULE.parse(rule), "weight": WEIGHT.parse(weight)}
     return Question("read", info.name, Cost(len(images), 1), details)
@@ -161,7 +162,7 @@ def ask(question: Question) -> Generator[Moment | Answer | None, None, None]:
 
 @borrows_gpu
 def _work(settings: Any, question: Question) -> Generator[Moment | Answer, None, None]:
-    model, details = EnergyModel(kept(question.model), device()), question.details
+    model, details = EnergyModel(cached_model(question.model), device()), question.details
     if question.name == "sample":
         yield from _paced(model, answers.sample(model, settings, details["label"]))
     elif question.name == "complete":

@@ -78,8 +78,8 @@ def of_ranking(found: Ranking, names: Sequence[str]) -> str:
     best = int(found.order[0])
     sentence = f"Most probable under this model: {names[best]}."
     rows = [
-        [str(place + 1), names[which], number(float(found.energies[which])), number(float(found.log_ratios[which]))]
-        for place, which in enumerate(found.order.tolist())
+        [str(rank + 1), names[which], number(float(found.energies[which])), number(float(found.log_ratios[which]))]
+        for rank, which in enumerate(found.order.tolist())
     ]
     made = table(["", "candidate", "E(x)", f"log p(x)/p({names[0]})"], rows)
     notes = small(RATIO, ONE_MODEL)
@@ -96,8 +96,8 @@ def of_classification(found: Classification, beta: float) -> str:
     )
     probabilities = found.log_probabilities[0].exp().tolist()
     rows: list[list[str | Cell]] = [
-        [str(place), number(float(energy)), f"{share:.3f}", bar(share)]
-        for place, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
+        [str(rank), number(float(energy)), f"{share:.3f}", bar(share)]
+        for rank, (energy, share) in enumerate(zip(found.energies[0], probabilities, strict=True))
     ]
     return _panel("better", sentence, table(["y", "E(x, y)", "p(y | x)", ""], rows), notes)
 
@@ -113,7 +113,7 @@ def of_row(found: Row, rule: str) -> str:
         agrees = abs(found.energy_enumerated - found.energy_together) < 1e-6
         check = (
             f"Checked by looking at all {found.rows:,} rows: "
-            f"{'none has less energy' if agrees else 'one has less energy, which is a mistake of this program'}."
+            f"{'none has less energy' if agrees else 'one has less energy, which is a bug in this program'}."
         )
     else:
         check = f"There are {found.rows:,.0f} rows; min-sum finds the best without looking at them."
@@ -125,8 +125,8 @@ def of_row(found: Row, rule: str) -> str:
 
 def film_of(chains: Chains) -> tuple[list[Image.Image], list[int]]:
     """Grids of the recorded moments, as many as a browser takes at once, and their steps."""
-    kept = thinned(list(zip(chains.film, chains.steps, strict=True)), FILM_FRAMES)
-    return [render.grid(images) for images, _ in kept], [step for _, step in kept]
+    selected = thinned(list(zip(chains.film, chains.steps, strict=True)), FILM_FRAMES)
+    return [render.grid(images) for images, _ in selected], [step for _, step in selected]
 
 
 def energy_frame(chains: Chains) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def detection_frame(found: Detection) -> pd.DataFrame:
 
 def ranked_picture(images: Tensor, found: Ranking, names: Sequence[str], scale: int = 5) -> Image.Image:
     pixels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    captions = [f"{place + 1}. {names[which]}" for place, which in enumerate(found.order.tolist())]
+    captions = [f"{rank + 1}. {names[which]}" for rank, which in enumerate(found.order.tolist())]
     return render.captioned(pixels[found.order], captions, scale, columns=3)
 
 

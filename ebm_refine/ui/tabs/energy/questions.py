@@ -8,7 +8,7 @@ import gradio as gr
 import torch
 
 from ebm_refine.tasks import energy_model as answers
-from ebm_refine.tasks import row_decoding as reading
+from ebm_refine.tasks import row_decoding
 from ebm_refine.ui.components.digit_input import DigitInput, given
 from ebm_refine.ui.components.line_chart import line_chart
 from ebm_refine.ui.components.picture_view import picture_view
@@ -18,7 +18,7 @@ from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.tabs.energy import job as asking
 from ebm_refine.ui.tabs.energy import panels as energy_words
 from ebm_refine.ui.tabs.energy.job import Question
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 
 ORDER = "The candidates in the order of their energies"
 
@@ -28,7 +28,7 @@ def _asks(button: gr.Button, asked: Callable[..., Question], shown: Callable[...
     """Wire a button: `asked(*values)` gives the question, `shown(answer, *values)` what is made of its answer."""
 
     def run(*values: Any) -> Iterator[dict[Any, Any]]:
-        with told():
+        with user_errors():
             question = asked(*values)
             yield {outputs[0]: idle("Asking …")}
             with closing(asking.ask(question)) as news:
@@ -94,13 +94,13 @@ def reading_a_row(model: gr.Dropdown) -> None:
     """A row of digits whose neighbours follow a rule: K digits are 10^K rows, and min-sum finds the best."""
     row = DigitInput("row", row=True)
     with gr.Row():
-        rule = gr.Dropdown(list(reading.RULES), value="never falls", label="Rule", info=asking.RULE.help, elem_id="rule")
+        rule = gr.Dropdown(list(row_decoding.RULES), value="never falls", label="Rule", info=asking.RULE.help, elem_id="rule")
         weight = gr.Slider(0, 50, value=5, step=0.5, label="Weight", info=asking.WEIGHT.help, elem_id="weight")
     button = gr.Button("Read the row", variant="primary", elem_id="read-run")
     words = gr.HTML(elem_id="read-words")
 
     def asked(name: Any, images: Any, rule: Any, weight: Any) -> Question:
-        return asking.row_reading(name, asking.stacked(list(given(images)), 2), rule, weight)
+        return asking.row_question(name, asking.stacked(list(given(images)), 2), rule, weight)
 
     def shown(found: Any, name: Any, images: Any, rule: Any, weight: Any) -> dict[Any, Any]:
         return {words: energy_words.of_row(found, rule)}

@@ -1,4 +1,4 @@
-"""How an energy learned: the chains that its training run kept, at the epochs that it kept them."""
+"""How an energy learned: chains saved during its training, by epoch."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from ebm_refine import render
 from ebm_refine.ui.components.picture_view import picture_view, shown
 from ebm_refine.ui.components.run_bar import LOOK
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import cached_model
 from ebm_refine.ui.tabs.energy.job import model_asked
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 
 # The table of a checkpoint: epoch -> chains (chains, points, C, H, W) uint8 on their way from noise.
 TABLE = "story"
 ALT = "Chains from noise, a row each, at one epoch of training"
-_NONE = "This model kept no chains of its training."
+_NONE = "This model stores no chains of its training."
 
 
 def story(model: gr.Dropdown) -> None:
@@ -26,7 +26,7 @@ def story(model: gr.Dropdown) -> None:
         picture = picture_view(elem_id="story-picture")
 
     def opened(name: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             epochs = _epochs(name)
         if not epochs:
             return {epoch: gr.update(choices=[], value=None, visible=False), words: _NONE, picture: ""}
@@ -38,7 +38,7 @@ def story(model: gr.Dropdown) -> None:
         }
 
     def chosen(name: Any, which: Any) -> Any:
-        with told():
+        with user_errors():
             epochs = _epochs(name)
         return _rows(epochs[which]) if which in epochs else gr.skip()
 
@@ -49,8 +49,8 @@ def story(model: gr.Dropdown) -> None:
 
 
 def _epochs(name: Any) -> dict[str, Tensor]:
-    """The kept chains by epoch, in order; none where the model kept none."""
-    table = kept(model_asked(name).name).tables.get(TABLE, {})
+    """The stored chains by epoch, in order; may be empty."""
+    table = cached_model(model_asked(name).name).tables.get(TABLE, {})
     return {key.removeprefix("epoch-").lstrip("0") or "0": table[key] for key in sorted(table)}
 
 

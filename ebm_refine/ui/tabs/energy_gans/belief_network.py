@@ -19,7 +19,7 @@ from ebm_refine.ui.runtime.model_cache import known_models
 from ebm_refine.ui.tabs.energy import benchmark_table as energy_measured
 from ebm_refine.ui.tabs.energy.chains import STEPS_SHOWN, ChainsView, Runner
 from ebm_refine.ui.tabs.energy_gans.models import SEED
-from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, told
+from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, user_errors
 from ebm_refine.ui.tabs.refine.pictures import energy_frame, film_pictures
 
 TITLE = "Belief network"
@@ -56,7 +56,7 @@ def build() -> None:
 
     def sample(steps: Any, images: Any, seed: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
-        with told():
+        with user_errors():
             values = {"n_steps": steps, "num_images": IMAGES.parse(images), "seed": SEED.given(seed)}
             yield {**view.cleared(), runner.status: idle("Preparing …")}
             with closing(run(info.name, values)) as news:
@@ -80,7 +80,7 @@ def as_html(results: dict[str, Any]) -> str:
         f"{results['floors']['frechet_mean']:.2f} and whose confidence is {results['real']['mean_confidence']:.3f}."
     )
     rows = [
-        [steps, *(energy_measured.spread(row[key], places) for key, (_, places) in _COLUMNS.items())]
+        [steps, *(energy_measured.spread(row[key], digits) for key, (_, digits) in _COLUMNS.items())]
         for steps, row in by_steps.items()
     ]
     made = table(["Gibbs steps", *(title for title, _ in _COLUMNS.values())], rows, wide=True)

@@ -109,12 +109,12 @@ def a_name(family: str) -> str:
     return f"{'a' if family == 'gan' else 'an'} {FAMILIES[family]}"
 
 
-def _digits(family: str, which: str, title: str, told: dict[str, Any]) -> None:
+def _digits(family: str, which: str, title: str, trial: dict[str, Any]) -> None:
     with gr.Column(min_width=240):
-        label = f"{title}: score {told['score']:.3f}"
+        label = f"{title}: score {trial['score']:.3f}"
         picture = file().with_name(f"grid-search-{family}-{which}.png")
         picture_view(shown(Image.open(picture), label, f"64 digits. {label}"), elem_id=f"study-{family}-{which}")
-        gr.Markdown(f"{setting_words(told['setting'])}; {_counted(told['classes'], 'class', 'classes')}", elem_classes="note")
+        gr.Markdown(f"{setting_words(trial['setting'])}; {_counted(trial['classes'], 'class', 'classes')}", elem_classes="note")
 
 
 def _bar(count: int, share: float) -> Cell:

@@ -18,9 +18,9 @@ from ebm_refine.ui.components.html_table import panel, percent, small
 from ebm_refine.ui.components.picture_view import picture_view, shown
 from ebm_refine.ui.components.run_bar import RunBar, laned, refilled
 from ebm_refine.ui.components.status_line import idle, progress_line
-from ebm_refine.ui.tabs.energy_gans import models as models_room
+from ebm_refine.ui.tabs.energy_gans import models as models_module
 from ebm_refine.ui.tabs.energy_gans.models import Reconstructed, energy_gan_models, short_title
-from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, told
+from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, user_errors
 
 IMAGES = Parameter("num_images", "int", 16, 1, 64)
 _BETA = next(row for row in COMMON if row.name == "beta")
@@ -52,12 +52,12 @@ def side_by_side() -> None:
 
     def sample(images: Any, seed: Any, ratio: Any, beta: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
-        with told():
+        with user_errors():
             count = IMAGES.parse(images)
             yield {said: idle("Preparing …"), **{view[2]: "" for view in views.values()}}
             for name, (before, after, words) in views.items():
                 with closing(
-                    run(name, {"num_images": count, "seed": models_room.SEED.given(seed), "ratio": ratio, "beta": beta})
+                    run(name, {"num_images": count, "seed": models_module.SEED.given(seed), "ratio": ratio, "beta": beta})
                 ) as news:
                     for item in news:
                         if isinstance(item, Live):
@@ -85,7 +85,7 @@ def reconstructions() -> None:
             digit = DigitInput("gans-digit")
             with gr.Row():
                 count = gr.Slider(
-                    models_room.COUNT.low, models_room.COUNT.high, value=models_room.COUNT.default, step=1,
+                    models_module.COUNT.low, models_module.COUNT.high, value=models_module.COUNT.default, step=1,
                     label="Generated digits", elem_id="gans-generated",
                 )  # fmt: skip
                 seed = gr.Number(0, label="Seed", precision=0, elem_id="gans-digits-seed")
@@ -93,18 +93,18 @@ def reconstructions() -> None:
         views: dict[str, tuple[gr.HTML, gr.HTML]] = {}
         with gr.Column(scale=2, min_width=320):
             names = list(models)
-            for place in range(0, len(names), 2):
+            for first in range(0, len(names), 2):
                 with gr.Row():
-                    for name in names[place : place + 2]:
+                    for name in names[first : first + 2]:
                         with gr.Column(min_width=250):
                             picture = picture_view(elem_id=f"{name}-seen")
                             views[name] = (picture, gr.HTML(elem_id=f"{name}-seen-words"))
 
     def reconstruct(images: Any, count: Any, seed: Any) -> dict[Any, Any]:
         updates: dict[Any, Any] = {}
-        with told():
+        with user_errors():
             for name, (picture, words) in views.items():
-                found = models_room.reconstructed(name, given(images)[:1], count, seed)
+                found = models_module.reconstructed(name, given(images)[:1], count, seed)
                 title = short_title(models[name])
                 made = shown(found.picture, title, f"Images and their reconstructions by {title}")
                 updates |= {picture: made, words: _seen_words(models[name], found)}

@@ -17,7 +17,7 @@ from ebm_refine.parameters import Parameter, shorten
 from ebm_refine.pipeline import refine
 from ebm_refine.settings import COMMON
 from ebm_refine.tasks import ood_detection as detection
-from ebm_refine.ui.runtime.model_cache import kept, known_models
+from ebm_refine.ui.runtime.model_cache import cached_model, known_models
 
 # Generated digits that are reconstructed beside the visitor's own.
 MOST_GENERATED = 16
@@ -29,7 +29,7 @@ class Reconstructed(NamedTuple):
     """Images (N, 1, H, W) in [-1, 1], first `given` of a visitor's, then the model's own, and what D makes of them.
 
     `picture` shows each above its reconstruction. `shares_above`, of each given image the share of held-out real digits that
-    have at least its energy, is None where the model kept none.
+    have at least its energy, is None where the model stores none.
     """
 
     model: str
@@ -65,7 +65,7 @@ def reconstructed(name: Any, given: Tensor, count: Any, seed: Any) -> Reconstruc
 
     Raises InputError for bad values.
     """
-    checkpoint = kept(model_asked(name).name)
+    checkpoint = cached_model(model_asked(name).name)
     shape = tuple(checkpoint.config["data"]["shape"])
     if given.shape[1:] != shape:
         raise InputError(f"images must be {shape} for {checkpoint.name}; got {tuple(given.shape[1:])}")
@@ -80,14 +80,14 @@ def reconstructed(name: Any, given: Tensor, count: Any, seed: Any) -> Reconstruc
     return Reconstructed(checkpoint.name, len(given), images, found, picture, shares)
 
 
-def energies_kept(info: ModelInfo) -> dict[str, Tensor]:
+def stored_energies(info: ModelInfo) -> dict[str, Tensor]:
     """D of held-out real and of generated images (N,), by REAL and GENERATED; empty where the model keeps none."""
-    return kept(info.name).tables.get(ENERGIES, {})
+    return cached_model(info.name).tables.get(ENERGIES, {})
 
 
-def curves_kept(info: ModelInfo) -> dict[str, list[float]]:
+def stored_curves(info: ModelInfo) -> dict[str, list[float]]:
     """The curves of its training by name of `energy_gans.CURVE`; empty where the model keeps none."""
-    table = kept(info.name).tables.get(energy_gans.CURVES, {})
+    table = cached_model(info.name).tables.get(energy_gans.CURVES, {})
     return {name: column.tolist() for name, column in table.items()}
 
 

@@ -1,4 +1,4 @@
-"""What energy-based GANs kept of their training: energies of real and generated images, margins, k, and likeness of codes."""
+"""The training records of energy-based GANs: energies of real and generated images, margins, k, and likeness of codes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from ebm_refine.energies.autoencoder_gan import CONTROLS, GENERATED, REAL, famil
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.ui.components.html_table import panel, small
 from ebm_refine.ui.components.line_chart import line_chart
-from ebm_refine.ui.tabs.energy_gans.models import curves_kept, energies_kept, energy_gan_models, short_title
+from ebm_refine.ui.tabs.energy_gans.models import energy_gan_models, short_title, stored_curves, stored_energies
 
 _BINS = 40
-_NONE = "This model kept no energies."
+_NONE = "This model stores no energies."
 # The two whose energies are set side by side: a fixed margin and one that falls.
 FIXED, FALLING = "ebgan", "magan"
 
@@ -38,9 +38,9 @@ def energies() -> Opened:
     models = energy_gan_models()
     names = list(models)
     views: dict[str, tuple[gr.LinePlot, gr.HTML]] = {}
-    for place in range(0, len(names), 2):
+    for first in range(0, len(names), 2):
         with gr.Row():
-            for name in names[place : place + 2]:
+            for name in names[first : first + 2]:
                 with gr.Column(min_width=300):
                     title = short_title(models[name])
                     plot = line_chart("energy", "share", title, f"{name}-energies", "set", 260, visible=False)
@@ -49,9 +49,9 @@ def energies() -> Opened:
     def fill() -> dict[Any, Any]:
         updates: dict[Any, Any] = {}
         for name, (plot, words) in views.items():
-            kept = energies_kept(models[name])
-            shown = gr.update(value=histogram_frame(kept), visible=True) if kept else gr.update(visible=False)
-            updates |= {plot: shown, words: _energy_words(models[name], kept) if kept else _small(_NONE)}
+            stored = stored_energies(models[name])
+            shown = gr.update(value=histogram_frame(stored), visible=True) if stored else gr.update(visible=False)
+            updates |= {plot: shown, words: _energy_words(models[name], stored) if stored else _small(_NONE)}
         return updates
 
     return Opened(fill, [component for view in views.values() for component in view])
@@ -73,8 +73,8 @@ def training() -> Opened:
     cosine = _plot("Mean squared cosine of the codes of a generated batch", "cosine", "gans-cosine")
 
     def fill() -> dict[Any, Any]:
-        curves = [(info, curves_kept(info)) for info in energy_gan_models().values()]
-        curves = [(info, kept) for info, kept in curves if kept]
+        curves = [(info, stored_curves(info)) for info in energy_gan_models().values()]
+        curves = [(info, stored) for info, stored in curves if stored]
         steered = {
             control: [one for one in curves if CONTROLS[family_of(one[0].config)] == control]
             for control in dict.fromkeys(CONTROLS.values())
@@ -98,8 +98,8 @@ def frame(curves: Curves, column: str, name: str) -> pd.DataFrame:
     """Rows (step, `name`, model) of one of `energy_gans.CURVE`."""
     rows = [
         (step, value, short_title(info))
-        for info, kept in curves
-        for step, value in zip(kept["step"], kept[column], strict=True)
+        for info, stored in curves
+        for step, value in zip(stored["step"], stored[column], strict=True)
     ]
     return pd.DataFrame(rows, columns=["step", name, "model"])
 
@@ -108,16 +108,16 @@ def energy_frame(curves: Curves) -> pd.DataFrame:
     """Rows (step, energy, model): real and generated energies of each."""
     rows = [
         (step, value, f"{short_title(info)}, {what}")
-        for info, kept in curves
+        for info, stored in curves
         for what, column in ((REAL, "real"), (GENERATED, "fake"))
-        for step, value in zip(kept["step"], kept[column], strict=True)
+        for step, value in zip(stored["step"], stored[column], strict=True)
     ]
     return pd.DataFrame(rows, columns=["step", "energy", "model"])
 
 
-def histogram_frame(kept: dict[str, Tensor]) -> pd.DataFrame:
-    """Rows (energy, share, set) of the kept energies (N,) by set, in common bins."""
-    found = detection.histogram({name: kept[name] for name in (REAL, GENERATED)}, _BINS)  # in one order, for the colours
+def histogram_frame(stored: dict[str, Tensor]) -> pd.DataFrame:
+    """Rows (energy, share, set) of the stored energies (N,) by set, in common bins."""
+    found = detection.histogram({name: stored[name] for name in (REAL, GENERATED)}, _BINS)  # in one order, for the colours
     rows = [
         (float(centre), float(share), name)
         for name, shares in found.shares.items()
@@ -126,11 +126,11 @@ def histogram_frame(kept: dict[str, Tensor]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["energy", "share", "set"])
 
 
-def _energy_words(info: ModelInfo, kept: dict[str, Tensor]) -> str:
-    apart = detection.auroc(kept[REAL], kept[GENERATED])
+def _energy_words(info: ModelInfo, stored: dict[str, Tensor]) -> str:
+    apart = detection.auroc(stored[REAL], stored[GENERATED])
     return _small(
-        f"D is {energy_gans.unit_of(info.config)}. Mean {float(kept[REAL].mean()):.3g} of {len(kept[REAL])} real digits, "
-        f"{float(kept[GENERATED].mean()):.3g} of {len(kept[GENERATED])} generated ones; a generated digit has the higher "
+        f"D is {energy_gans.unit_of(info.config)}. Mean {float(stored[REAL].mean()):.3g} of {len(stored[REAL])} real digits, "
+        f"{float(stored[GENERATED].mean()):.3g} of {len(stored[GENERATED])} generated ones; a generated digit has the higher "
         f"energy of the two with probability {apart:.2f}."
     )
 

@@ -24,7 +24,7 @@ from ebm_refine.result import Frame, RefineResult, decode, picture
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import bounded
-from ebm_refine.ui.runtime.model_cache import kept, known_models
+from ebm_refine.ui.runtime.model_cache import cached_model, known_models
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.utils.timing import ess_per_second, timed
 
@@ -32,7 +32,7 @@ LIVE_EVERY = 0.2
 # The first chains are what a visitor watches, and what the film shows.
 WATCHED = 16
 # The recorded positions stay in memory while the visitor looks at them.
-KEPT_BYTES = 16_000_000
+STORED_BYTES = 16_000_000
 FIRST = "mnist-gan"
 # How many images the page begins with, by data set: as many as a verdict needs, and as seconds allow.
 IMAGES = {"mnist": 256, "cifar10": 128}
@@ -138,8 +138,8 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[Live | Finished | No
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What a visitor did wrong becomes one sentence on the page and in the API. Their own text stays text."""
+def user_errors() -> Iterator[None]:
+    """Errors in a visitor's input become one sentence on the page and in the API, escaped as HTML."""
     try:
         yield
     except InputError as error:
@@ -150,14 +150,14 @@ def told() -> Iterator[None]:
         raise gr.Error("the device has not enough memory for this; lower num_images", print_exception=False) from None
     except gr.Error:
         raise
-    except Exception as error:  # a mistake of ours: the caller is told that it is, the log has the rest
-        raise gr.Error("the run failed by a mistake of this program; its log says where") from error
+    except Exception as error:  # a bug: the caller gets a general message, the log the details
+        raise gr.Error("the run failed because of a bug in this program; see its log") from error
 
 
 @borrows_gpu
 def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, None]:
     began, shown, where = time.monotonic(), 0.0, device()
-    checkpoint = kept(settings.model)
+    checkpoint = cached_model(settings.model)
     result: Any = None
     step_seconds: list[float] = []
     for result, seconds in timed(pipeline.run(checkpoint, settings, where)):
@@ -199,13 +199,13 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
 def _recorded(result: RefineResult) -> tuple[Tensor, list[int]]:
     """The positions of the recorded frames, thinned where they would take too much memory; both ends stay."""
     a_frame = result.frames[0].positions.numel() * 4
-    frames = thinned(result.frames, max(2, KEPT_BYTES // a_frame))
+    frames = thinned(result.frames, max(2, STORED_BYTES // a_frame))
     return torch.stack([frame.positions for frame in frames]), [frame.step for frame in frames]
 
 
 def film_samples(record: Record, first: int, last: int, most_frames: int) -> tuple[Tensor, list[int]]:
     """Samples `first` to `last`, left out, at up to `most_frames` recorded steps (F, last - first, …), and those steps."""
-    checkpoint = kept(record.settings.model)
+    checkpoint = cached_model(record.settings.model)
     frames = thinned(list(zip(record.positions, record.film_steps, strict=True)), most_frames)
     # From the first chain on, as a chain's label depends on its number.
     images = [decode(checkpoint, record.settings, positions[:last])[first:] for positions, _ in frames]

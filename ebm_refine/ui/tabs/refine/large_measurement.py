@@ -17,10 +17,10 @@ from ebm_refine.ui.components.run_bar import RunBar
 from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import bounded
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import cached_model
 from ebm_refine.ui.runtime.zero_gpu import borrows_gpu
 from ebm_refine.ui.tabs.refine import evidence
-from ebm_refine.ui.tabs.refine.job import Record, device, measured, told
+from ebm_refine.ui.tabs.refine.job import Record, device, measured, user_errors
 
 # A Fréchet distance needs ten times the features' dimension.
 IMAGES_A_DIMENSION = 10
@@ -40,7 +40,7 @@ def run(settings: Settings, count: int) -> Generator[float | dict[str, Any] | No
 
 @borrows_gpu
 def _work(settings: Settings) -> Generator[float | dict[str, Any], None, None]:
-    checkpoint, result = kept(settings.model), None
+    checkpoint, result = cached_model(settings.model), None
     for result in pipeline.run(checkpoint, settings, device()):
         if isinstance(result, Frame):
             yield result.step / result.n_steps
@@ -73,7 +73,7 @@ class LargeMeasurement:
 
     def _measure(self, record: Record | None) -> Iterator[dict[Any, Any]]:
         began, share = time.monotonic(), 0.0
-        with told():
+        with user_errors():
             count = images_needed(record) if record is not None else None
             if record is None or count is None:
                 raise InputError("there is no finished run to measure; press Run")

@@ -37,7 +37,7 @@ class Sheets(NamedTuple):
 
 
 def sheets(record: Record, order: str = ORDERS[0], captions: bool = False, most: int = WATCHED) -> Sheets:
-    """The grids of a run's first `most` images in an order, pairs at the same place; the browser enlarges them.
+    """The grids of a run's first `most` images in an order, pairs at the same position; the browser enlarges them.
 
     Captions are the log ratio r, or the energy where there is no r.
     """

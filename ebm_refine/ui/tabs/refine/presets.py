@@ -11,7 +11,7 @@ SWEEPS: dict[str, tuple[tuple[int, tuple[float, ...]], ...]] = {
     "cifar10": ((10, (1e-1, 1e-3, 1e-5, 1e-7)), (15, (1e-7,))),
     "celeba": ((20, (1e-1, 1e-3, 1e-5, 1e-7)), (50, (1e-7,))),
 }
-# model -> its side of the known experiment on digits; without the energy every image is kept as the generator made it.
+# model -> its side of the known experiment on digits; without the energy every image is the generator's.
 DIGITS: dict[str, dict[str, dict[str, Any]]] = {
     "mnist-gan": {"MNIST without an EBM: the generator alone": {"method": "rejection", "beta": 0.0, "n_steps": 1}},
     "mnist-gan-ebm": {"MNIST with an EBM: K = 20 steps from the generator's digits": {"method": "short-run", "n_steps": 20}},

@@ -23,7 +23,7 @@ from ebm_refine.ui.runtime.pictures import SHELF
 from ebm_refine.ui.tabs.refine import chain_panel, evidence, share_link
 from ebm_refine.ui.tabs.refine import memorisation_panel as copies
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
-from ebm_refine.ui.tabs.refine.job import WATCHED, Live, Record, model_named, told
+from ebm_refine.ui.tabs.refine.job import WATCHED, Live, Record, model_named, user_errors
 from ebm_refine.ui.tabs.refine.large_measurement import LargeMeasurement
 from ebm_refine.ui.tabs.refine.pictures import (  # fmt: skip
     ORDERS,
@@ -190,19 +190,19 @@ class Results:
         return gr.skip() if record is None else stage_of(record, order, captions, everything)
 
     def _clicked(self, record: Record | None, order: str, captions: bool, everything: bool, event: gr.EventData) -> Any:
-        place = event._data.get("index") if isinstance(event._data, dict) else None
-        if record is None or not isinstance(place, int):
+        index = event._data.get("index") if isinstance(event._data, dict) else None
+        if record is None or not isinstance(index, int):
             return {self.number: gr.skip()}
         numbers = _sheets(record, order, captions, everything).numbers
-        if not 0 <= place < len(numbers):
+        if not 0 <= index < len(numbers):
             return {self.number: gr.skip()}
-        number = numbers[place]
+        number = numbers[index]
         return {self.number: str(number), self.tabs: gr.update(selected="one"), **self._tile(record, number)}
 
     def _look(self, record: Record | None, value: Any) -> Any:
         if isinstance(value, str) and not value.strip():
             return {self.words: gr.skip()}  # a field that is just being filled
-        with told():
+        with user_errors():
             number = tile_number(record, value)
         assert record is not None
         return self._tile(record, number)
@@ -227,7 +227,7 @@ class Results:
         }
 
     def _animate(self, record: Record | None, kind: str) -> Iterator[Any]:
-        with told():
+        with user_errors():
             tile_number(record, "0")
         assert record is not None
         pictures, _ = film_pictures(record)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.models.kinds import is_points
-from ebm_refine.ui.components import controls as controls_room
+from ebm_refine.ui.components import controls as controls_module
 from ebm_refine.ui.components.controls import Controls, Scope
 from ebm_refine.ui.components.run_bar import LOOK, PRIVATE, RunBar, laned
 from ebm_refine.ui.components.status_line import idle
@@ -27,7 +27,7 @@ from ebm_refine.ui.tabs.refine.job import (
     opening,
     refinable_models,
     run,
-    told,
+    user_errors,
 )
 from ebm_refine.ui.tabs.refine.presets import RECOMMENDED, presets
 from ebm_refine.ui.tabs.refine.results import Results
@@ -57,7 +57,7 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
             preset = gr.Dropdown(
                 list(presets(models[first])), value=RECOMMENDED, label="Preset", elem_id="preset", render=False
             )
-            controls = controls_room.build(settings, preset, Scope(models))
+            controls = controls_module.build(settings, preset, Scope(models))
             gr.HTML(_MORE, apply_default_css=False, elem_id="more")
             copy = gr.Button("Copy a link to these settings", size="sm", elem_id="copy-link")
             link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
@@ -76,7 +76,7 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
     @priced(evaluations)
     def refine(*values: Any) -> Iterator[dict[Any, Any]]:
         began, moment, before = time.monotonic(), None, None
-        with told():
+        with user_errors():
             model, arguments = controls.arguments(values)
             with closing(run(model, arguments)) as news:
                 for item in news:
@@ -145,7 +145,7 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
         cards.select(picked, None, outputs, **LOOK).success(None, results.query, None, js=_ADDRESS_OF_CARD, **PRIVATE)
 
     def written(*values: Any) -> Any:
-        with told():
+        with user_errors():
             return links.query_of(checked(*controls.arguments(values))), gr.update(visible=True)
 
     copy.click(written, controls.inputs, [query, link], preprocess=False, **LOOK).success(
@@ -164,19 +164,19 @@ def _follow(controls: Controls, preset: gr.Dropdown) -> None:
     """Model, method and preset set the other controls to their defaults; a model the number of images too; the seed stays."""
 
     def on_model(model: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             settings = opening(model_named(model).name)
         choices = gr.update(choices=list(presets(model_named(model))), value=RECOMMENDED)
         return {**controls.showing(settings, common=False), controls.num_images: settings.num_images, preset: choices}
 
     def on_method(model: Any, method: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             return {**controls.showing(checked(model, {"method": method}), common=False), preset: None}
 
     def on_preset(model: Any, title: Any) -> dict[Any, Any]:
         if title is None:  # the field was touched and left as it was
             return {preset: gr.skip()}
-        with told():
+        with user_errors():
             known = presets(model_named(model))
             if not isinstance(title, str) or title not in known:
                 raise InputError(f"preset must be one of {', '.join(known)}")

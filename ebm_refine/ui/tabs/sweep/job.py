@@ -23,7 +23,7 @@ from ebm_refine.ui.tabs.refine.several_runs import drawn, several
 MAX_VALUES = 8
 PICTURED, PICTURE_WIDTH = 4, 200
 # Of fewer images the error of a difference is itself too uncertain to tell it from chance.
-LEAST_TOLD = 16
+LEAST_SIGNIFICANT = 16
 IMAGES = Parameter("num_images", "int", 16, 2, 64, unit="images", help="the same seeds in every cell")
 SEED = next(row for row in COMMON if row.name == "seed")
 
@@ -62,13 +62,13 @@ class Cell(NamedTuple):
     metrics: dict[str, Any]
 
 
-class Reading(NamedTuple):
-    """What a cell's number is: the distance after and before, and whether chance does not explain their paired difference."""
+class CellDistance(NamedTuple):
+    """A cell's number: the distance after and before, and whether their paired difference is significant."""
 
     name: str
     after: float
     before: float
-    told: bool
+    significant: bool
 
 
 def checked_sweep(
@@ -150,18 +150,18 @@ def _work(plan: Plan) -> Generator[Moment | Cell, None, None]:
         yield Cell(row, column, before, after, measured(checkpoint, item.before, item.after))
 
 
-def reading(metrics: dict[str, Any]) -> Reading | None:
+def distance_of(metrics: dict[str, Any]) -> CellDistance | None:
     """The distance by which a cell is shown, of images that of kernels times 1000; None where nothing could be measured."""
     if "kernel_distance" in metrics:
         kernel = metrics["kernel_distance"]
         low, high = kernel["difference"]["interval"]
         after, before = (1000 * kernel[side]["value"] for side in ("after", "before"))
-        told = metrics["num_images"] >= LEAST_TOLD and not low <= 0 <= high
-        return Reading("kernel distance × 1000", after, before, told)
+        significant = metrics["num_images"] >= LEAST_SIGNIFICANT and not low <= 0 <= high
+        return CellDistance("kernel distance × 1000", after, before, significant)
     if "earth_movers_distance" in metrics:
         distance = metrics["earth_movers_distance"]
-        told = abs(distance["after"] - distance["before"]) > 3 * distance["floor"]["sd"]
-        return Reading("earth mover's distance", distance["after"], distance["before"], told)
+        significant = abs(distance["after"] - distance["before"]) > 3 * distance["floor"]["sd"]
+        return CellDistance("earth mover's distance", distance["after"], distance["before"], significant)
     return None
 
 
@@ -177,7 +177,7 @@ def heat(plan: Plan, cells: list[Cell]) -> list[list[float | None]]:
     """The number of every finished cell."""
     values: list[list[float | None]] = [[None] * len(plan.steps) for _ in plan.eps]
     for cell in cells:
-        read = reading(cell.metrics)
+        read = distance_of(cell.metrics)
         values[cell.row][cell.column] = None if read is None else read.after
     return values
 

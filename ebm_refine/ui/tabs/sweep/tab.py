@@ -17,9 +17,9 @@ from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
 from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle, progress
-from ebm_refine.ui.tabs.refine.job import first_model, model_named, refinable_models, told
+from ebm_refine.ui.tabs.refine.job import first_model, model_named, refinable_models, user_errors
 from ebm_refine.ui.tabs.sweep import job as sweeping
-from ebm_refine.ui.tabs.sweep.job import IMAGES, SEED, Cell, Moment, Plan, Reading
+from ebm_refine.ui.tabs.sweep.job import IMAGES, SEED, Cell, CellDistance, Moment, Plan
 
 TITLE = "Sweep"
 START_EPS, START_STEPS, START_IMAGES = "10, 1, 0.1, 0.01, 0.001", "5, 20, 60", 32
@@ -78,7 +78,7 @@ def build() -> None:
 
     def sweep(*values: Any) -> Iterator[dict[Any, Any]]:
         began = time.monotonic()
-        with told():
+        with user_errors():
             wanted, chosen, log_ratio, sizes, counts, count, start = values
             plan = sweeping.checked_sweep(
                 wanted, chosen, _numbers("eps", sizes), _numbers("N", counts), count, start, log_ratio, {}
@@ -104,7 +104,7 @@ def build() -> None:
     bar.runs(refilled(sweep, inputs), inputs, [heat, pictures])
 
     def on_model(value: Any) -> list[Any]:
-        with told():
+        with user_errors():
             able = sweepable(value)
             if not able:
                 raise InputError(f"model {shorten(value)} has no method with a step size")
@@ -118,7 +118,7 @@ def build() -> None:
 
 def heat_html(plan: Plan, cells: list[Cell]) -> str:
     """The distances as a table: green where they fell, red where they rose, a dot where chance does not explain the change."""
-    read = {(cell.row, cell.column): sweeping.reading(cell.metrics) for cell in cells}
+    read = {(cell.row, cell.column): sweeping.distance_of(cell.metrics) for cell in cells}
     rows, columns = sweeping.labels(plan)
     body = [
         [label, *(_cell(read[row, column]) if (row, column) in read else "" for column in range(len(columns)))]
@@ -135,13 +135,13 @@ def heat_html(plan: Plan, cells: list[Cell]) -> str:
     return panel(table(["", *columns], body, wide=True, css="heat", name="Distances"), small(words))
 
 
-def _cell(one: Reading | None) -> str | TableCell:
+def _cell(one: CellDistance | None) -> str | TableCell:
     """One distance; its colour is full where it fell to nothing, or doubled."""
     if one is None:
         return "–"
     change = (one.after - one.before) / abs(one.before) if one.before else 0.0
     kind, share = ("closer", -change) if change < 0 else ("further", change)
-    mark = " <span title='chance does not explain the change'>●</span>" if one.told else ""
+    mark = " <span title='chance does not explain the change'>●</span>" if one.significant else ""
     return TableCell(f"{number(one.after, 3)}{mark}", kind, f"--shade: {100 * min(1.0, share):.0f}%")
 
 

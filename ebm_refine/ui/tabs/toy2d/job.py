@@ -22,7 +22,7 @@ from ebm_refine.toy2d.datasets import load_points
 from ebm_refine.toy2d.landscape import Landscape, landscape, windows
 from ebm_refine.ui.components.plane_view import scene, window
 from ebm_refine.ui.runtime.background import bounded
-from ebm_refine.ui.runtime.model_cache import kept
+from ebm_refine.ui.runtime.model_cache import cached_model
 from ebm_refine.ui.tabs.refine import job as running
 
 LANE = "laboratory"
@@ -80,7 +80,7 @@ def run(model: Any, arguments: dict[str, Any]) -> Generator[LiveScene | Finished
 
 def _work(settings: Settings) -> Generator[LiveScene | FinishedScene, None, None]:
     began, shown = time.monotonic(), 0.0
-    checkpoint = kept(settings.model)
+    checkpoint = cached_model(settings.model)
     grounds = [landscape(checkpoint, name, settings.ratio, settings.beta) for name in windows(checkpoint)]
     result: Any = None
     recorded = Recorded()
@@ -106,20 +106,20 @@ class Recorded:
 
     def __init__(self, most: int = MAX_FRAMES):
         self.most, self.stride = most, 1
-        self.kept: list[Frame] = []
+        self.cached_model: list[Frame] = []
         self.last: Frame | None = None
 
     def add(self, frame: Frame) -> None:
         self.last = frame
         if frame.step % self.stride:
             return
-        self.kept.append(frame)
-        if len(self.kept) > self.most:
-            self.kept, self.stride = self.kept[::2], 2 * self.stride
+        self.cached_model.append(frame)
+        if len(self.cached_model) > self.most:
+            self.cached_model, self.stride = self.cached_model[::2], 2 * self.stride
 
     def frames(self) -> list[Frame]:
-        ends = [self.last] if self.last is not None and self.last is not self.kept[-1] else []
-        return self.kept + ends
+        ends = [self.last] if self.last is not None and self.last is not self.cached_model[-1] else []
+        return self.cached_model + ends
 
 
 def film(checkpoint: Checkpoint, settings: Settings, grounds: list[Landscape], frames: list[Frame]) -> str:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ebm_refine.errors import InputError
 from ebm_refine.toy2d.experiments import EXPERIMENTS, POINTS, Experiment
-from ebm_refine.ui.components import controls as controls_room
+from ebm_refine.ui.components import controls as controls_module
 from ebm_refine.ui.components.controls import Controls, Scope
 from ebm_refine.ui.components.plane_view import plane_view
 from ebm_refine.ui.components.play2d import play2d
@@ -17,7 +17,7 @@ from ebm_refine.ui.components.run_bar import LOOK, RunBar
 from ebm_refine.ui.components.status_line import idle, progress_line
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import metrics_panel as panel
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.toy2d import benchmark_table as laboratory_table
 from ebm_refine.ui.tabs.toy2d import training as laboratory_training
 from ebm_refine.ui.tabs.toy2d.job import LANE, FinishedScene, LiveScene, checked, run, toy_models
@@ -60,7 +60,7 @@ def _sampling() -> None:
                 list(known), value=first.title or None, label="Known experiment", elem_id="toy-preset", render=False
             )
             scope = Scope(models, "Points", limits.MAX_POINTS, "toy-", presets_first=True)
-            controls = controls_room.build(settings, preset, scope)
+            controls = controls_module.build(settings, preset, scope)
         with gr.Column(scale=2, min_width=330):
             shows = gr.Markdown(first.shows, elem_id="toy-shows")
             bar = RunBar("toy", "Run", "Choose an experiment, then press Run.")
@@ -70,7 +70,7 @@ def _sampling() -> None:
 
     def sample(*values: Any) -> Iterator[dict[Any, Any]]:
         began, moment = time.monotonic(), None
-        with told(), closing(run(*controls.arguments(values))) as news:
+        with user_errors(), closing(run(*controls.arguments(values))) as news:
             for item in news:
                 seconds = time.monotonic() - began
                 if isinstance(item, FinishedScene):
@@ -90,7 +90,7 @@ def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None
     """Experiment, model and method set the other controls; number of points and seed stay."""
 
     def on_preset(title: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             known = experiments()
             if title is None:  # the field was touched and left as it was
                 return {shows: gr.skip()}
@@ -100,11 +100,11 @@ def _follow(controls: Controls, preset: gr.Dropdown, shows: gr.Markdown) -> None
             return {**controls.showing(checked(one.model, one.arguments), common=False), shows: one.shows}
 
     def on_model(model: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             return {**controls.showing(checked(model, {}), common=False), preset: None, shows: ""}
 
     def on_method(model: Any, method: Any) -> dict[Any, Any]:
-        with told():
+        with user_errors():
             return {**controls.showing(checked(model, {"method": method}), common=False), preset: None, shows: ""}
 
     outputs = [*controls.shown, preset, shows]

@@ -1,6 +1,6 @@
 """Training in the page: a small model of points is taught from scratch while its samples and its energy are watched.
 
-The one place of the app that imports from `ebm_refine.training`, and only once somebody asks for it.
+The only module of the app that imports from `ebm_refine.training`, and only once somebody asks for it.
 """
 
 import time
@@ -24,7 +24,7 @@ from ebm_refine.ui.components.run_bar import RunBar
 from ebm_refine.ui.components.status_line import idle
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import in_background
-from ebm_refine.ui.tabs.refine.job import told
+from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.toy2d.job import DATA_SHOWN, LANE, SHOWN
 
 STEPS = Parameter("steps", "int", 2000, 100, 20_000, unit="updates", help="updates of the main phase")
@@ -75,7 +75,7 @@ def build() -> None:
 
     def watch(*values: Any) -> Iterator[dict[Any, Any]]:
         began, line, ended = time.monotonic(), "Preparing", ""
-        with told(), closing(lessons(*values)) as news:
+        with user_errors(), closing(lessons(*values)) as news:
             for item in news:
                 seconds = time.monotonic() - began
                 if item is None:
@@ -83,7 +83,7 @@ def build() -> None:
                     continue
                 line = f"{item.phase}: update {item.step} of {item.steps}"
                 yield {status: idle(f"{line} · {seconds:.0f} s"), view: item.view, plot: item.history}
-                # A phase that diverged says so to the end, whatever follows on the state that was kept.
+                # A phase that diverged says so to the end, whatever follows on the restored state.
                 ended = item.stopped or ended
         words = ended[:1].upper() + ended[1:] if ended else line
         yield {status: idle(f"{words}. Finished in {time.monotonic() - began:.0f} s.")}
