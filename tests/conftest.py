@@ -149,8 +149,8 @@ def save_tiny_energies(folder: Path) -> Path:
             generator = {"latent": 4, "widths": [8]}
             parts["generator"] = Part("mlp-generator", generator, MLPGenerator(**generator))
             config |= {"kind": "joint", "prior": {"name": "normal", "dim": 4}}
-        kept = torch.randint(0, 256, (2, 4, 3, 1, 28, 28), dtype=torch.uint8)
-        tables = {"story": {"epoch-003": kept[0], "epoch-030": kept[1]}} if "classes" in arguments else {}
+        chains = torch.randint(0, 256, (2, 4, 3, 1, 28, 28), dtype=torch.uint8)
+        tables = {"story": {"epoch-003": chains[0], "epoch-030": chains[1]}} if "classes" in arguments else {}
         save_checkpoint(folder / name, config, parts, "", tables)
     return folder
 

@@ -117,8 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.stored[oid] = content
             # Another host's name, as with the real Hub: the client would follow a redirect within one host at once.
             place = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}"
-            told = {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)), "Location": place}
-            return self._answer(302, {}, {**headers, **told})
+            more_headers = {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(content)), "Location": place}
+            return self._answer(302, {}, {**headers, **more_headers})
         self._send_file(content, headers, fault)
 
     def _send_file(self, content: bytes, headers: dict[str, str], fault: str) -> None:
@@ -226,9 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
-        told = {"X-Error-Message": content["error"]} if "error" in content else {}
+        more_headers = {"X-Error-Message": content["error"]} if "error" in content else {}
         for name, value in {
-            **told,
+            **more_headers,
             **(headers or {}),
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),

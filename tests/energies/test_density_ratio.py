@@ -131,7 +131,7 @@ def test_isotonic_ratio_is_finite_strictly_increasing_and_differentiable_everywh
 
 
 def test_isotonic_ratio_of_a_perfect_separation_is_bounded_by_what_was_seen():
-    """100 of each, all told apart: the rule of succession gives shares 100/101, whatever the distance of the scores."""
+    """100 of each, all separated: the rule of succession gives shares 100/101, whatever the distance of the scores."""
     knots = fit_isotonic(torch.linspace(500, 900, 100), torch.linspace(-900, -500, 100))
     assert [r for _, r in knots[1:-1]] == pytest.approx([-math.log(100), math.log(100)])
 

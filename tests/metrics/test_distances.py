@@ -87,7 +87,7 @@ def test_kernel_distance_is_unbiased_and_its_interval_covers():
     """Same law on both sides: over 200 repeats the mean is 0 within 3.3 s.e. and the 95 % interval misses 2-25 times.
 
     False alarm: 0.1 % for the mean; for Binomial(200, .05) outside 2-25 below 0.1 % (the interval is asymptotic, so the
-    band leaves room above).
+    band leaves a margin above).
     """
     values, misses = [], 0
     for seed in range(200):

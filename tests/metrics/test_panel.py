@@ -86,9 +86,9 @@ def test_less_damage_is_a_gain_in_every_kind_and_more_is_a_loss():
 @pytest.mark.slow
 def test_the_body_of_the_ratio_and_kinds_that_see_nothing_have_no_vote():
     many, few = images(300, 2, blotch=60), images(300, 2, blotch=20)
-    told = {found.kind: found.why for found in measured(toy_panel(), many, few, body="pixels").rows}
-    assert "the ratio sees with" in told["pixels"]
-    assert not told["filter bank"]
+    reasons = {found.kind: found.why for found in measured(toy_panel(), many, few, body="pixels").rows}
+    assert "the ratio sees with" in reasons["pixels"]
+    assert not reasons["filter bank"]
     real = measured(toy_panel(), images(300, 5), images(300, 6))
     assert all("does not tell base from real" in found.why for found in real.rows)
 
@@ -135,9 +135,9 @@ def test_damage_grows_with_its_grade():
 def test_any_images_go_against_given_real_ones():
     real, before, after = images(600, 0, side=40), images(256, 2, 60, side=40), images(256, 2, 10, side=40)
     found = panel(before.numpy(), after, real, test_rights=False)
-    assert [told.kind for told in found.rows] == ["classifier", "contrastive", "autoencoder", "filter bank", "pixels"]
+    assert [row.kind for row in found.rows] == ["classifier", "contrastive", "autoencoder", "filter bank", "pixels"]
     assert found.verdict.word == "open"
-    assert all("not tested" in told.why for told in found.rows)
+    assert all("not tested" in row.why for row in found.rows)
     assert found.rows[-1].z < -3
 
 

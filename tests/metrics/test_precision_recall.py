@@ -57,7 +57,7 @@ def test_dropping_half_of_the_modes_halves_recall_and_coverage_and_keeps_precisi
     fake = normal(400, 1) + centres[:2].repeat(200, 1)
     whole, half = overlap(real, normal(400, 1) + centres.repeat(100, 1)), overlap(real, fake)
     assert half.precision == pytest.approx(whole.precision, abs=0.05)
-    # More fakes in the kept modes have smaller balls: beside half of `whole`'s recall, at most half of the reals.
+    # More fakes in the remaining modes have smaller balls: beside half of `whole`'s recall, at most half of the reals.
     assert half.recall == pytest.approx(whole.recall / 2, abs=0.05)
     assert half.coverage == pytest.approx(0.5, abs=0.02)
     mirrored = overlap(fake, real)

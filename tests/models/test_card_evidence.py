@@ -7,8 +7,8 @@ DATA = {"shape": [3, 32, 32], "range": [-1, 1], "dataset": "cifar10"}
 
 def test_a_pair_s_card_tells_the_verdicts():
     row = {"method": "langevin", "setting": "eps 0.1", "word": "open", "reason": "0 of 3 | voting kinds"}
-    told = {"panel": "cifar10-panel", "fingerprint": "ab" * 32, "num_images": 2000, "real_images": 5000, "split": "test"}
-    card = model_card({"name": "mine", "kind": "pair", "data": DATA, "evidence": {**told, "rows": [row]}})
+    judged = {"panel": "cifar10-panel", "fingerprint": "ab" * 32, "num_images": 2000, "real_images": 5000, "split": "test"}
+    card = model_card({"name": "mine", "kind": "pair", "data": DATA, "evidence": {**judged, "rows": [row]}})
     assert "## Is it better?" in card
     assert "| langevin | eps 0.1 | **open** | 0 of 3 \\| voting kinds |" in card
     assert "`cifar10-panel`, abababababab" in card

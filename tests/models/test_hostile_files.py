@@ -75,11 +75,11 @@ def test_pipes_and_devices_are_not_waited_for(folder, name):
 
 def test_links_within_the_folder_are_followed_and_others_are_not(folder, tmp_path):
     weights = folder / "generator.safetensors"
-    kept = weights.rename(folder / "kept.safetensors")
-    weights.symlink_to(kept.name)
+    moved = weights.rename(folder / "kept.safetensors")
+    weights.symlink_to(moved.name)
     assert load_checkpoint(folder).kind == "pair"
     weights.unlink()
-    weights.symlink_to(kept.rename(tmp_path / "elsewhere.safetensors"))
+    weights.symlink_to(moved.rename(tmp_path / "elsewhere.safetensors"))
     assert "a link to a file outside the checkpoint's folder" in refusal(folder)
     ring = folder / "config.json"
     ring.unlink()

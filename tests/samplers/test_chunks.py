@@ -52,7 +52,7 @@ def test_rows_do_not_depend_on_how_many_there_are(count):
     assert target.gradients == 24 + count
 
 
-def test_a_narrow_batch_is_run_narrow_after_one_trial():
+def test_a_small_batch_runs_at_its_width_after_one_trial():
     """Where the bits do not depend on the width, as with oneDNN and MKL; elsewhere the width is the chunk's."""
     target, generator = pair()
     z = target.init(0, torch.arange(3))

@@ -45,5 +45,5 @@ def test_golden_chain(method: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    kept = {method: chain for method, chain in json.loads(FILE.read_text()).items() if method not in sys.argv[1:]}
-    FILE.write_text(json.dumps({method: kept.get(method) or golden(method) for method in PINNED}, indent=1) + "\n")
+    pinned = {method: chain for method, chain in json.loads(FILE.read_text()).items() if method not in sys.argv[1:]}
+    FILE.write_text(json.dumps({method: pinned.get(method) or golden(method) for method in PINNED}, indent=1) + "\n")

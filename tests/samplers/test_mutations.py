@@ -39,7 +39,7 @@ def assert_caught(scores: dict[str, float]) -> None:
 LANGEVIN = {
     "noise x 1.1": ("noise_scale * noise", "1.1 * noise_scale * noise"),
     "dropped factor 1/2": ("(eps / 2) * state.grad", "eps * state.grad"),
-    "stale gradient": ("return kept, Info", "return kept._replace(grad=state.grad), Info"),
+    "stale gradient": ("return chosen, Info", "return chosen._replace(grad=state.grad), Info"),
     "noise from the wrong temperature": ("math.sqrt(eps * temperature)", "math.sqrt(eps) * temperature"),
 }
 
@@ -79,10 +79,10 @@ EXACT: dict[str, tuple[ModuleType, str, str, Callable[[ModuleType], dict[str, fl
         "return choose(accepted, proposal, state._replace(grad=state.grad + proposal.grad)), Info",
         lambda broken: oracles.unequal_widths(lambda target: broken.mala(target, 0.5), 60),
     ),
-    "hmc, gradient kept from a rejected proposal": (
+    "hmc, gradient of a rejected proposal": (
         hmc,
-        "kept = choose(accepted, proposal, here)",
-        "kept = choose(accepted, proposal, here)._replace(grad=proposal.grad)",
+        "chosen = choose(accepted, proposal, here)",
+        "chosen = choose(accepted, proposal, here)._replace(grad=proposal.grad)",
         lambda broken: oracles.unequal_widths(lambda target: broken.hmc(target, 0.6, 1), 30),
     ),
     "mala, temperature in the noise alone": (
@@ -111,8 +111,8 @@ EXACT: dict[str, tuple[ModuleType, str, str, Callable[[ModuleType], dict[str, fl
     ),
     "underdamped, noise of the wrong size": (
         underdamped,
-        "(1 - kept_share**2)",
-        "(1 - kept_share)",
+        "(1 - decay**2)",
+        "(1 - decay)",
         oracles.underdamped_law,
     ),
     "dg-flow, eta = eps": (dg_flow, "(eps / 2) * velocity", "eps * velocity", oracles.dg_flow_law),
@@ -159,7 +159,7 @@ EXACT: dict[str, tuple[ModuleType, str, str, Callable[[ModuleType], dict[str, fl
         lambda broken: oracles.posterior(lambda target: broken.tempering(target, 0.8, (1.0, 0.5, 0.0)), 20),
     ),
     "smc, one level short": (smc, "ratio / n_steps, -torch.inf", "ratio / (n_steps + 1), -torch.inf", oracles.smc_evidence),
-    "smc, weights kept after resampling": (
+    "smc, weights not reset after resampling": (
         smc,
         "log_weight = torch.zeros_like(log_weight)",
         "log_weight = log_weight + 0",

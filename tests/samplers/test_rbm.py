@@ -260,7 +260,7 @@ def test_chains_with_a_life_all_begin_anew_once_in_it():
 
 
 def test_centred_ascent_is_that_of_the_centred_machine():
-    """By autograd: the machine told in centred weights, its gradient there, and that step told in this one's weights."""
+    """By autograd: the machine in centred weights, its gradient there, and that step in this one's weights."""
     rbm, data = machine(), states(VISIBLE)[[1, 5, 5, 14]]
     away_v, away_h = torch.rand(VISIBLE), torch.rand(HIDDEN)
     weights = [rbm.weight.clone(), rbm.visible_bias + rbm.weight @ away_h, rbm.hidden_bias + away_v @ rbm.weight]
@@ -268,14 +268,14 @@ def test_centred_ascent_is_that_of_the_centred_machine():
         value.requires_grad_(True)
 
     def plain(weight: Tensor, b: Tensor, c: Tensor) -> RBM:
-        told = RBM(VISIBLE, HIDDEN).requires_grad_(False)
+        centred_machine = RBM(VISIBLE, HIDDEN).requires_grad_(False)
         for name, value in (("weight", weight), ("visible_bias", b - weight @ away_h), ("hidden_bias", c - away_v @ weight)):
-            delattr(told, name)
-            setattr(told, name, value)
-        return told
+            delattr(centred_machine, name)
+            setattr(centred_machine, name, value)
+        return centred_machine
 
-    told = plain(*weights)
-    (-told(data).mean() - (-told(states(VISIBLE))).logsumexp(0)).backward()
+    centred_machine = plain(*weights)
+    (-centred_machine(data).mean() - (-centred_machine(states(VISIBLE))).logsumexp(0)).backward()
     law, hidden = joint(rbm).sum(dim=1).float(), rbm.hidden_mean(states(VISIBLE))
     of_model = {
         "weight": torch.einsum("s,sv,sh->vh", law, states(VISIBLE), hidden),

@@ -48,11 +48,11 @@ def trained(folder: Path, family: str, resume: bool = False) -> Path:
 def test_a_killed_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch, family, killed_at):
     """Killed at its first or third news, in the main phase or in that of the ratio; what ships is the same, bit for bit."""
     whole = load(trained(tmp_path / "whole", family))
-    told = Run.log
+    original = Run.log
     calls = []
 
     def log(self, **record):
-        told(self, **record)
+        original(self, **record)
         calls.append(record)
         if len(calls) == killed_at + 1:
             raise KeyboardInterrupt
@@ -67,12 +67,12 @@ def test_a_killed_run_goes_on_to_the_same_weights(quick, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, monkeypatch, family):
-    """A rate that fits after the first news and no longer after them: what was told then is what is left."""
+    """The rate fits before the first report and is too large after it: the state of that report is restored."""
     model = toys.Toy("moons", family, SETTINGS[family]._replace(**MOMENT, eps=5e-3))
     steps = model.train()
-    _, told = next(steps)
-    assert not told.stopped
-    kept = {
+    _, first = next(steps)
+    assert not first.stopped
+    copies = {
         role: {key: value.clone() for key, value in network.state_dict().items()} for role, network in model.networks.items()
     }
     for module in (plane_games, plane_energy):
@@ -80,16 +80,16 @@ def test_a_diverging_training_is_stopped_says_so_and_keeps_what_was_good(quick, 
     phase, last = next(steps)
     assert phase == "main"
     assert last.step == last.state["step"] == 2
-    assert re.match(r"stopped at step [34]: [a-z_ ]+ is \S+; the state of step 2 is kept", last.stopped)
+    assert re.match(r"stopped at step [34]: [a-z_ ]+ is \S+; the state of step 2 is restored", last.stopped)
     for role, network in model.networks.items():
-        assert all(torch.equal(value, kept[role][key]) for key, value in network.state_dict().items())
+        assert all(torch.equal(value, copies[role][key]) for key, value in network.state_dict().items())
 
 
 def test_a_recipe_that_diverges_says_so_in_the_terminal_and_on_its_card(quick, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plane_loop, "MAX_NUMBER", 1e-9)
     folder = trained(tmp_path, "gan-ebm")
     assert "toy-moons-gan-ebm: stopped at step 1" in capsys.readouterr().out
-    assert "the state of step 0 is kept" in (folder / "README.md").read_text()
+    assert "the state of step 0 is restored" in (folder / "README.md").read_text()
     assert load(folder).config["training"]["steps"] == 0
 
 

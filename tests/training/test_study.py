@@ -186,7 +186,7 @@ def test_another_study_under_the_same_name_is_refused_not_mixed(tmp_path, other,
         Study(journal, other)
     assert "\n" not in str(refused.value)
     assert journal.read_text() == before
-    assert work(Study(journal, other._replace(name="other")), found, limit=0.0) == 0  # beside it there is room
+    assert work(Study(journal, other._replace(name="other")), found, limit=0.0) == 0  # other names do not conflict
     assert len(Study(journal, PLAN).results()) == 24
 
 

@@ -1,4 +1,4 @@
-"""The campaign of `benchmarks/attack.py` in a bounded form: hostile calls, and nobody beside them is kept waiting."""
+"""The campaign of `benchmarks/attack.py` in a bounded form: hostile calls, and no other visitor waits for them."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Models kept between visitors: the same one while nothing has changed, and never an old one."""
+"""Cached models: the same object while nothing has changed, and never an old one."""
 
 import json
 

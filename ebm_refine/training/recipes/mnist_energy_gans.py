@@ -15,7 +15,7 @@ from ebm_refine.training.recipes.mnist import DATA, DEFAULTS, GENERATOR
 
 MARGIN = 10.0
 # The published weight is 0.1 beside a mean square. The norm N of d pixels and their mean square S go as N = sqrt(d S), so that
-# dN / dS = d / (2 N): at the margin N = m that makes 0.1 d / (2 m) = 3.92 in this norm's unit. Tried here, 3.92 kept codes
+# dN / dS = d / (2 N): at the margin N = m that makes 0.1 d / (2 m) = 3.92 in this norm's unit. In a trial, 3.92 held codes
 # apart only once EBGAN's own had begun to gather, after the state that ships; 20 keeps them apart from the start and makes
 # better digits.
 PULLING_WEIGHT = 20.0
