@@ -1,4 +1,4 @@
-"""Better samples from GANs that are already trained: their discriminator read as an energy, sampled, and honestly measured."""
+"""Better samples from trained GANs: generator and discriminator define an energy, which is sampled; the gain is measured."""
 
 from importlib import import_module
 from typing import Any

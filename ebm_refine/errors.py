@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Something a person asked for is outside what is allowed. The message names the value and the allowed range.
+    """A value is outside its allowed range. The message names the value and the allowed range.
 
     The command line prints it and exits with status 2; the page and the API show it as it stands.
     """

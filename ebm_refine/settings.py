@@ -113,7 +113,7 @@ def resolve(
         values[row.name] = row.parse(defaults.get(row.name, row.default) if value is None else value)
     if given.get("temperature") is not None:
         raise InputError(f"method {chosen.name!r} has no temperature; leave it out (got {shorten(temperature)})")
-    # One eps serves every method on the page and in the API, so a method that does not read it says so, and no more.
+    # One eps serves every method on the page and in the API, so a method that ignores it gives a note, not an error.
     ignored = tuple(name for name, value in given.items() if value is not None and _EPS.parse(value))
     common = {row.name: row for row in COMMON}
     present = available_ratios(config)

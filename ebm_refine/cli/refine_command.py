@@ -15,7 +15,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.parameters import shorten
 from ebm_refine.samplers import METHODS
 
-# These may stand beside --like: where the results go and, of a model of one's own, which function makes it.
+# Options allowed with --like: the output folder and, for a user's own model, the function that makes it.
 BESIDE_LIKE = ("command", "run", "model", "like", "out")
 MAX_BYTES, MAX_THREADS = 2**20, 4096
 

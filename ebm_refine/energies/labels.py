@@ -4,7 +4,7 @@ A model with labels says so in its config, `"labels": {"count": 10}`, with `"pro
 likely and `"names"` for the page. Its networks that see the label have an attribute `takes_labels = True` and are called with
 (x, labels), labels (B,) int64; others, such as a ratio of images alone, are called with x.
 
-Chain i keeps its label for the whole run: the one that was asked for, or one drawn by (seed, i) alone. The law that is sampled
+Chain i keeps its label for the whole run: the one requested, or one drawn by (seed, i) alone. The law that is sampled
 is then that of each class by itself, p(x | y), with its own pilot, and samplers know nothing of labels: chains of one label are
 a batch of an ordinary target, and `by_label` runs the batches in step.
 """
@@ -33,7 +33,7 @@ def label_parameter(config: dict[str, Any]) -> Parameter | None:
 
 
 def check_label(model: str, config: dict[str, Any], label: Any) -> int | None:
-    """`label` itself where the model has that class, None where none was asked for. Raises InputError."""
+    """`label` itself where the model has that class, None where none was requested. Raises InputError."""
     if label is None:
         return None
     count = label_count(config)

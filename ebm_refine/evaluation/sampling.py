@@ -1,4 +1,4 @@
-"""The samples of one job of an evaluation: many images are made in parts, so that memory is bounded and a stopped run goes on.
+"""The samples of one job of an evaluation: drawn in parts, so that memory is bounded and an interrupted run continues.
 
 Image i depends on (seed, i) alone, and what a method learns comes from a pilot of its own, so that parts are the whole.
 """

@@ -51,7 +51,7 @@ def setting_of(row: dict[str, Any]) -> str:
 
 
 def heat_map(grid: Grid, results: dict[str, Any]) -> Image.Image:
-    """The main distance of every cell, with what must stand beside it."""
+    """The main distance of every cell, with its description."""
     measure = main_distance(grid.base)
     factor = FACTORS.get(measure, 1)
     values = [[None if row is None else factor * row[measure]["mean"] for row in line] for line in grid.rows]

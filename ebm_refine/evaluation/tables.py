@@ -1,4 +1,4 @@
-"""From the records of many jobs to one row a setting, and from rows to a table with everything that must stand beside it.
+"""Summarise the records of jobs in one row per setting, and write rows as a table with its caption.
 
 A record holds measures as {"before", "after"}: of images distances, shares and classes, of points the earth mover's distance
 and modes. Base is what all jobs of a list began with, so gains are differences paired by seed.
@@ -125,7 +125,7 @@ def tabulated(results: dict[str, Any]) -> Table:
 
 
 def table(results: dict[str, Any]) -> str:
-    """The results as a Markdown table, with everything that must stand beside the numbers."""
+    """The results as a Markdown table with its caption."""
     made = tabulated(results)
     lines = [made.caption, "", "| " + " | ".join(made.header) + " |", "|" + "---|" * len(made.header)]
     lines += ["| " + " | ".join(cells) + " |" for cells in made.rows]

@@ -76,7 +76,7 @@ class FeatureExtractor(nn.Module):
         return self.network.features(part.float().div_(127.5).sub_(1.0))[:count]
 
     def describe(self) -> dict[str, Any]:
-        """What must stand beside every number taken with this extractor."""
+        """The description that accompanies every number measured with this extractor."""
         return {"extractor": self.name, "title": self.title, "sha256": self.sha256, "dimension": self.num_features}
 
 

@@ -1,4 +1,4 @@
-"""FID on demand: Inception-v3 features through torchmetrics, with weights and reference images fetched when first asked for.
+"""FID on demand: Inception-v3 features through torchmetrics, with weights and reference images downloaded on first use.
 
 Only this is called FID here (Heusel et al. 2017, arXiv 1706.08500): the 2015-12-05 weights, the resize of the original
 (`antialias=False`), 2,048 features, and at least 2,048 images on either side, below which a covariance cannot have full rank.
@@ -45,7 +45,7 @@ class Inception:
         self.metric, self.sha256 = metric, sha256
 
     def describe(self) -> dict[str, Any]:
-        """What must stand beside every FID."""
+        """The description that accompanies every FID."""
         title = "FID, Inception-v3 2015-12-05, resize as in the original (no antialiasing)"
         return {"extractor": "inception-v3", "title": title, "sha256": self.sha256}
 

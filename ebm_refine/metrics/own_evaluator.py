@@ -34,7 +34,7 @@ FOLDS = 5
 
 
 class Extractor(NamedTuple):
-    """`extract`: uint8 (B, C, H, W) -> (B, d); `least` images on either side; `title` and `sha256` say what it is."""
+    """`extract`: uint8 (B, C, H, W) -> (B, d); `least` images on either side; `title` and `sha256` identify it."""
 
     extract: Callable[[Tensor], Any]
     title: str

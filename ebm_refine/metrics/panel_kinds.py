@@ -33,7 +33,7 @@ BORROWED_SIDE = 32
 
 
 class Kind(NamedTuple):
-    """`extract`: uint8 (B, C, H, W) -> (B, d) float32. `title` says what it is, `sha256` that of its weights, "" if none."""
+    """`extract`: uint8 (B, C, H, W) -> (B, d) float32. `title` describes it, `sha256` is that of its weights, "" if none."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What can honestly be said of a batch: kernel distances with intervals, their paired difference, and the floors beside."""
+"""The report on a small batch: kernel distances with intervals, their paired difference, and the floors beside."""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ FORMAT = 1
 OUTPUTS = ("logit", "critic", "energy", "inverted")
 PRIORS = ("normal", "uniform")
 ROLES = ("generator", "discriminator", "energy", "ratio", "features")
-# No honest config comes near these; they keep a hostile one from costing minutes or memory before it is refused.
+# No real config comes near these limits; they stop a hostile one from costing minutes or memory before its error.
 MAX_CONFIG_BYTES = 4_000_000
 # Numbers of one sample: an image of 2048 x 2048 has fewer.
 MAX_SAMPLE = 2**24

@@ -55,7 +55,7 @@ def load_from_hub(name: str, alternatives: Iterable[str] = ()) -> Checkpoint:
 
     Only `config.json` and the safetensors that it lists are fetched, all of one commit. `alternatives` are suggested where the
     Hub cannot be had. Raises InputError, one sentence with what to do, where it cannot be fetched, and CheckpointError where
-    it is damaged. A Hub that is down is given up after 5 seconds; with HF_HUB_OFFLINE=1 only the cache is asked.
+    it is damaged. A Hub that does not answer times out after 5 seconds; with HF_HUB_OFFLINE=1 only the cache is used.
     """
     wanted = parse(name)
     folder = fetch(wanted, alternatives)

@@ -46,7 +46,7 @@ class OwnNetwork(nn.Module):
     def called(self, given: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
         """What the callable gives, as a float32 tensor on the device of `given`.
 
-        It is shown a copy, since it may write into what it is given: chains and samples stay as they are.
+        It gets a copy, since it may write into its input: chains and samples stay unchanged.
         """
         (function,) = self.held
         module = module_of(function)

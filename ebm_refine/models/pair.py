@@ -49,7 +49,7 @@ class Pair(Checkpoint):
         for role, network in self.networks.items():
             if isinstance(network, OwnNetwork):
                 prepared.networks[role] = network.settled(None if device == "cpu" else device)
-            elif role not in prepared.networks:  # a fitted ratio is a network of ours
+            elif role not in prepared.networks:  # a fitted ratio is one of this package's networks
                 prepared.networks[role] = network if isinstance(network, OwnPrior) else prepare(network).to(device)
         return prepared
 

@@ -1,4 +1,4 @@
-"""A small call of one's own generator and score: whatever would go wrong later is said now, in one sentence."""
+"""A small test call of the user's generator and score finds errors before a run, each with one sentence."""
 
 import math
 import warnings

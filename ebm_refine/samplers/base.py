@@ -128,7 +128,7 @@ def acceptance_report(accepted: Tensor, proposals: Tensor, eps: float) -> dict[s
 
 
 def divergence_report(position: Tensor, eps: float) -> dict[str, float | str]:
-    """The summary of a method without acceptance: chains a thousand prior widths away have diverged, and a sentence says so."""
+    """The summary of a method without acceptance: chains a thousand prior widths away have diverged, which it reports."""
     flat = position.flatten(1)
     diverged = int((flat.square().mean(dim=1).sqrt() > 1e3).sum())
     report: dict[str, float | str] = {"diverged": diverged}

@@ -29,7 +29,7 @@ from ebm_refine.samplers.pilot import FIRST_CHAIN, Pilot
 from ebm_refine.samplers.rng import Draws
 
 PILOT_CHAINS, PILOT_PASSES = 32, 60
-# The last step goes on for as many passes as there were steps, and for so many at least; hardly any chain needs them all.
+# The last step makes at most as many passes as there were steps, but at least this limit; hardly any chain needs them all.
 LEAST_EXTRA = 50
 
 

@@ -22,7 +22,7 @@ FIRST_CHAIN = 2**31
 
 
 class Pilot:
-    """The pilot of one run. Each answer is computed when it is first asked for; a method that asks nothing costs nothing.
+    """The pilot of one run. Each result is computed on first use, so an unused one costs nothing.
 
     `real_ratios` (R,) are beta * r of held-out real images, or None where the model stores none.
     """

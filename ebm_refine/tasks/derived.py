@@ -23,7 +23,7 @@ class Derived:
 
     @property
     def forwards(self) -> int:
-        """Positions evaluated so far by the innermost energy, whoever asked."""
+        """Positions evaluated so far by the innermost energy, over all callers."""
         return self.inner.forwards
 
     @forwards.setter

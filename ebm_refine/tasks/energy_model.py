@@ -89,7 +89,7 @@ class Classification(NamedTuple):
 class Row(NamedTuple):
     """A row of K digits: each read `alone`, and `together` under the rule; each with the energy of the whole row.
 
-    `energy_enumerated` is the least energy of all `rows`, looked at one by one to check on min-sum; None for rows too long.
+    `energy_enumerated` is the least energy of all `rows`, enumerated as a check on min-sum; None for rows too long.
     """
 
     alone: Tensor

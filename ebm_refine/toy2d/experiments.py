@@ -6,7 +6,7 @@ from ebm_refine.toy2d.datasets import TITLES
 
 
 class Experiment(NamedTuple):
-    """`arguments` are those of `refine` for `model`; `shows` is what is to be seen, said before it is run."""
+    """`arguments` are those of `refine` for `model`; `shows` is the expected result, written before the run."""
 
     title: str
     model: str

@@ -30,7 +30,7 @@ class Landscape(NamedTuple):
 
 
 def windows(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """The windows through which a model can be looked at. Raises InputError for models that are not of points in the plane."""
+    """The regions in which a model can be shown. Raises InputError for models that are not of points in the plane."""
     config = checkpoint.config
     if not is_points(config) or tuple(config["data"]["shape"]) != (2,):
         raise InputError(f"model {checkpoint.name!r} does not make points in the plane; choose a toy model")

@@ -160,5 +160,5 @@ def names_of(old: str, new: str) -> Callable[[str], Any]:
 
 
 def _warn(old: str, new: str) -> None:
-    # Of whoever called the caller, frames of the import system left out.
+    # The warning names the importing line; frames of the import system are skipped.
     warnings.warn(f"{old} is now {new}; the old name goes with the next version", DeprecationWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Ratios of samples that no other network here takes: vectors, and images too large to be looked at in full."""
+"""Ratios for samples that no other network here accepts: vectors, and images that are shrunk first."""
 
 from collections.abc import Sequence
 from typing import Any

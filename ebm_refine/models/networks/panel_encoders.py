@@ -12,8 +12,8 @@ class PanelEncoders(nn.Module):
     """Images (B, channels, side, side), float, in [-1, 1] -> one row of features by each encoder.
 
     `contrastive` are the widths of a `ContrastiveEncoder`, empty where the data set's own extractor is one already;
-    `autoencoder` those of the convolutions of an `AutoencoderDiscriminator`, whose encoder half, to a code of `code` numbers,
-    is kept.
+    `autoencoder` those of the convolutions of an `AutoencoderDiscriminator`, whose encoder half gives
+    a code of `code` numbers.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def bounded(work: Callable[[], Generator[T, None, None]]) -> Generator[T | None,
 
 
 def in_background(work: Callable[[], Generator[T, None, None]]) -> Generator[T | None, None, None]:
-    """Yield what `work()` yields, and None whenever a heartbeat passes without news. Closing this stops the work.
+    """Yield what `work()` yields, and None whenever a heartbeat passes without an item. Closing this stops the work.
 
     A plain generator is only closed between two of its yields, and one step on a large batch, or a pilot, may take seconds.
     Nothing here waits for the thread: Gradio closes generators from its event loop.

@@ -14,7 +14,7 @@ MAX_OPEN_PER_ADDRESS = 60
 
 
 def public_address(host: str | None, headers: Mapping[str, str]) -> str | None:
-    """The address of whoever asks, or None where only addresses of this machine or of its own network are known.
+    """The address of the client, or None where only addresses of this machine or of its own network are known.
 
     A peer in the own network may be a proxy, which then writes whom it serves at the end of X-Forwarded-For; what stands before
     that is the visitor's own word. A public peer is its own witness.

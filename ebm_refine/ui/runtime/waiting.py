@@ -65,7 +65,7 @@ def priced(work: Callable[..., float]) -> Callable[[F], F]:
 
 
 def evaluations_of(run: Any, values: Sequence[Any]) -> float | None:
-    """What a run with these raw values costs; 0 where it will be refused, None where its `run` does not say."""
+    """The cost of a run with these raw values; 0 where it is invalid, None where it is unknown."""
     work = getattr(run, "evaluations", None)
     if work is None:
         return None
