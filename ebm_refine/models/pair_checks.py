@@ -34,7 +34,8 @@ class Probe(NamedTuple):
         return torch.erf(noise * math.sqrt(0.5)) if self.law == "uniform" else noise
 
     def labels(self, rows: int = PROBED) -> tuple[Tensor, ...]:
-        return (torch.arange(rows) % self.classes,) if self.classes else ()
+        """Labels (rows,) int64, the first and the last class among them; none where the pair has no labels."""
+        return ((torch.arange(rows) - rows // 2) % self.classes,) if self.classes else ()
 
 
 class Seen(NamedTuple):
@@ -73,6 +74,18 @@ def check_prior(prior: OwnPrior, probe: Probe) -> str:
 
 
 @torch.no_grad()
+def _fewer_classes(generator: OwnGenerator, probe: Probe) -> str:
+    """A remedy, where the generator knows the first classes but not all that were named."""
+    latents = probe.latents()
+    for label in range(probe.classes):
+        try:
+            generator(latents, torch.full((PROBED,), label))
+        except Exception:
+            return f"; it knows the classes 0 to {label - 1}, so give labels={label}" if label > 1 else ""
+    return ""
+
+
+@torch.no_grad()
 def check_generator(generator: OwnGenerator, probe: Probe, limits: tuple[float, float]) -> Tensor:
     """Samples (B, C, H, W) or (B, d), as the callable gives them. Raises InputError."""
     latents, labels = probe.latents(), probe.labels()
@@ -80,7 +93,8 @@ def check_generator(generator: OwnGenerator, probe: Probe, limits: tuple[float, 
     try:
         samples = generator(latents, *labels)
     except Exception as error:
-        raise InputError(f"the generator fails on {shown}: {said(error)}{_other_shape(generator, probe)}") from None
+        remedy = _fewer_classes(generator, probe) or _other_shape(generator, probe)
+        raise InputError(f"the generator fails on {shown}: {said(error)}{remedy}") from None
     shape = tuple(samples.shape)
     if samples.ndim not in (2, 4) or len(samples) != PROBED:
         raise InputError(f"the generator gives {shape} for {shown}; images (B, C, H, W) or vectors (B, d) are needed")

@@ -280,6 +280,10 @@ WRONG = {
         lambda: ebm_refine.pair(GOOD, FINE, latent=Z, prior=(lambda n: n * math.nan, lambda z: -z.square().sum(1))),
         "latents or log densities that are not finite",
     ),
+    "more classes than it knows": (
+        lambda: ebm_refine.pair(lambda z, y: GOOD(z) + 0 * torch.eye(10)[y].sum(), FINE, latent=Z, labels=100),
+        "the generator fails on .*; it knows the classes 0 to 9, so give labels=10",
+    ),
     "labels not taken": (lambda: ebm_refine.pair(GOOD, FINE, latent=Z, labels=3), "the generator fails on .* and labels"),
     "NaN in G": (lambda: ebm_refine.pair(spoiled(Small()), FINE, latent=Z), "NaN in its weights"),
     "NaN in D": (lambda: ebm_refine.pair(GOOD, spoiled(Score()), latent=Z), "NaN in its weights"),
