@@ -107,7 +107,7 @@ def test_what_ships_is_a_model_that_refines(quick, tmp_path, family):
     if family == "gan":
         latents = torch.randn(200, 2, generator=torch.Generator().manual_seed(5))
         largest = checkpoint.networks["discriminator"](checkpoint.networks["generator"](latents)).max()
-        assert float(largest) <= result.settings.options["log_bound"] + 0.05
+        assert float(largest) <= checkpoint.config["defaults"]["rejection"]["log_bound"] + 0.05
     assert FAMILIES[family] in (checkpoint.folder / "README.md").read_text()
 
 
