@@ -35,11 +35,11 @@ def test_every_emptied_field_runs(demo: gr.Blocks, button: str):
 
 def test_what_is_empty_becomes_what_was_shown_first():
     with gr.Blocks():
-        fields = [gr.Slider(1, 9, value=4), gr.Textbox("0.1", placeholder="automatic"), gr.Number(7)]
+        fields = [gr.Slider(1, 9, value=4), gr.Textbox("0.1", placeholder="automatic"), gr.Number(7), gr.State(5)]
 
     def listed(*values):
         yield from values
 
-    assert list(refilled(listed, fields)(None, "", "")) == [4, None, 7]
-    assert list(refilled(listed, fields)(2, "0.5", 0)) == [2, "0.5", 0]
-    assert refilled(lambda *values: values, fields)(None, None, 3) == (4, None, 3)
+    assert list(refilled(listed, fields)(None, "", "", None)) == [4, None, 7, None]
+    assert list(refilled(listed, fields)(2, "0.5", 0, 6)) == [2, "0.5", 0, 6]
+    assert refilled(lambda *values: values, fields)(None, None, 3, 6) == (4, None, 3, 6)

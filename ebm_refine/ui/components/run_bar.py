@@ -25,9 +25,10 @@ def laned(lane: str = LANE) -> dict[str, Any]:
 def refilled(run: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any]:
     """`run`, a function or a generator of raw values, that is given what a field showed first where it was emptied.
 
-    A field with a placeholder stays empty: it says there what that means.
+    A field with a placeholder stays empty: it says there what that means. A state is no field: nothing in it is nothing.
     """
-    first = [None if getattr(block, "placeholder", None) else block.value for block in inputs]
+    kept = [isinstance(block, gr.State) or bool(getattr(block, "placeholder", None)) for block in inputs]
+    first = [None if stays else block.value for stays, block in zip(kept, inputs, strict=True)]
 
     def given(values: Sequence[Any]) -> list[Any]:
         return [begin if value is None or value == "" else value for begin, value in zip(first, values, strict=True)]
