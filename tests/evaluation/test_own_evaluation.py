@@ -158,7 +158,7 @@ def test_a_turned_sign_is_found_before_anything_is_sampled(tmp_path):
     ebm_refine.evaluate(ebm_refine.pair(flat, turned, latent=2, output="inverted"), **given, out=tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:the generator gives values")
+@pytest.mark.filterwarnings("ignore:the generator gives values", "ignore:the discriminator gives numbers from 0 to 1")
 def test_one_class_is_compared_to_real_samples_of_that_class(tmp_path):
     """Class 1 is brighter by 0.3: only against real ones of its own is its base near."""
     mine = ebm_refine.pair(
