@@ -1,8 +1,10 @@
 """Looking never waits for runs; what nobody listens to ends; clients take turns; results stay, memory is bounded."""
 
+import gc
 import json
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -172,6 +174,24 @@ def test_results_outlive_other_peoples_calls_and_memory_is_bounded(page, numbers
         assert "owner" in holder.session_data
     assert joined(address, which, values, "other")["success"]  # a page that is closed makes room
     assert "owner" not in holder.session_data
+
+
+def test_what_forgotten_sessions_held_is_freed(page, monkeypatch):
+    """They refer to themselves in circles, and Python collects old objects seldom."""
+    demo, _ = page
+    holder = demo.state_holder
+    circle = [holder["nobody"]]
+    circle.append(circle)
+    seen = weakref.ref(circle[0])
+    del circle
+    monkeypatch.setattr(sessions, "GONE_SECONDS", 0.0)
+    monkeypatch.setattr(holder, "collected", 0.0)
+    gc.disable()
+    try:
+        holder.delete_all_expired_state()
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_what_was_not_fetched_is_forgotten(page, monkeypatch):

@@ -4,6 +4,7 @@ Gradio keeps the last so many sessions, whatever is in them, and every call make
 visitor's result. It also keeps, in every session, a description of all components with every value that was sent.
 """
 
+import gc
 import sys
 import threading
 import time
@@ -24,6 +25,9 @@ MAX_RESULT_BYTES = 1_000_000_000
 LARGEST_RESULT_BYTES = 25_000_000
 # A page that is closed is not opened again: its session may go when the memory is needed, and without results at once.
 GONE_SECONDS = 60.0
+# Forgotten sessions refer to themselves in circles, so only the garbage collector frees them: at most so often, as it takes
+# some 20 ms in which nobody is served.
+COLLECT_SECONDS = 30.0
 
 
 class PageConfig(BlocksConfig):
@@ -49,6 +53,7 @@ class Sessions(StateHolder):
         self.open: Counter[str] = Counter()
         self.used: dict[str, float] = {}
         self.bytes: dict[str, int] = {}
+        self.garbage, self.collected = False, 0.0
 
     def __getitem__(self, session_id: str) -> SessionState:
         with self.lock:
@@ -99,8 +104,13 @@ class Sessions(StateHolder):
             for name in list(self.session_data):
                 if not self.open[name] and not self._has_result(name) and now - self.used.get(name, now) > GONE_SECONDS:
                     self.drop(name)
+                    self.garbage = True
             forgot = sum(self.bytes.values()) < held
         if forgot:
+            freed_memory.give_back()
+        if self.garbage and now - self.collected >= COLLECT_SECONDS:
+            self.garbage, self.collected = False, now
+            gc.collect()
             freed_memory.give_back()
 
     def free_memory(self, session_id: str) -> None:
