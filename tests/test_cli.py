@@ -24,6 +24,7 @@ def failing(capsys, *arguments: str) -> str:
     return captured.err
 
 
+@pytest.mark.slow
 def test_refine_writes_its_five_files_again_and_again(tiny_models, tmp_path, capsys):
     for name in ("one", "two"):
         arguments = ["refine", "--model", "tiny", "--method", "langevin", "--eps", "0.01", "--n-steps", "5"]
@@ -102,6 +103,7 @@ def test_why_a_run_cannot_be_repeated_is_said(tiny_models, tmp_path, capsys, cha
     assert not (tmp_path / "two").exists()
 
 
+@pytest.mark.slow
 def test_like_takes_a_readable_file_and_no_other_settings(tiny_models, tmp_path, capsys):
     assert main(["refine", "--model", "tiny", "--n-steps", "1", "--num-images", "2", "--out", str(tmp_path)]) == 0
     capsys.readouterr()

@@ -91,6 +91,7 @@ def test_beta_zero_gives_prior_samples(tiny_pair, method):
     assert abs(z) < 3.9
 
 
+@pytest.mark.slow
 def test_stream_yields_every_step_then_the_result_and_keeps_few_frames(tiny_pair):
     items = list(ebm_refine.stream(tiny_pair, n_steps=150, num_images=2))
     frames, result = items[:-1], items[-1]
@@ -138,6 +139,7 @@ def test_a_run_is_checked_at_the_call(tiny_pair):
         pipeline.run(checkpoint, settings, precision="half")
 
 
+@pytest.mark.slow
 def test_a_law_of_its_own_is_sampled_by_the_same_loop(tiny_pair):
     """What a target was evaluated for before, by another run or for a report, is not counted again."""
     checkpoint = ebm_refine.load(tiny_pair)
@@ -161,6 +163,7 @@ def test_a_step_costs_one_forward_and_one_backward(tiny_pair):
     assert "pilot_forwards" not in diagnostics
 
 
+@pytest.mark.slow
 def test_a_pilot_is_counted_apart(tiny_pair):
     """A tuned step costs a start and 40 steps of 16 chains, a bound 2,048 forward passes: neither is any image's."""
     tuned = ebm_refine.refine(tiny_pair, "mala", n_steps=10, num_images=3).diagnostics
@@ -171,6 +174,7 @@ def test_a_pilot_is_counted_apart(tiny_pair):
     assert bounded["forwards_per_image"] == 1
 
 
+@pytest.mark.slow
 def test_an_ignored_eps_is_said(tiny_pair):
     result = ebm_refine.refine(tiny_pair, "rejection", eps=0.1, num_images=2)
     assert result.diagnostics["ignored"] == "method rejection does not use eps"

@@ -130,6 +130,7 @@ def test_where_only_options_travel_the_class_is_one_of_them():
         ebm_refine.refine(model(nn.Identity(), Tilt(1.0)), "mala", n_steps=2, num_images=3, options={"label": 1})
 
 
+@pytest.mark.slow
 def test_the_law_of_each_class_is_its_own():
     """G(z, y) = z + s, r = (y - 1) x1: the law of z1 given y is N(y - 1, 1)."""
     result = ebm_refine.refine(conditional(), "i-sir", n_steps=40, num_images=1500, seed=0)

@@ -138,6 +138,7 @@ def test_a_damaged_job_file_runs_again_with_a_message(tiny_models, tmp_path):
         assert measured == [{name: value for name, value in row.items() if name != "seconds"} for row in first["rows"]]
 
 
+@pytest.mark.slow
 def test_fid_is_taken_beside_the_other_distances_when_asked_for(tiny_models, tmp_path):
     checkpoint = load("tiny")
     jobs = evaluation.plan(checkpoint, ["langevin"], 40, [0, 1], ["raw"], given={"n_steps": 2})

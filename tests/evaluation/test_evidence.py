@@ -42,6 +42,7 @@ def test_seeds_of_a_setting_are_one_set_of_images(judged):
     json.dumps(judged)
 
 
+@pytest.mark.slow
 def test_the_table_names_kinds_votes_and_the_verdict(judged):
     text = panel_table(judged)
     head, _, base, method = text.splitlines()[:4]
@@ -62,6 +63,7 @@ def test_too_few_images_and_data_without_a_panel_are_errors(tmp_path):
         Evidence(load("toy-moons-gan"), "test")
 
 
+@pytest.mark.slow
 def test_shares_of_faces_stand_below_the_table(judged):
     (row,) = judged["rows"]
     found = {"before": 0.5, "after": 0.75, "real": 0.9}

@@ -58,6 +58,7 @@ def cheap(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_auto_asks_the_kinds_that_fit_and_each_has_to_earn_its_vote(tmp_path, cheap):
     arguments = {"methods": ["i-sir"], "num_images": 300, "n_steps": 15, "progress": False}
     results = ebm_refine.evaluate(images(), real=brighter(700), out=tmp_path / "one", **arguments)
@@ -102,6 +103,7 @@ def test_a_callable_measures_in_its_own_features(tmp_path):
     assert found(results, "mh-gan", "frechet_distance") < found(results, "base", "frechet_distance")
 
 
+@pytest.mark.slow
 def test_vectors_are_measured_by_a_kernel_their_moments_and_a_classifier(tmp_path):
     real = torch.randn(800, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([1.5, 0.0, 0.0])
     mine = ebm_refine.pair(lambda z: z, lambda x: 1.5 * x[:, 0], latent=3)
@@ -180,6 +182,7 @@ def test_one_class_is_compared_to_real_samples_of_that_class(tmp_path):
 
 
 @pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.slow
 def test_a_wrong_prior_is_named(vectors, tmp_path):
     def generator(z: Tensor) -> Tensor:
         return z * 2 if vectors else flat(z * 1.5)

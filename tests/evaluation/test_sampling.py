@@ -30,6 +30,7 @@ def counted(monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["mala", "elliptical-slice", "rejection"])
+@pytest.mark.slow
 def test_parts_are_the_whole_and_a_stopped_job_goes_on(method, tmp_path, monkeypatch, counted):
     mine = own()
     (job,) = plan(mine, [method], 150, [3], ["auto"], given={"n_steps": 6})

@@ -107,6 +107,7 @@ def plan(tiny_models):
     return make
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_page_begins_with_the_same_samples(plan):
     chosen = plan()
     items = list(sweeping.run(chosen))

@@ -127,7 +127,7 @@ def test_screen_and_final_from_the_command_line(small, monkeypatch, capsys):
     stop = Path("runs/table/stop")
     stop.parent.mkdir(parents=True)
     stop.touch()
-    with pytest.raises(SystemExit, match="stopped before job 1 of 10; the same command goes on from there"):
+    with pytest.raises(SystemExit, match="stopped before job 1 of 10; the same command continues there"):
         called(monkeypatch, "screen", "tiny", "--num-images", "40", "--budget", "6")
     assert not small.exists()
     stop.unlink()

@@ -111,6 +111,7 @@ def test_another_count_or_extractor_is_another_reference(tiny, data, tmp_path, n
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_measured_anew(tiny, data, tmp_path, no_cache):
     cache = tmp_path / "cache"
     first = reference_moments(tiny, str(data), "train", cache=cache)

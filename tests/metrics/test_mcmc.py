@@ -98,6 +98,7 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch):
 NAMES = {"energy_split_rhat", "energy_ess_bulk", "energy_ess_tail", "energy_draws", "energy_from_step"}
 
 
+@pytest.mark.slow
 def test_a_run_shows_them_for_its_later_half_where_there_is_enough(tiny_pair, monkeypatch):
     model = load(tiny_pair)
     result = refine(model, "langevin", n_steps=19, num_images=4)
@@ -115,6 +116,7 @@ def test_a_run_shows_them_for_its_later_half_where_there_is_enough(tiny_pair, mo
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.4])
+@pytest.mark.slow
 def test_bulk_ess_of_langevin_is_the_closed_form(eps):
     """D1: at precision 4 the lag-1 correlation is 1 - 2 eps and ESS / N = eps / (1 - eps); mean of 12 as above, |t| < 4.5."""
     target, index = toy_targets.gaussian(4.0), torch.arange(12 * 8)
@@ -198,6 +200,7 @@ def test_stein_discrepancy_of_nothing_is_no_number_and_of_wrong_shapes_refused()
             stein_discrepancy(one, other)
 
 
+@pytest.mark.slow
 def test_a_run_is_set_against_its_law_by_the_score(tiny_pair):
     """The same number as by hand, with the score of exp(-E / T); also of a method that carries no gradient."""
     for method, temperature in (("langevin", 0.5), ("i-sir", None)):

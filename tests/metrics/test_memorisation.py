@@ -83,6 +83,7 @@ def record(tmp_path, monkeypatch):
     features.features_for.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_page_tells_a_copy(record):
     said = copies.as_html(record, 1, None)
     assert "number 0, at distance 0.0" in said
@@ -92,6 +93,7 @@ def test_the_page_tells_a_copy(record):
     assert "data folder" in wrong or "must be an existing folder" in wrong
 
 
+@pytest.mark.slow
 def test_the_neighbour_is_shown_where_the_data_is_given(record, monkeypatch):
     from ebm_refine.data import images as data
 

@@ -160,6 +160,7 @@ def test_any_images_go_against_given_real_ones():
         ({"real": images(600, 0), "encoders": {"mine": lambda rows: rows}}, "encoder 'mine' must give a finite row"),
     ],
 )
+@pytest.mark.slow
 def test_bad_input_is_told_in_one_sentence(given, said):
     good = {"before": images(256, 0), "after": images(256, 1)}
     with pytest.raises(InputError, match=said):

@@ -164,6 +164,7 @@ def test_the_prior_is_the_generators_law(folder):
     assert abs(mean_score((start - target.law.centres[torch.cdist(start, target.law.centres).argmin(1)])[:, 0], 0.0)) < LIMIT
 
 
+@pytest.mark.slow
 def test_langevin_keeps_wrong_weights_and_rejection_and_isir_mend_them(folder):
     """D4: the exact discriminator of a generator with wrong weights. One draw a chain."""
     model, mixture = load(folder / "toy-ring8-deficient"), law("ring8")
@@ -184,6 +185,7 @@ def test_langevin_keeps_wrong_weights_and_rejection_and_isir_mend_them(folder):
     assert runs["rejection"].diagnostics["acceptance_rate"] == pytest.approx(math.exp(-bound), rel=0.1)
 
 
+@pytest.mark.slow
 def test_proposals_are_told_with_what_became_of_them(folder):
     """Of rejection: NaN once a slot is done, and what was taken is where the slot stays."""
     frames = refine(load(folder / "toy-ring8-deficient"), "rejection", n_steps=30, num_images=200).frames

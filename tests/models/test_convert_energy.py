@@ -83,6 +83,7 @@ def test_an_energy_is_minus_the_public_networks_output_and_works_like_a_native_o
     assert "somewhere" in card
 
 
+@pytest.mark.slow
 def test_an_imported_energy_is_asked_like_a_native_one(public, tmp_path, monkeypatch):
     """In the embedded folder it is on the page and in the API, which ask by name; its own default is its recipe's run."""
     _, file, _ = public

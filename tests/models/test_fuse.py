@@ -176,6 +176,7 @@ def target_in(dtype: torch.dtype, chains: int) -> LatentTarget:
     return target
 
 
+@pytest.mark.slow
 def test_weights_in_bfloat16_and_float32_are_worth_the_same():
     """Over 2,000 samples: sd of the difference of r at most 0.05 nats; reweighting one to the other keeps 99.5 %."""
     exact, short = (target_in(dtype, 2000) for dtype in (torch.float32, torch.bfloat16))
@@ -304,6 +305,7 @@ def test_what_the_machine_lacks_is_refused_in_one_sentence(monkeypatch, tiny_pai
         check_device("cuda:2")
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_says_so_and_repeats_to_the_bit(monkeypatch, tiny_pair):
     exact = refine(tiny_pair, n_steps=3, num_images=4, precision="fp32")
     monkeypatch.setattr(devices, "has_bfloat16", lambda device: True)

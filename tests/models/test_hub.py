@@ -192,6 +192,7 @@ def test_a_repo_that_is_no_checkpoint(server, files, missing):
     assert f"model 'org/pair' on the Hub has no file {missing}" in refusal("org/pair")
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_repo_lacks(server, files):
     server.add("org/pair", files)
     assert "model 'org/pair/deeper' on the Hub has no file config.json" in refusal("org/pair/deeper")
@@ -222,6 +223,7 @@ def test_a_config_that_points_outside(server, files):
 
 
 @pytest.mark.parametrize(("how", "reason"), [("cut", "the server breaks off and cannot resume"), ("stalls", "peer closed")])
+@pytest.mark.slow
 def test_a_body_that_breaks_off(server, files, how, reason, monkeypatch):
     """In chunks, as a file of more than 10 MB arrives; without a bound, "cut" would go on for ever."""
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 512)
@@ -252,6 +254,7 @@ def test_embedded_models_are_suggested_instead(server, folder, monkeypatch):
     assert "try again later, or use an embedded model: pair" in refusal("org/pair")
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers(server, monkeypatch):
     monkeypatch.setattr(hub, "TIMEOUT", 0.5)
     server.faults["config.json"] = "silent"
@@ -322,6 +325,7 @@ def test_the_environment_alone_is_enough(server, files, tmp_path):
 # --- pushing
 
 
+@pytest.mark.slow
 def test_what_is_pushed_can_be_loaded(server, folder, files):
     address = hub.push(folder, "org/new", private=True, token="hf_write")
     assert address.startswith(f"{server.url}/org/new/commit/")
@@ -338,6 +342,7 @@ def test_what_is_pushed_can_be_loaded(server, folder, files):
     assert load("org/new").kind == "pair"
 
 
+@pytest.mark.slow
 def test_a_second_push_replaces_the_first(server, folder):
     first = hub.push(folder, "org/new", token="hf_write")
     save_again = folder.parent / "again"

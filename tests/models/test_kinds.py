@@ -194,6 +194,7 @@ def test_a_joint_model_begins_with_what_its_generator_makes(tmp_path):
         assert (result.before.to(samples.dtype) - samples).abs().max() <= (1 if name == "joint" else 1e-5)
 
 
+@pytest.mark.slow
 def test_five_files_and_settings_that_repeat_the_run(model, tmp_path):
     result = ebm_refine.refine(model, num_images=6, seed=3)
     result.save(tmp_path / "one")
@@ -271,6 +272,7 @@ def test_command_line_refines_and_lists_every_kind(embedded, tmp_path, capsys):
     assert main(["refine", "--model", "energy", "--beta", "0.5", "--out", str(tmp_path / "x")]) == 2
 
 
+@pytest.mark.slow
 def test_the_page_runs_every_kind(embedded):
     """What the Refine tab and `/refine` do, without a browser: live pictures, the record, every view of it, the bundle."""
     from ebm_refine.ui.tabs.refine import pictures as viewing
@@ -299,6 +301,7 @@ def test_the_page_runs_every_kind(embedded):
         assert record.metrics["diagnostics"]["steps"] == 3
 
 
+@pytest.mark.slow
 def test_the_page_shows_controls_for_every_kind(embedded):
     """Ratio and beta are hidden where there is none, and only fitting methods are offered."""
     from ebm_refine.ui import build

@@ -267,6 +267,7 @@ def test_read_exactly_or_under_an_assumption_that_an_option_changes(name, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["cGAN-PD", "PyTorch-GAN cgan"])
+@pytest.mark.slow
 def test_an_imported_conditional_pair_is_refined_class_by_class(name, tmp_path):
     *_, files = written(tmp_path, name)
     checkpoint = import_pair(*files, tmp_path / "pair", dataset="any")

@@ -306,6 +306,7 @@ def test_read_exactly(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ASSUMED)
+@pytest.mark.slow
 def test_read_under_an_assumption_that_an_option_changes(name, tmp_path):
     row, options, named = ASSUMED[name]
     generator, discriminator, files = written(tmp_path, row)

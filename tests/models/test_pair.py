@@ -49,6 +49,7 @@ def refined(pair: Pair, method: str = "langevin", **settings):
 
 @pytest.mark.parametrize("form", [(-1,), (-1, 1), (-1, 1, 1, 1)])
 @pytest.mark.parametrize("latent", [Z, (Z, 1, 1)])
+@pytest.mark.slow
 def test_scores_and_latents_of_every_usual_form_give_the_same(form, latent):
     mine = ebm_refine.pair(Small(maps=latent != Z), Score(form=form), latent=latent)
     result = refined(mine)
@@ -103,6 +104,7 @@ def test_a_uniform_prior_gives_latents_in_the_box():
     assert abs(float(result.after[:, 0].mean()) - mean) < 4 * 0.6 / math.sqrt(3000)
 
 
+@pytest.mark.slow
 def test_an_own_prior_is_sampled_and_weighed():
     """z ~ N(3, 0.5^2) and r = z: the law is N(3 + 0.25, 0.5^2)."""
     prior = (lambda noise: 3 + 0.5 * noise, lambda z: -((z - 3) ** 2).flatten(1).sum(1) / (2 * 0.25))

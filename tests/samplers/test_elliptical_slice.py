@@ -74,6 +74,7 @@ class Tilt(nn.Module):
         return 2 * x[:, 0]
 
 
+@pytest.mark.slow
 def test_a_uniform_prior() -> None:
     """Latents uniform on [-1, 1], carried as normal ones: density exp(2 u) in the first coordinate, uniform in the second."""
     target = LatentTarget(of_normal(nn.Identity(), {"name": "uniform"}), Tilt(), 2)

@@ -25,6 +25,7 @@ def method_of(source: str) -> Method:
     return module.METHOD
 
 
+@pytest.mark.slow
 def test_the_guides_sampler_has_its_law() -> None:
     found = laws.scores(method_of(FILE))
     assert all(abs(z) <= LIMIT for z in found.values()), found

@@ -389,6 +389,7 @@ def test_collapsed_weights_are_said() -> None:
         assert "beta below 1" in summary["advice"], method
 
 
+@pytest.mark.slow
 def test_flow_beats_the_prior_where_they_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flow, "ITERATIONS", 20)
     monkeypatch.setattr(flow, "RATE", 1e-2)

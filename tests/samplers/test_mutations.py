@@ -189,6 +189,7 @@ def test_mutation_of_the_flows_density() -> None:
     assert_caught(oracles.posterior(build, 4, count=2000))
 
 
+@pytest.mark.slow
 def test_mutation_shifted_bound() -> None:
     too_high = mutant(rejection, "(ratio - log_bound).clamp(max=0.0).exp()", "(ratio - log_bound - 0.1).clamp(max=0.0).exp()")
     assert_caught(oracles.rejection_posterior(too_high))

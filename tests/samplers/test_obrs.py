@@ -59,6 +59,7 @@ def test_images_are_independent_and_begin_with_before() -> None:
     assert torch.equal(many.state.position[first], target.init(3, index)[first])
 
 
+@pytest.mark.slow
 def test_a_larger_budget_is_nearer_to_the_refined_law() -> None:
     target = toy_targets.bimodal()
     means = [float(target.log_ratio(last_of(target, budget)[0].state.position).mean()) for budget in (1, 2, 4, 30)]

@@ -36,6 +36,7 @@ def test_oracle_langevin_variance_is_the_biased_one(score: Score, temperature: f
     assert abs(wrong) > 3 * LIMIT
 
 
+@pytest.mark.slow
 def test_oracle_langevin_posterior(score: Score) -> None:
     score("D3 langevin", oracles.langevin_posterior())
 
@@ -81,6 +82,7 @@ def test_oracle_exact_posterior(score: Score, monkeypatch: pytest.MonkeyPatch, n
     score(f"D3 {name}", oracles.posterior(*EXACT[name], count=count))
 
 
+@pytest.mark.slow
 def test_oracle_unequal_widths_stay_as_they_are(score: Score) -> None:
     score("C3 mala", oracles.unequal_widths(lambda target: mala.mala(target, 0.5), 60))
     score("C3 hmc", oracles.unequal_widths(lambda target: hmc.hmc(target, 0.6, leapfrog=1), 30))
@@ -88,6 +90,7 @@ def test_oracle_unequal_widths_stay_as_they_are(score: Score) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
+@pytest.mark.slow
 def test_oracle_temperature(score: Score, temperature: float) -> None:
     score(f"D2 mala, T = {temperature}", oracles.posterior(lambda target: mala.mala(target, 0.6, temperature), 60, temperature))
     hmc_scores = oracles.posterior(lambda target: hmc.hmc(target, 0.3, 2, temperature), 20, temperature)
@@ -130,10 +133,12 @@ def test_oracle_independence_chain_converges_as_its_bound_says() -> None:
         assert float((reached - law).abs().sum()) / 2 <= bound**steps
 
 
+@pytest.mark.slow
 def test_oracle_smc_evidence(score: Score) -> None:
     score("D3 smc", oracles.smc_evidence())
 
 
+@pytest.mark.slow
 def test_oracle_exact_discriminator_gives_the_data(score: Score) -> None:
     score("D4 rejection, 25 Gaussians", oracles.exact_discriminator_grid())
 
@@ -159,6 +164,7 @@ def test_oracle_unequal_weights_are_mended_by_global_moves(score: Score, name: s
 
 
 @pytest.mark.parametrize("name", ["langevin", "mala"])
+@pytest.mark.slow
 def test_oracle_unequal_weights_are_not_mended_by_gradients_alone(score: Score, name: str) -> None:
     """Langevin finds the width of each mode and never its weight: the chi-square of the counts gives it away."""
     build = {"langevin": lambda target: langevin.langevin(target, 1e-5), "mala": lambda target: mala.mala(target, FINE)}[name]

@@ -121,6 +121,7 @@ def test_energy_belongs_to_the_position(case: Case) -> None:
 
 
 @EVERY
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
     first, second, other = (frames(case, case.target(), torch.arange(CHAINS), seed)[-1].state for seed in (3, 3, 4))
     assert torch.equal(first.position, second.position)
@@ -129,6 +130,7 @@ def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
 
 
 @EVERY
+@pytest.mark.slow
 def test_a_chain_does_not_depend_on_the_others(case: Case) -> None:
     if case.row.coupled:
         pytest.skip("couples its chains, and says so")

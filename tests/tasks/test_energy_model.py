@@ -42,6 +42,7 @@ def end(stages) -> Chains:
 
 
 @pytest.mark.parametrize("sampler", answers.SAMPLERS)
+@pytest.mark.slow
 def test_a_chain_depends_on_its_seed_and_number_alone(models, sampler):
     model = models["tiny-ebm"]
     few = end(answers.sample(model, settings_of(model, sampler)))
@@ -99,6 +100,7 @@ def test_seen_pixels_of_a_completion_are_those_of_the_digit(models, sampler):
 
 
 @pytest.mark.parametrize("sampler", answers.SAMPLERS)
+@pytest.mark.slow
 def test_chains_are_watched_as_whole_images_and_diagnosed_as_every_run_is(models, sampler):
     model, missing = models["tiny-ebm"], masks.mask("right", 0.5, 28)
     settings = settings_of(model, sampler, num_images=4, n_steps=40)
@@ -132,6 +134,7 @@ def test_denoising_begins_at_the_noisy_image_and_the_data_hold_it_there(models):
     assert (chains.after.float() - chains.before.float()).abs().max() < 12
 
 
+@pytest.mark.slow
 def test_detection_uses_the_energies_that_come_with_a_model(models, folder, tmp_path):
     model = models["tiny-ebm"]
     found = answers.detect(model, DIGITS[0])

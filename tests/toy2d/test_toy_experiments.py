@@ -94,6 +94,7 @@ def test_a_recipe_that_diverges_says_so_in_the_terminal_and_on_its_card(quick, t
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_what_ships_is_a_model_that_refines(quick, tmp_path, family):
     import ebm_refine
 
@@ -152,6 +153,7 @@ def test_every_family_of_every_data_set_has_its_recipe():
     assert {name for name in RECIPES if name.startswith("toy-")} == expected
 
 
+@pytest.mark.slow
 def test_experiments_fit_their_models(quick, tmp_path):
     """Each experiment's model has a recipe, and its settings are right for it."""
     configs = {}

@@ -237,6 +237,7 @@ def whole_recipe(tmp_path: Path, steps: int, resume: bool = False) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_a_recipe_ends_in_a_pair_that_refines_and_keeps_its_curves(tiny_models, tmp_path, monkeypatch):
     given = Images(torch.randint(0, 256, (80, 3, 32, 32), dtype=torch.uint8), torch.arange(80) % 10)
     monkeypatch.setattr(energy_gan_module, "load_images", lambda *_: given)

@@ -64,6 +64,7 @@ def trained(folder, recipe: ConditionalGANRecipe = RECIPE, seed: int = 0) -> dic
     return run.load()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     whole = trained(tmp_path / "whole")
     real = conditional_gan._update
@@ -83,6 +84,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("what", "other"), [("recipe", {"recipe": RECIPE._replace(rate_d=1e-3)}), ("seed", {"seed": 1})])
+@pytest.mark.slow
 def test_the_state_of_another_run_is_refused(tmp_path, what, other):
     trained(tmp_path)
     with pytest.raises(InputError, match=f"a run with {what}"):

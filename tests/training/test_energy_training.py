@@ -129,6 +129,7 @@ def test_weights_follow_a_clipped_gradient():
     assert float(moved.norm()) == pytest.approx(0.01, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_contrastive_divergence_finds_the_precision_of_gaussian_data():
     """Chains of step eps on E = theta x^2 / 2 rest at variance (1 / theta) / (1 - eps theta / 4): there training rests too.
 
@@ -154,6 +155,7 @@ def states_of(run=None) -> tuple[list, nn.Module]:
 
 
 @pytest.mark.parametrize("kill", [2, 10, 19])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(kill, tmp_path, monkeypatch):
     """Killed within step `kill` + 1: what was done since the last saved state is done again, with the same numbers."""
     whole, net = states_of()
@@ -276,6 +278,7 @@ def trained_energy(tmp_path: Path, epochs: int = 2, resume: bool = False, **chan
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_an_energy_recipe_ends_in_a_model_that_refines(digits, tmp_path):
     folder = trained_energy(tmp_path)
     checkpoint = load_checkpoint(folder)
@@ -407,6 +410,7 @@ def joint(digits, tmp_path, monkeypatch) -> Path:
     return joint_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_energy_goes_on_alone_and_its_generator_stays_to_the_byte(joint, tmp_path):
     before, after = load_checkpoint(joint), load_checkpoint(alone(joint, tmp_path / "alone"))
     assert after.hashes["generator"] == before.hashes["generator"]
@@ -420,6 +424,7 @@ def test_an_energy_goes_on_alone_and_its_generator_stays_to_the_byte(joint, tmp_
     assert ebm_refine.refine(tmp_path / "alone-model", num_images=2).after.shape == (2, 3, 32, 32)
 
 
+@pytest.mark.slow
 def test_a_killed_energy_alone_goes_on_to_the_same_bits(joint, tmp_path, monkeypatch):
     whole = load_checkpoint(alone(joint, tmp_path / "whole"))
     saved, calls = Run.save, []

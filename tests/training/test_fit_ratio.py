@@ -69,6 +69,7 @@ def test_each_half_of_the_holdout_is_calibrated_by_the_other():
         assert abs(float(slopes[4000:].median()) - 1 / 2) < 0.06
 
 
+@pytest.mark.slow
 def test_the_fitted_ratio_is_the_default_and_refines(fitted):
     result = ebm_refine.refine(fitted, "mala", n_steps=60, num_images=1000)
     assert result.settings.ratio == "refitted"
@@ -151,6 +152,7 @@ def test_bodies_see_images(body):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:generated samples are at")
 def test_large_images_are_seen_smaller():
     mine = ebm_refine.pair(lambda z: flat(z).repeat_interleave(17, 2).repeat_interleave(17, 3), latent=2)
     real = torch.randint(0, 256, (200, 1, 136, 136), dtype=torch.uint8)
@@ -159,6 +161,7 @@ def test_large_images_are_seen_smaller():
     assert ebm_refine.refine(fit, "langevin", n_steps=2, num_images=3).after.shape == (3, 1, 136, 136)
 
 
+@pytest.mark.slow
 def test_a_discriminator_whose_sign_is_turned_is_found():
     with pytest.warns(UserWarning, match="give output='inverted'"):
         mine = ebm_refine.fit_ratio(

@@ -118,6 +118,7 @@ def test_squared_gradient_of_a_linear_score():
     assert torch.allclose(gradient, 2 * weight)
 
 
+@pytest.mark.slow
 def test_a_resumed_ratio_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeypatch):
     whole, measured = small_run(tmp_path / "whole", RECIPE)
     with killed_at_the_second_save(monkeypatch) as saves:
@@ -438,6 +439,7 @@ def test_defaults_are_chosen_by_the_panels_verdict_and_then_the_median_gain(tiny
         script.choose_by_panel(tiny_pair, files)
 
 
+@pytest.mark.slow
 def test_mh_gan_starts_from_a_stored_real_ratio(tiny_pair, tmp_path):
     """With starts so high that nothing is taken every chain falls back; with low ones none does, nor without a table."""
     loaded = load(tiny_pair)

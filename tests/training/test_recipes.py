@@ -43,6 +43,7 @@ def test_settings_are_found_by_their_path_and_words_are_left_out():
     assert not {"name", "title", "defaults", "notes"} & set(settings)
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_settings_of_its_recipe(tmp_path, capsys, monkeypatch):
     name = "toy-moons-gan"
     where = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--steps", "20"]

@@ -139,6 +139,7 @@ def test_what_a_robbed_worker_brings_late_is_not_counted_twice(tmp_path):
     assert {result["score"] for result in study.results()} <= {found(one)["score"] for one in PLAN.settings()}
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on(tmp_path):
     journal, notes = tmp_path / "study.journal", tmp_path / "notes"
 

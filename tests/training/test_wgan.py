@@ -168,6 +168,7 @@ def test_calibration_makes_the_same_ratio_of_a_critic_at_any_scale():
     assert torch.allclose(10 * stored_ratios[0]["raw"] + 3, stored_ratios[1]["raw"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_beta_is_the_critic_s_temperature(tmp_path):
     """E = |z|^2 / 2 - slope * D: a slope of 0.4 in the config and a beta of 0.4 give the same images; the intercept none."""
     results = []

@@ -22,6 +22,7 @@ def demo() -> gr.Blocks:
 
 
 @pytest.mark.parametrize("button", PRESSED)
+@pytest.mark.slow
 def test_every_emptied_field_runs(demo: gr.Blocks, button: str):
     event = _event(demo, button)
     whole = [block.value for block in event.inputs]

@@ -248,6 +248,7 @@ def test_an_endless_question_is_ended(client, monkeypatch):
     assert seconds_until(lambda: workers() == 0, 5) < 0.5
 
 
+@pytest.mark.slow
 def test_without_an_energy_the_page_has_no_such_tab_and_the_call_says_what_is_missing(tmp_path):
     with served(save_tiny_models(tmp_path / "embedded")) as where:
         sentence = refusal(where, "call/energy_sample")

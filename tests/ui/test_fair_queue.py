@@ -99,6 +99,7 @@ def test_abandoned_runs_end_within_five_seconds_and_looking_goes_on(address, num
     assert "nobody listened to this run for 4 s" in late.text
 
 
+@pytest.mark.slow
 def test_the_python_client_looks_while_the_queue_is_full(address, numbers):
     visitors = [Visitor(address, numbers["refine"]) for _ in range(limits.MAX_WAITING + 1)]
     try:

@@ -78,6 +78,7 @@ def test_no_endpoint_takes_files_and_none_is_fetched(address, events, name):
         assert "files are not taken" in sentence(sent(address, "call/refine", json.dumps({"data": ["tiny", record]})), 400)
 
 
+@pytest.mark.slow
 def test_a_file_must_have_been_uploaded(address, events):
     def asked(record: Any) -> httpx.Response:
         data: list[Any] = [None] * events["values"]
@@ -207,6 +208,7 @@ def test_the_application_is_guarded_where_nobody_calls_launch():
     assert "files are not taken here" in sentence(answer, 400)
 
 
+@pytest.mark.slow
 def test_a_body_that_trickles_is_given_up(monkeypatch):
     monkeypatch.setattr(request_guard, "BODY_SECONDS", 0.2)
     monkeypatch.setattr(request_guard, "DRAIN_SECONDS", 0.2)
@@ -236,6 +238,7 @@ JSON = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(JSON)
+@pytest.mark.slow
 def test_what_is_let_through_is_what_json_says(value):
     body = json.dumps(value).encode()
     try:

@@ -36,6 +36,7 @@ def test_sampling_gives_what_the_library_gives(client):
     assert answer["metrics"]["modes"] == compare_points(result.before, result.after, "ring8")["modes"]
 
 
+@pytest.mark.slow
 def test_refine_serves_points_too(client):
     before, after, metrics, bundle = client.predict("toy-moons-gan-ebm", n_steps=3, num_images=20, api_name="/refine")
     assert metrics["earth_movers_distance"]["num_points"] == 20

@@ -99,6 +99,7 @@ def test_a_new_set_is_there_whole_or_not_at_all(tmp_path, before):
 
 
 @pytest.mark.parametrize("before", [True, False])
+@pytest.mark.slow
 def test_the_next_write_removes_what_killed_ones_left(tmp_path, before):
     """Each process that is killed has a name of its own; those of living ones and of other machines stay."""
 
