@@ -27,8 +27,8 @@ def refilled(run: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., An
 
     A field with a placeholder stays empty: it says there what that means. A state is no field: nothing in it is nothing.
     """
-    kept = [isinstance(block, gr.State) or bool(getattr(block, "placeholder", None)) for block in inputs]
-    first = [None if stays else block.value for stays, block in zip(kept, inputs, strict=True)]
+    may_be_empty = [isinstance(block, gr.State) or bool(getattr(block, "placeholder", None)) for block in inputs]
+    first = [None if empty else block.value for empty, block in zip(may_be_empty, inputs, strict=True)]
 
     def given(values: Sequence[Any]) -> list[Any]:
         return [begin if value is None or value == "" else value for begin, value in zip(first, values, strict=True)]

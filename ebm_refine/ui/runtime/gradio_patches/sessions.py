@@ -26,7 +26,7 @@ LARGEST_RESULT_BYTES = 25_000_000
 # A page that is closed is not opened again: its session may go when the memory is needed, and without results at once.
 GONE_SECONDS = 60.0
 # Forgotten sessions refer to themselves in circles, so only the garbage collector frees them: at most so often, as it takes
-# some 20 ms in which nobody is served.
+# 80 ms (of this page after two runs) in which nobody is served.
 COLLECT_SECONDS = 30.0
 
 
