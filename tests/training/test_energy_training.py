@@ -227,6 +227,33 @@ def test_logs_tell_data_chains_noise_and_contrast():
     assert numbers["validation_contrast"] == pytest.approx(numbers["energy_noise"] - numbers["energy_unseen"])
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_the_average_of_the_weights_is_part_of_the_state_and_follows_them(decay):
+    """average <- d average + (1 - d) weights after every update, with d = min(decay, (1 + step) / (10 + step))."""
+    net = network()
+    expected = {name: value.double() for name, value in net.state_dict().items()}
+    recipe = RECIPE._replace(average_decay=decay, told_every=1)
+    for progress in train_energy(net, recipe, points(), points(10, 1), 5):
+        d = min(decay, progress.step / (9 + progress.step))
+        weights = progress.state["network"]
+        expected = {name: d * old + (1 - d) * weights[name].double() for name, old in expected.items()}
+    for name, value in progress.state["average"].items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
+        assert not torch.equal(value, progress.state["network"][name])
+
+
+def test_chains_in_bfloat16_follow_the_same_gradients_within_a_per_cent():
+    torch.manual_seed(0)
+    net, start = EnergyCNN((4, 8, 8, 8), 1, 8), torch.rand(50, 1, 8, 8) * 2 - 1
+    recipe = EnergyRecipe(epochs=1, chain_steps=1, temperature=0.0, clip=1e6, eps=0.02)
+    single, half = (
+        run_chains(net, start, recipe._replace(bf16_chains=flag), source_of(0, 0, "cpu")) - start for flag in (False, True)
+    )
+    assert half.dtype == torch.float32
+    assert 0 < float((half - single).norm() / single.norm()) < 0.02
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in net.parameters())
+
+
 def test_a_classifier_as_an_energy_learns_its_labels():
     """E(x) = -logsumexp f(x), and cross-entropy falls beside the contrastive divergence."""
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """From an energy recipe to a finished checkpoint: train, watch, choose a state by holdout distance, tell its story, save."""
 
+import copy
 from typing import Any, NamedTuple
 
 import torch
@@ -70,7 +71,8 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
     labels = labelled(train_set) if recipe.with_labels else None
     torch.manual_seed(job.seed)
     network = networks.build(recipe.architecture, recipe.arguments)
-    longer = algorithm._replace(chain_steps=recipe.draw_steps)
+    longer = algorithm._replace(chain_steps=recipe.draw_steps, bf16_chains=False)
+    shown = copy.deepcopy(network).to(job.device)
     per_epoch = len(train_set.pixels) // algorithm.batch_size
     stopped = ""
     steps = train_energy(
@@ -86,12 +88,14 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
         before = progress.step - algorithm.told_every
         epochs = progress.step // per_epoch
         if epochs // recipe.measure_every > before // per_epoch // recipe.measure_every or progress.step == progress.steps:
-            measured = measured_chains(network, longer, extractor, tuple(shape), job)
+            weights = progress.state.get("average", progress.state["network"])
+            shown.load_state_dict(weights)
+            measured = measured_chains(shown, longer, extractor, tuple(shape), job)
             job.run.log(step=progress.step, epoch=epochs, **measured)
-            save_story(network, longer, tuple(shape), job, epochs)
+            save_story(shown, longer, tuple(shape), job, epochs)
             distance = measured["holdout_distance"]
             if not distance >= steps.extra["best"]["distance"]:
-                steps.extra["best"] = {"network": progress.state["network"], "distance": distance, "epoch": epochs}
+                steps.extra["best"] = {"network": weights, "distance": distance, "epoch": epochs}
     best = steps.extra["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
