@@ -1,6 +1,7 @@
 """Tables of the models of points in the plane."""
 
 import math
+import statistics
 from typing import Any
 
 from markdown import grid, listed, page
@@ -71,3 +72,41 @@ def toy_sweep(results: dict[str, Any]) -> str:
     ]
     head = ["networks", "eps", *(f"K = {count}" for count in results["rows"][0]["over_floor"])]
     return page(words, grid(head, rows))
+
+
+def joint_stability(results: dict[str, Any]) -> str:
+    """A GAN alone against the same GAN beside an energy, and its points revised, over the seeds of training."""
+    words = (
+        f"Trained with seeds {listed(results['seeds'])}, {results['steps']} batches each, networks of widths "
+        f"{listed(results['widths'])}; N = {results['num_points']}; {results['device']}. Distance: earth mover's, to data, "
+        "over that of data to data; mean ± sd over the seeds. Failed: distance over "
+        f"{results['failed_floors']:g}, or a mode without a point of high quality."
+    )
+    head = ["data", "points of", "distance", "worst", "high quality", "lowest", "failed", "processor seconds"]
+    rows = []
+    for dataset, title in results["titles"].items():
+        for family, steps, of in _compared(results):
+            trained = [row for row in results["rows"] if (row["dataset"], row["family"]) == (dataset, family)]
+            found = [row["by"][steps] for row in trained]
+            distances = [math.inf if one["over_floor"] is None else one["over_floor"] for one in found]
+            quality = [one["high_quality"] for one in found]
+            rows.append(
+                [
+                    title,
+                    of,
+                    f"{statistics.fmean(distances):.2f} ± {statistics.stdev(distances):.2f}",
+                    f"{max(distances):.2f}",
+                    f"{statistics.fmean(quality):.1%} ± {statistics.stdev(quality):.1%}",
+                    f"{min(quality):.1%}",
+                    f"{sum(one['failed'] for one in found)} of {len(found)}",
+                    f"{statistics.fmean(row['cpu_seconds'] for row in trained):.0f}" if steps == "0" else "–",
+                ]
+            )
+    return page(words, grid(head, rows))
+
+
+def _compared(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(family, steps, words) of each line of a data set."""
+    revised = [steps for steps in next(row for row in results["rows"] if row["family"] == "gan-ebm")["by"] if steps != "0"]
+    alone = [("gan", "0", "the GAN alone"), ("gan-ebm", "0", "the GAN beside an energy")]
+    return [*alone, *(("gan-ebm", steps, f"the same, revised by {steps} steps") for steps in revised)]

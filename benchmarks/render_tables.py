@@ -17,7 +17,7 @@ from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
 from evidence_tables import headline, imagenet, matched
 from page_tables import first_run, page
-from point_tables import toy_sweep, toy_weights, toys
+from point_tables import joint_stability, toy_sweep, toy_weights, toys
 
 from ebm_refine.evaluation.curves import curve_table
 from ebm_refine.evaluation.evidence import panel_table
@@ -36,6 +36,7 @@ RENDERERS = {
     "toys-experiments": toys,
     "toys-weights": toy_weights,
     "toys-sweep": toy_sweep,
+    "joint-stability": joint_stability,
     "grid-search": grid_search,
     "celeba-features-sense": sense,
     "celeba-dcgan-ratio": seen_by_ratio,

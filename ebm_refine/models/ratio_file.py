@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as packed
-from torch import Tensor
+from torch import Tensor, nn
 
 from ebm_refine.errors import CheckpointError, InputError
 from ebm_refine.models import networks
@@ -55,7 +55,7 @@ def attached(pair: Pair, part: Part, entries: dict[str, Any], real: Tensor) -> P
     A score without a gradient is left out, since every method runs with the ratio.
     """
     config = {**pair.config, **entries}
-    described = {"architecture": part.architecture, "arguments": part.arguments, "sha256": _hash(part)}
+    described = {"architecture": part.architecture, "arguments": part.arguments, "sha256": weights_hash(part.network)}
     config["parts"] = {**pair.config["parts"], "ratio": described}
     own = dict(pair.networks)
     if config.get("no_gradient", "").startswith("the score"):  # it gives way to a ratio that has a gradient
@@ -139,6 +139,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return described, tensors
 
 
-def _hash(part: Part) -> str:
-    state = {key: value.detach().cpu().contiguous() for key, value in part.network.state_dict().items()}
+def weights_hash(network: nn.Module) -> str:
+    """sha256 of a network's weights as a file of safetensors would hold them."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     return hashlib.sha256(packed(state)).hexdigest()

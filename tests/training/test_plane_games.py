@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from ebm_refine.training.algorithms.plane_loop import NoiseLevels
+import ebm_refine
+from ebm_refine.training.algorithms import plane_games
+from ebm_refine.training.algorithms.plane_loop import NoiseLevels, PlaneRecipe
 from ebm_refine.training.pipelines.toy_model import LEVELS, Toy, ToySettings
 
 
@@ -28,3 +30,32 @@ def test_the_ratio_begins_as_the_discriminator_at_the_lowest_level():
     expected = toy.networks["discriminator"](torch.cat([points, level], dim=1))
     assert torch.allclose(toy.parts()["discriminator"].network(points), expected, atol=1e-5)
     assert float(expected.detach().std()) > 1e-3
+
+
+@pytest.mark.parametrize(("begins", "follows"), [(0.5, True), (1.0, False)])
+@pytest.mark.slow
+def test_the_generator_learns_from_its_points_as_they_were_revised(monkeypatch, begins, follows):
+    """Where chains end in one point and the game weighs next to nothing, every latent comes to give that point."""
+    end = torch.tensor([2.2, -1.9])
+    monkeypatch.setattr(plane_games, "run_chains", lambda energy, start, *_: end.expand_as(start))
+    monkeypatch.setattr(plane_games, "COOPERATION", 100.0)
+    monkeypatch.setattr(plane_games, "COOPERATES_FROM", begins)
+    toy = Toy("moons", "gan-ebm", ToySettings(200, widths=(16, 16), mcmc_steps=1))
+    recipe = PlaneRecipe(200, batch_size=32, rate=1e-2)
+    *_, last = plane_games.train_joint(
+        toy.networks, recipe, LEVELS, recipe._replace(rate=1e-4), toy._chains(), toy.blur._replace(scale=0.1), toy.data, 0
+    )
+    assert not last.stopped
+    made = toy.networks["generator"](torch.randn(200, 2, generator=torch.Generator().manual_seed(1))).detach()
+    assert (float((made - end).norm(dim=1).mean()) < 0.2) == follows
+
+
+def test_a_model_in_training_is_refined_like_any_other():
+    """In memory it has hashes of its weights too, which results are recorded with."""
+    toy = Toy("moons", "gan-ebm", ToySettings(2, widths=(8, 8), mcmc_steps=1))
+    checkpoint = toy.checkpoint()
+    assert ebm_refine.refine(checkpoint, n_steps=1, num_images=3).after.shape == (3, 2)
+    next(iter(toy.networks["average"].parameters())).data.add_(1.0)
+    changed = toy.checkpoint().hashes
+    assert changed["generator"] != checkpoint.hashes["generator"]
+    assert changed["energy"] == checkpoint.hashes["energy"]

@@ -6,9 +6,9 @@ good.
 
 Vanilla: the non-saturating losses of Goodfellow et al. 2014 (arXiv 1406.2661), on points with noise of many levels, on which D
 is conditioned (Wang et al. 2022, "Diffusion-GAN", arXiv 2206.02262): only wide noise keeps the weights of modes equal. WGAN-GP:
-Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. With an energy: vanilla with noise of
-one level that falls to none (Sønderby et al. 2017, arXiv 1610.04490), and the cooperative training of Xie et al. 2018 (arXiv
-1609.09408), in which the generator also learns from its own samples as the energy revised them.
+Gulrajani et al. 2017 (arXiv 1704.00028), with the small penalty of their toy experiments. With an energy: vanilla, and the
+cooperative training of Xie et al. 2018 (arXiv 1609.09408), in which the generator also learns from its own samples as the
+energy revised them.
 """
 
 import copy
@@ -35,8 +35,9 @@ from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.updates import Watched
 
-# Weight of the squared distance between G(z) and the same point revised, in units of the data's present width.
-COOPERATION = 0.1
+# Weight of half the squared distance between G(z) and the same point revised, in units of the data's present width, beside the
+# generator's loss in the game; and the share of the steps after which it counts.
+COOPERATION, COOPERATES_FROM = 0.1, 0.7
 
 
 def train_gan(
@@ -48,26 +49,14 @@ def train_gan(
     loss as much as it is wide, because D's slope goes with the inverse: every level then moves points alike. Gives a Progress
     every 200 steps and at the end; `run` saves it at every thousandth.
     """
-    generator, discriminator = networks["generator"], networks["discriminator"]
     adams, parts = _players(networks, recipe)
 
     def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
         _set_rates(adams, recipe, step)
-        deviations = levels.draw(step, recipe.steps, recipe.batch_size, source)
-
-        def seen(points: Tensor) -> Tensor:
-            noisy = points + deviations * torch.randn(points.shape, generator=source)
-            return torch.cat([noisy, levels.coordinate(deviations)], dim=1)
-
-        with torch.no_grad():
-            fake = seen(generator(_latents(generator, recipe.batch_size, source)))
-        real = seen(batch_of(data, recipe.batch_size, source))
-        loss_d = update_of(adams["adam_d"], _discriminator_loss(discriminator, real, fake))
-        on_fake = _judged(discriminator, seen(generator(_latents(generator, recipe.batch_size, source))))
-        loss_g = update_of(adams["adam_g"], (deviations[:, 0] * F.softplus(-on_fake)).mean())
-        follow(networks["average"], generator, recipe.average_decay, step)
-        return {"loss_d": loss_d, "loss_g": loss_g / deviations.mean()}
+        numbers = _round(networks, adams, recipe, levels, data, step, source)
+        follow(networks["average"], networks["generator"], recipe.average_decay, step)
+        return numbers
 
     return watched(parts, recipe, update, run)
 
@@ -107,42 +96,74 @@ def _set_rates(adams: dict[str, torch.optim.Adam], recipe: PlaneRecipe, step: in
 def train_joint(
     networks: dict[str, nn.Module],
     recipe: PlaneRecipe,
+    levels: NoiseLevels,
+    energy_recipe: PlaneRecipe,
     chains: EnergyRecipe,
     blur: Blur,
     data: Tensor,
     seed: int,
     run: Run | None = None,
 ) -> Watched:
-    """Train "generator", "discriminator" and "energy" in place on `data` (N, 2); "average" and "average_energy" follow.
+    """Vanilla beside "energy": train all three in place on `data` (N, 2); "average" and "average_energy" follow.
 
-    Every step revises points G(z) by the Langevin steps that `chains` describes. E takes revised points as negatives, beside
-    its own persistent chains. D learns to tell data from G(z); G to pass for data, and to give what its points became.
+    The game is that of `train_gan`, by `recipe`; the energy learns by `energy_recipe`, of as many steps. Every step revises
+    points G(z) by the Langevin steps that `chains` describes. The energy takes them as negatives, beside its own persistent
+    chains. From `COOPERATES_FROM` of the steps on the generator also learns to give what its points became: earlier it would
+    fix the weights of modes before the game has found them.
     """
-    generator, discriminator, energy = (networks[name] for name in ("generator", "discriminator", "energy"))
-    adam_g, adam_d, adam_e = (adam_of(network, recipe) for network in (generator, discriminator, energy))
-    buffer = plane_chains(recipe, chains, seed)
-    parts = {**networks, "adam_g": adam_g, "adam_d": adam_d, "adam_e": adam_e, "chains": buffer}
+    generator, energy = networks["generator"], networks["energy"]
+    adams, parts = _players(networks, recipe)
+    adam_e = adam_of(energy, energy_recipe)
+    buffer = plane_chains(energy_recipe, chains, seed)
+    parts = {**parts, "adam_e": adam_e, "chains": buffer}
 
     def update(step: int) -> dict[str, Tensor]:
         source = source_of(seed, step + 1, "cpu")
-        set_rates((adam_g, adam_d, adam_e), recipe, step)
+        _set_rates(adams, recipe, step)
+        set_rates((adam_e,), energy_recipe, step)
         scale = blur.at(step, recipe.steps)
-        square = blur.width**2 + scale**2
-        plain = generator(_latents(generator, recipe.batch_size, source))
+        plain = generator(_latents(generator, energy_recipe.batch_size, source))
         noise = scale * torch.randn(plain.shape, generator=source)
-        start = plain.detach() + noise
-        revised = run_chains(energy, start, chains._replace(eps=chains.eps + scale**2 / 2), source)
-        numbers = energy_update(energy, adam_e, buffer, chains, blur, data, recipe, step, source, revised)
-        real = _blurred(batch_of(data, recipe.batch_size, source), scale, source)
-        loss_d = update_of(adam_d, _discriminator_loss(discriminator, real, start, recipe.slope_penalty * square))
-        game = F.softplus(-_judged(discriminator, plain + noise)).mean()
+        revised = run_chains(energy, plain.detach() + noise, chains._replace(eps=chains.eps + scale**2 / 2), source)
+        numbers = energy_update(energy, adam_e, buffer, chains, blur, data, energy_recipe, step, source, revised)
+        square = blur.width**2 + scale**2
         follows = (plain + noise - revised).square().sum(1).mean() / (2 * square)
-        loss_g = update_of(adam_g, game + COOPERATION * follows)
+        cooperates = step >= COOPERATES_FROM * recipe.steps
+        game = _round(networks, adams, recipe, levels, data, step, source, follows if cooperates else None)
         follow(networks["average"], generator, recipe.average_decay, step)
         follow(networks["average_energy"], energy, recipe.average_decay, step)
-        return {"loss_d": loss_d, "loss_g": loss_g, **numbers}
+        return {**game, **numbers}
 
     return watched(parts, recipe, update, run)
+
+
+def _round(
+    networks: dict[str, nn.Module],
+    adams: dict[str, torch.optim.Adam],
+    recipe: PlaneRecipe,
+    levels: NoiseLevels,
+    data: Tensor,
+    step: int,
+    source: torch.Generator,
+    follows: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """One update of D and one of G on points with noise of many levels. `follows`, a scalar, joins the generator's loss."""
+    generator, discriminator = networks["generator"], networks["discriminator"]
+    deviations = levels.draw(step, recipe.steps, recipe.batch_size, source)
+
+    def seen(points: Tensor) -> Tensor:
+        noisy = points + deviations * torch.randn(points.shape, generator=source)
+        return torch.cat([noisy, levels.coordinate(deviations)], dim=1)
+
+    with torch.no_grad():
+        fake = seen(generator(_latents(generator, recipe.batch_size, source)))
+    real = seen(batch_of(data, recipe.batch_size, source))
+    loss_d = update_of(adams["adam_d"], _discriminator_loss(discriminator, real, fake))
+    on_fake = _judged(discriminator, seen(generator(_latents(generator, recipe.batch_size, source))))
+    loss_g = (deviations[:, 0] * F.softplus(-on_fake)).mean()
+    together = loss_g if follows is None else loss_g + deviations.mean() * COOPERATION * follows
+    update_of(adams["adam_g"], together)
+    return {"loss_d": loss_d, "loss_g": loss_g.detach() / deviations.mean()}
 
 
 def train_ratio(
@@ -170,15 +191,9 @@ def train_ratio(
     return watched(parts, recipe, update, run)
 
 
-def _discriminator_loss(network: nn.Module, real: Tensor, fake: Tensor, slope_penalty: float = 0.0) -> Tensor:
-    points = torch.cat([real, fake]).requires_grad_(slope_penalty > 0)
-    logits = network(points)
-    on_real, on_fake = logits.chunk(2)
-    loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
-    if not slope_penalty:
-        return loss
-    (slopes,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
-    return loss + slope_penalty / 2 * slopes.square().sum(1).mean()
+def _discriminator_loss(network: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    on_real, on_fake = network(torch.cat([real, fake])).chunk(2)
+    return F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
 
 
 def _critic_loss(network: nn.Module, real: Tensor, fake: Tensor, penalty: float, source: torch.Generator) -> Tensor:
@@ -192,10 +207,6 @@ def _judged(discriminator: nn.Module, fake: Tensor) -> Tensor:
     on_fake = discriminator(fake)
     discriminator.requires_grad_(True)
     return on_fake
-
-
-def _blurred(points: Tensor, scale: float, source: torch.Generator) -> Tensor:
-    return points + scale * torch.randn(points.shape, generator=source) if scale else points
 
 
 def _latents(generator: nn.Module, count: int, source: torch.Generator) -> Tensor:

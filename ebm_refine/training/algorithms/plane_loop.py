@@ -18,10 +18,8 @@ MAX_NUMBER = 400.0
 class PlaneRecipe(NamedTuple):
     """Adam for every network, `critic_steps` of D for each of G; rates fall linearly to zero over the last half of the steps.
 
-    `penalty` is the weight of WGAN-GP's penalty; 0 means the vanilla losses. Those have a penalty of their own, of weight
-    `slope_penalty`: half the mean squared gradient of D's logit at data and at samples (R1 and R2 of Mescheder et al. 2018,
-    arXiv 1801.04406), in units of the data's present width. The generator's rate is `rate` times `generator_share`: below 1
-    D learns faster than what it judges (Heusel et al. 2017, arXiv 1706.08500).
+    `penalty` is the weight of WGAN-GP's penalty; 0 means the vanilla losses. The generator's rate is `rate` times
+    `generator_share`: below 1 D learns faster than what it judges (Heusel et al. 2017, arXiv 1706.08500).
     """
 
     steps: int
@@ -30,7 +28,6 @@ class PlaneRecipe(NamedTuple):
     betas: tuple[float, float] = (0.5, 0.99)
     critic_steps: int = 1
     penalty: float = 0.0
-    slope_penalty: float = 0.0
     average_decay: float = 0.999
     generator_share: float = 1.0
 

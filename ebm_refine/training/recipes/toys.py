@@ -8,7 +8,7 @@ SETTINGS = {
     "gan": ToySettings(2000, widths=(80, 80, 80), ratio_steps=3000),
     "wgan": ToySettings(2000),
     "ebm": ToySettings(3000, mcmc_steps=5),
-    "gan-ebm": ToySettings(3000, mcmc_steps=10),
+    "gan-ebm": ToySettings(3000, widths=(64, 64, 64), mcmc_steps=5),
 }
 
 RECIPES = (
