@@ -310,12 +310,16 @@ def test_an_energy_recipe_ends_in_a_model_that_refines(digits, tmp_path):
     folder = trained_energy(tmp_path)
     checkpoint = load_checkpoint(folder)
     assert checkpoint.kind == "energy"
-    assert checkpoint.config["defaults"]["short-run"]["n_steps"] == 4
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lengths = next(entry for entry in log if entry.get("phase") == "lengths")
+    distances = {n_steps: lengths[f"{n_steps} steps"] for n_steps in (4, 8, 16, 32)}
+    drawn = checkpoint.config["defaults"]["short-run"]["n_steps"]
+    assert distances[drawn] == min(distances.values()) == checkpoint.config["holdout_distance"]["value"]
+    assert f"after 4, 8, 16, 32 steps: {distances[4]:.2f}, " in checkpoint.config["notes"][1]
     assert "test_accuracy" in checkpoint.config["accuracy"]
     story = checkpoint.tables["story"]
     assert all(rows.shape == (8, 8, 3, 32, 32) and rows.dtype == torch.uint8 for rows in story.values())
     assert sorted(story) == ["epoch-001", "epoch-002"]  # a file keeps no order
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in log if "epoch" in entry] == [1, 2]
     assert all(entry["classes"] >= 1 for entry in log if "epoch" in entry)
     assert (tmp_path / "run" / "story-002.png").exists()
@@ -431,7 +435,7 @@ def alone(folder: Path, run: Path, steps: int = 4, resume: bool = False) -> Path
 @pytest.fixture
 def joint(digits, tmp_path, monkeypatch) -> Path:
     def few(job: Job):
-        return EnergyRecipe(epochs=1, batch_size=8, chain_steps=2, rate=1e-2, alpha=1.0), Stopping(job.steps, 2, 20)
+        return EnergyRecipe(epochs=1, batch_size=8, chain_steps=2, rate=1e-2, buffer=16), Stopping(job.steps, 2, 20)
 
     monkeypatch.setattr(alone_module, "alone_settings", few)
     return joint_model(tmp_path)
@@ -442,8 +446,11 @@ def test_an_energy_goes_on_alone_and_its_generator_stays_to_the_byte(joint, tmp_
     before, after = load_checkpoint(joint), load_checkpoint(alone(joint, tmp_path / "alone"))
     assert after.hashes["generator"] == before.hashes["generator"]
     assert after.hashes["energy"] != before.hashes["energy"]
-    assert after.config["defaults"]["short-run"]["n_steps"] == 2
     record = after.config["training"]["energy_alone"]
+    distances = dict(record["distances"])
+    assert list(distances) == [2, 4, 8, 16]
+    assert distances[after.config["defaults"]["short-run"]["n_steps"]] == min(distances.values())
+    assert distances[2] == pytest.approx(record["refined_distance"], rel=1e-6)
     assert record["steps_run"] == 4
     assert math.isfinite(record["refined_distance"])
     assert after.config["training"]["recipe"] == "tiny-joint"  # the record of the first phase stays
@@ -479,7 +486,8 @@ def test_chains_taught_alone_come_nearer_to_the_data(monkeypatch, tmp_path):
     generator, energy = DCGANGenerator(4, (4, 4, 4)), EnergyCNN((4, 4, 4, 4), 3, 32)
     data = torch.randint(0, 30, (40, 3, 32, 32), dtype=torch.uint8)
     # Of 3,072 pixels each has a small share of the gradient: steps are long.
-    chains = EnergyRecipe(epochs=1, batch_size=16, chain_steps=4, eps=2000.0, rate=1e-2, alpha=1.0, max_norm=10.0)
+    chains = EnergyRecipe(epochs=1, batch_size=16, chain_steps=4, eps=2000.0, rate=1e-2, alpha=1.0, max_norm=10.0, buffer=32,
+                          fresh=0.5)  # fmt: skip
     ends = []
     monkeypatch.setattr(alone_module, "MEASURED", 30)
 

@@ -130,7 +130,7 @@ def test_the_first_result_is_small_and_stands_on_recorded_evidence():
     assert found.num_images >= 1000
     assert found.after < found.before
     assert evidence.recorded(checked(first_model(), {"n_steps": 3})) is None
-    assert "Confirmed on 2,000 images by the whole panel" in evidence.panel_html(checked(first_model(), {}))
+    assert "Confirmed on 5,000 images by the whole panel" in evidence.panel_html(checked(first_model(), {}))
     assert "Contradicted on" in evidence.panel_html(checked(first_model(), {"method": "dg-flow"}))
     assert evidence.panel_html(checked(first_model(), {"n_steps": 3})) == ""
     # A measurement of one seed has no spread, and claims none.

@@ -12,6 +12,7 @@ is a function of (seed, s), so that a run goes on from any saved state to the sa
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -57,19 +58,29 @@ class EnergyRecipe(NamedTuple):
 
 
 class ReplayBuffer:
-    """Chains that go on where they were left: `positions` (slots, *shape) float32, at first uniform noise in `bounds`."""
+    """Chains that go on where they were left: `positions` (slots, *shape) float32, at first where chains begin.
 
-    def __init__(self, slots: int, shape: tuple[int, ...], bounds: tuple[float, float], source: torch.Generator):
-        self.bounds = bounds
-        self.positions = uniform((slots, *shape), bounds, source)
+    `begin(count, source)` gives where, (count, *shape); None: uniform noise in `bounds`.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        shape: tuple[int, ...],
+        bounds: tuple[float, float],
+        source: torch.Generator,
+        begin: Callable[[int, torch.Generator], Tensor] | None = None,
+    ):
+        self.begin = begin or (lambda count, source: uniform((count, *shape), bounds, source))
+        self.positions = self.begin(slots, source)
 
     def draw(self, count: int, fresh: float, source: torch.Generator) -> tuple[Tensor, Tensor]:
-        """`count` different slots (count,) and where their chains start: where they are, or a share `fresh` in new noise."""
+        """`count` different slots (count,) and where their chains start: where they are, or a share `fresh` anew."""
         device = self.positions.device
         slots = torch.randperm(len(self.positions), generator=source, device=device)[:count]
         restarted = torch.rand(len(slots), generator=source, device=device) < fresh
         start = self.positions[slots]
-        start[restarted] = uniform((int(restarted.sum()), *start.shape[1:]), self.bounds, source)
+        start[restarted] = self.begin(int(restarted.sum()), source)
         return slots, start
 
     def write(self, slots: Tensor, positions: Tensor) -> None:

@@ -2,12 +2,12 @@
 
 Beside a generator in training an energy has to tell data from what that generator made at every step; the average of them that
 ships makes other images. As a pair's discriminator is trained on alone before its logit counts as a log ratio, the energy goes
-on against the frozen generator, in the same contrastive divergence, until its chains from G(z) come no nearer to held-out data:
-so that what a chain of K steps does to such an image is what was taught (Nijkamp et al. 2019, arXiv 1904.09770).
+on against the frozen generator, by contrastive divergence with persistent chains that begin at its images instead of noise (the
+generator as initial sampler: Xie et al. 2018, arXiv 1609.09408), until such chains come no nearer to held-out data.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,15 +21,24 @@ from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
-from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, contrastive_loss, run_chains, source_of
-from ebm_refine.training.algorithms.gan import autocast_bf16, epoch_batch
+from ebm_refine.training.algorithms.contrastive_divergence import (
+    EnergyRecipe,
+    ReplayBuffer,
+    energy_step,
+    run_chains,
+    source_of,
+)
+from ebm_refine.training.algorithms.gan import epoch_batch
+from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run, to_device
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 MEASURED = 1000
 # Of the seeds of a model's random numbers these are nobody else's.
-ALONE_SEED, MEASURE_SEED = 11, 12
+ALONE_SEED, MEASURE_SEED, BUFFER_SEED = 11, 12, 13
+# Chains that move together while they are measured, and the lengths, in units of K, of which the best is the default.
+CHAINS, LENGTHS = 100, (1, 2, 4, 8)
 
 
 def train_energy_alone(
@@ -45,50 +54,66 @@ def train_energy_alone(
 ) -> dict[str, Any]:
     """Train `energy` in place against the frozen `generator` and leave it where `distance` of its chains' ends was lowest.
 
-    `train` (N, C, H, W) uint8; `distance` takes images (MEASURED, C, H, W) float32 in `chains.bounds`, on `device`. Half of the
-    negatives are images as generated, half are where K = `chains.chain_steps` short-run steps lead from them. `chains.rate`
-    falls linearly to zero. Returns {"step", "steps_run", "refined_distance", and means of the energies}. `run` is this phase's
-    own; resumed, it gives the same bits. Raises InputError where nothing that was measured is finite.
+    `train` (N, C, H, W) uint8; `distance` takes images (MEASURED, C, H, W) float32 in `chains.bounds`, on `device`. Chains of
+    K = `chains.chain_steps` short-run steps go on from a replay buffer, or, a share `chains.fresh` of them, begin at G(z).
+    `chains.rate` falls linearly to zero; the average of the weights is the result. Returns {"step", "steps_run",
+    "refined_distance" of chains of K steps from G(z), "distances": [[steps, distance], ...] of longer ones, and means of the
+    energies}. `run` is this phase's own; resumed, it gives the same bits. Raises InputError where nothing measured is finite.
     """
     for network in (generator, energy):
         to_device(network, device)
     generator.eval().requires_grad_(False)
     energy.train().requires_grad_(True)
     adam = torch.optim.Adam(energy.parameters(), lr=chains.rate, betas=(chains.beta1, 0.999))
-    half = chains.batch_size // 2
+    average = copy.deepcopy(energy).requires_grad_(False)
     latest: dict[str, Tensor] = {}
 
-    def made(count: int, source: torch.Generator) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            plain = generator(torch.randn(count, generator.latent, generator=source, device=device))
-        with autocast_bf16(device):
-            return plain, run_chains(energy, plain, chains, source)
+    @torch.no_grad()
+    def made(count: int, source: torch.Generator) -> Tensor:
+        return generator(torch.randn(count, generator.latent, generator=source, device=device))
+
+    buffer = ReplayBuffer(chains.buffer, tuple(train.shape[1:]), chains.bounds, source_of(seed + BUFFER_SEED, 0, device), made)
 
     def update(step: int) -> None:
         source = source_of(seed + ALONE_SEED, step, device)
         adam.param_groups[0]["lr"] = chains.rate * (1 - step / stopping.steps)
         real = to_unit(epoch_batch(train, chains.batch_size, seed + ALONE_SEED, step)).to(device)
-        plain, revised = made(chains.batch_size, source)
-        noisy = real + chains.input_noise * torch.randn(real.shape, generator=source, device=device)
-        negatives = torch.cat([revised[:half], plain[half:]])
-        loss, numbers = contrastive_loss(energy, noisy.clamp_(*chains.bounds), negatives, chains.alpha)
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(energy.parameters(), chains.max_norm)
-        adam.step()
-        latest.update(numbers)
+        latest.update(energy_step(energy, adam, buffer, chains, real, source))
+        follow(average, energy, chains.average_decay or 0.0, step)
 
     def measure() -> dict[str, float]:
-        _, revised = made(MEASURED, source_of(seed + MEASURE_SEED, 0, device))
-        return {"refined_distance": distance(revised), **{name: float(value) for name, value in latest.items()}}
+        ends = longer(average, made, chains, (1,), seed, device)
+        return {"refined_distance": distance(ends[0]), **{name: float(value) for name, value in latest.items()}}
 
-    parts = {"energy": energy, "adam": adam}
-    best = train_to_lowest(parts, "energy", update, measure, stopping, run, "energy alone")
+    parts = {"energy": energy, "average": average, "adam": adam, "buffer": buffer}
+    best = train_to_lowest(parts, "average", update, measure, stopping, run, "energy alone")
     energy.load_state_dict(best["weights"])
+    distances = [
+        [times * chains.chain_steps, distance(ends)]
+        for times, ends in zip(LENGTHS, longer(energy, made, chains, LENGTHS, seed, device), strict=True)
+    ]
     for network in (generator, energy):
         to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
-    return {"step": best["step"], "steps_run": best["steps_run"], **best["measured"]}
+    return {"step": best["step"], "steps_run": best["steps_run"], **best["measured"], "distances": distances}
+
+
+def longer(
+    energy: nn.Module,
+    made: Callable[[int, torch.Generator], Tensor],
+    chains: EnergyRecipe,
+    lengths: Sequence[int],
+    seed: int,
+    device: str,
+) -> list[Tensor]:
+    """Ends (MEASURED, C, H, W) of chains from G(z) after each of `lengths`, increasing multiples of K steps."""
+    source = source_of(seed + MEASURE_SEED, 0, device)
+    parts, found, done = made(MEASURED, source).split(CHAINS), [], 0
+    for times in lengths:
+        more = chains._replace(chain_steps=(times - done) * chains.chain_steps, bf16_chains=False)
+        parts, done = tuple(run_chains(energy, part, more, source) for part in parts), times
+        found.append(torch.cat(parts))
+    return found
 
 
 def refined_distance(dataset: str) -> Callable[[Tensor], float]:
@@ -102,9 +127,10 @@ def refined_distance(dataset: str) -> Callable[[Tensor], float]:
     return distance
 
 
-def chains_of(recipe: EnergyRecipe) -> dict[str, Any]:
-    """The settings by which such chains are sampled: those by which they were taught."""
-    return {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": recipe.chain_steps}
+def chains_of(recipe: EnergyRecipe, distances: list[list[float]]) -> dict[str, Any]:
+    """The settings by which such chains are sampled: those by which they were taught, as long as came nearest to the data."""
+    n_steps = min(distances, key=lambda entry: entry[1])[0]
+    return {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": n_steps}
 
 
 def energy_alone(job: Job) -> None:
@@ -124,7 +150,7 @@ def energy_alone(job: Job) -> None:
     config = {name: value for name, value in config.items() if name not in ("metrics", "choice")}
     own = record("energy-alone", job, alone["step"], f"batches of {chains.batch_size}", train)
     config["training"] = {**config["training"], "energy_alone": {**own, **alone, "chains": dict(chains._asdict())}}
-    config["defaults"] = {"method": "short-run", "short-run": chains_of(chains)}
+    config["defaults"] = {"method": "short-run", "short-run": chains_of(chains, alone["distances"])}
     entry = checkpoint.config["parts"]["energy"]
     parts = {"energy": Part(entry["architecture"], entry["arguments"], energy)}
     tables = {REFERENCE: energies_of_sets(energy, to_unit(holdout[:REFERENCE_DIGITS]))}
@@ -133,9 +159,12 @@ def energy_alone(job: Job) -> None:
 
 
 def alone_settings(job: Job) -> tuple[EnergyRecipe, Stopping]:
-    """alpha is 1, as beside the generator: see `mnist._joint_chains`. On a CPU chains are a third as long as published."""
-    steps = job.steps or (1000 if job.device == "cpu" else 20_000)
-    chains = EnergyRecipe(epochs=1, batch_size=64, rate=1e-3, alpha=1.0, chain_steps=20 if job.device == "cpu" else 60)
+    """As for an energy by itself; on a CPU at a higher rate, and for fewer steps."""
+    on_cpu = job.device == "cpu"
+    steps = job.steps or (2000 if on_cpu else 20_000)
+    chains = EnergyRecipe(
+        epochs=1, batch_size=64, rate=1e-3 if on_cpu else 1e-4, buffer=1024, fresh=0.1, average_decay=0.998, bf16_chains=on_cpu
+    )
     return chains, Stopping(steps, every=max(1, steps // 10), patience=10)
 
 
