@@ -1,5 +1,6 @@
 """Tables of the models of points in the plane."""
 
+import itertools
 import math
 import statistics
 from typing import Any
@@ -76,22 +77,27 @@ def toy_sweep(results: dict[str, Any]) -> str:
 
 def joint_stability(results: dict[str, Any]) -> str:
     """A GAN alone against the same GAN beside an energy, and its points revised, over the seeds of training."""
+    seeds = sorted({row["seed"] for row in results["rows"]})
     words = (
-        f"Trained with seeds {listed(results['seeds'])}, {results['steps']} batches each, networks of widths "
+        f"Trained with seeds {listed(seeds)}, {results['steps']} batches each, widths "
         f"{listed(results['widths'])}; N = {results['num_points']}; {results['device']}. Distance: earth mover's, to data, "
         "over that of data to data; mean ± sd over the seeds. Failed: distance over "
         f"{results['failed_floors']:g}, or a mode without a point of high quality."
     )
-    head = ["data", "points of", "distance", "worst", "high quality", "lowest", "failed", "processor seconds"]
+    head = ["game", "data", "points of", "distance", "worst", "high quality", "lowest", "failed", "processor seconds"]
     rows = []
-    for dataset, title in results["titles"].items():
+    measured = {row["game"] for row in results["rows"]}
+    games = [game for game in results["games"] if game in measured]
+    for game, (dataset, title) in itertools.product(games, results["titles"].items()):
         for family, steps, of in _compared(results):
-            trained = [row for row in results["rows"] if (row["dataset"], row["family"]) == (dataset, family)]
+            which = (game, dataset, family)
+            trained = [row for row in results["rows"] if (row["game"], row["dataset"], row["family"]) == which]
             found = [row["by"][steps] for row in trained]
             distances = [math.inf if one["over_floor"] is None else one["over_floor"] for one in found]
             quality = [one["high_quality"] for one in found]
             rows.append(
                 [
+                    _GAMES[game],
                     title,
                     of,
                     f"{statistics.fmean(distances):.2f} ± {statistics.stdev(distances):.2f}",
@@ -103,6 +109,9 @@ def joint_stability(results: dict[str, Any]) -> str:
                 ]
             )
     return page(words, grid(head, rows))
+
+
+_GAMES = {"noise": "noise of many levels", "plain": "no noise"}
 
 
 def _compared(results: dict[str, Any]) -> list[tuple[str, str, str]]:

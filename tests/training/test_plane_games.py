@@ -22,11 +22,12 @@ def test_levels_of_noise_are_log_uniform_between_bounds_that_fall():
     assert levels.coordinate(torch.tensor([0.1, 0.8])).tolist() == pytest.approx([-1, 1])
 
 
-def test_the_ratio_begins_as_the_discriminator_at_the_lowest_level():
-    toy = Toy("moons", "gan", ToySettings(4, widths=(16, 16)))
+@pytest.mark.parametrize("levels", [LEVELS, NoiseLevels(first=2e-3, last=1e-3, span=2.0)])
+def test_the_ratio_begins_as_the_discriminator_at_the_lowest_level(levels):
+    toy = Toy("moons", "gan", ToySettings(4, widths=(16, 16)), levels=levels)
     toy._take_over()
     points = 4 * torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) - 2
-    level = LEVELS.coordinate(torch.full((500, 1), LEVELS.last))
+    level = levels.coordinate(torch.full((500, 1), levels.last))
     expected = toy.networks["discriminator"](torch.cat([points, level], dim=1))
     assert torch.allclose(toy.parts()["discriminator"].network(points), expected, atol=1e-5)
     assert float(expected.detach().std()) > 1e-3

@@ -64,11 +64,22 @@ class ToyModel(NamedTuple):
 
 
 class Toy:
-    """A model `family` of `dataset` in training. `phases` are to be run in order; `checkpoint` is the model as it stands."""
+    """A model `family` of `dataset` in training. `phases` are to be run in order; `checkpoint` is the model as it stands.
 
-    def __init__(self, dataset: str, family: str, settings: ToySettings, seed: int = 0, run: Run | None = None):
+    `levels` is the noise on what the discriminator of a vanilla GAN sees, beside an energy or not.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        family: str,
+        settings: ToySettings,
+        seed: int = 0,
+        run: Run | None = None,
+        levels: NoiseLevels = LEVELS,
+    ):
         self.dataset, self.family, self.seed = dataset, family, seed
-        self.settings, self.run = settings, run
+        self.settings, self.run, self.levels = settings, run, levels
         self.eps = settings.eps or round(law(dataset).width ** 2 / 2, 6)
         self.blur = Blur(law(dataset).width)
         self.data = load_points(dataset, DATA_POINTS, seed)
@@ -137,7 +148,7 @@ class Toy:
 
     def _gan(self) -> Iterator[Progress]:
         networks = {name: self.networks[name] for name in ("generator", "discriminator", "average")}
-        for progress in train_gan(networks, self._game(), LEVELS, self.data, self.seed, self.run):
+        for progress in train_gan(networks, self._game(), self.levels, self.data, self.seed, self.run):
             self._take_over()
             yield progress
 
@@ -149,7 +160,7 @@ class Toy:
             (cast(nn.Linear, network.main[0]) for network in (conditioned, logit)),
             torch.zeros(1, 3),
         )
-        level[0, 2] = float(LEVELS.coordinate(torch.tensor(LEVELS.last)))
+        level[0, 2] = float(self.levels.coordinate(torch.tensor(self.levels.last)))
         with torch.no_grad():
             for taken, given in zip(logit.parameters(), conditioned.parameters(), strict=True):
                 if taken.shape == given.shape:
@@ -181,7 +192,9 @@ class Toy:
         networks = {name: self.networks[name] for name in names}
         # At twice the rate the energy of the ring, whose modes are the sharpest, ran away from the data in two runs of five.
         energy = PlaneRecipe(self.settings.steps, batch_size=256, rate=1e-3, betas=(0.0, 0.99))
-        return train_joint(networks, self._game(), LEVELS, energy, self._chains(), self.blur, self.data, self.seed, self.run)
+        return train_joint(
+            networks, self._game(), self.levels, energy, self._chains(), self.blur, self.data, self.seed, self.run
+        )
 
     def _game(self) -> PlaneRecipe:
         return PlaneRecipe(self.settings.steps, batch_size=1024, rate=2e-3, generator_share=0.25)
