@@ -62,12 +62,20 @@ def numbers(address) -> dict[str, Any]:
 
 def joined(address: str, which: int, data: list[Any], session: str) -> dict[str, Any]:
     """What the page's event says at its end."""
+    return messages(address, which, data, session)[-1]
+
+
+def messages(address: str, which: int, data: list[Any], session: str) -> list[dict[str, Any]]:
+    """All that an event says, to its end."""
     answer = HTTP.post(f"{address}gradio_api/queue/join", json={"data": data, "fn_index": which, "session_hash": session})
     assert answer.status_code == 200, answer.text
+    said = []
     with HTTP.stream("GET", f"{address}gradio_api/queue/data", params={"session_hash": session}) as events:
         for line in events.iter_lines():
-            if '"process_completed"' in line:
-                return json.loads(line.removeprefix("data: "))
+            if line.startswith("data: "):
+                said.append(json.loads(line.removeprefix("data: ")))
+                if said[-1]["msg"] == "process_completed":
+                    return said
     raise AssertionError("the stream ended without an end")
 
 
@@ -175,6 +183,21 @@ def test_results_outlive_other_peoples_calls_and_memory_is_bounded(page, numbers
         assert "owner" in holder.session_data
     assert joined(address, which, values, "other")["success"]  # a page that is closed makes room
     assert "owner" not in holder.session_data
+
+
+def test_the_end_of_a_run_repeats_nothing_to_the_page(page, numbers, monkeypatch):
+    """Gradio ends a generator's event by sending its last update again."""
+    _, address = page
+    said = messages(address, *numbers["run"], "reader")
+    updates = [one["output"]["data"] for one in said if one["msg"] == "process_generating"]
+    assert 'class="verdict' in updates[-1][2][0][2]
+    assert all(value == {"__type__": "update"} for value in said[-1]["output"]["data"])
+    # Callers take what the end says, and so must a page whose reader was too slow for the updates.
+    assert joined(address, numbers["refine"], ["tiny", None, None, 1, 2, 0, "auto", None], "caller")["output"]["data"][2]["settings"]
+    monkeypatch.setattr(fair_queue, "MAX_UNREAD", 0)
+    said = messages(address, *numbers["run"], "slow")
+    assert not [one for one in said if one["msg"] == "process_generating"]
+    assert 'class="verdict' in said[-1]["output"]["data"][2]
 
 
 def test_what_forgotten_sessions_held_is_freed(page, monkeypatch):

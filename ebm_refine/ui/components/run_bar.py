@@ -12,7 +12,8 @@ from ebm_refine.ui.components.status_line import idle
 
 # The lane of runs: one computes at a time.
 LANE = "gpu"
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# No component shows Gradio's own progress: each that could would count the time in every frame that the browser draws.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
 # Looking at results computes little, so it does not wait in the queue behind other visitors' runs.
 LOOK: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
 

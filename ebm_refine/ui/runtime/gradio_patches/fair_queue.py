@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gradio as gr
 import orjson
 from gradio.queueing import Event, Queue
 from gradio.route_utils import get_fn
-from gradio.server_messages import ProcessCompletedMessage
+from gradio.server_messages import ProcessCompletedMessage, ProcessGeneratingMessage
 from gradio.utils import run_coro_in_background
 
 from ebm_refine.ui.runtime import waiting
@@ -41,6 +42,8 @@ class FairQueue(Queue):
         self.listeners: Counter[str] = Counter()
         self.evaluations: dict[str, float | None] = {}
         self.began: dict[str, float] = {}
+        # Of events under way, whether their last update was sent.
+        self._sent: dict[str, bool] = {}
         self._unheard: dict[str, float] = {}
         self._idle: dict[str, float] = {}
 
@@ -106,6 +109,7 @@ class FairQueue(Queue):
         for event in events:
             if event.session_hash == event._id:  # a call without a session
                 self.page.state_holder.drop(event._id)
+            self._sent.pop(event._id, None)
             began = self.began.pop(event._id, None)
             evaluations = self.evaluations.pop(event._id, None)
             if began is not None and event.alive and self.event_analytics.get(event._id, {}).get("status") == "success":
@@ -156,14 +160,22 @@ class FairQueue(Queue):
                 del self.listeners[name]
 
     def send_message(self, event: Event, event_message: Any) -> None:
-        """As Gradio's, without end: a reader who does not read gets no more updates, and then the end."""
+        """As Gradio's, without end: a reader who does not read gets no more updates, and then the end.
+
+        Gradio ends a generator's event by sending its last update again; to the page, which has it, the end says nothing new.
+        """
         unread = self.pending_messages_per_session.get(event.session_hash)
         if unread is None:  # the session was forgotten: nobody has listened for a while
             return
-        if unread.qsize() >= MAX_UNREAD and not isinstance(event_message, ProcessCompletedMessage):
+        full = unread.qsize() >= MAX_UNREAD
+        if isinstance(event_message, ProcessGeneratingMessage):
+            self._sent[event._id] = not full
+        if full and not isinstance(event_message, ProcessCompletedMessage):
             return
         if isinstance(event_message, ProcessCompletedMessage):
             event_message.output = _plain(event_message.output)
+            if self._sent.pop(event._id, False) and event_message.success and event.fn.api_visibility == "private":
+                event_message.output = {**event_message.output, "data": [gr.skip() for _ in event_message.output["data"]]}
         super().send_message(event, event_message)
 
     async def _sweep(self) -> None:

@@ -116,8 +116,8 @@ class Results:
 
     @property
     def outputs(self) -> list[Any]:
-        """What a finished run fills."""
-        return [self.query, self.verdict, self.stage, self.finished, self.order, self.captions, self.all, self.tabs,
+        """What is filled once a run's verdict and pictures are there."""
+        return [self.query, self.finished, self.order, self.captions, self.all, self.tabs,
                 self.numbers, self.plot, self.number, self.words, self.copied, self.tile_film, self.tile_energy,
                 self.tile_ratio, self.extremes, self.chain, self.accepted, self.gradient, self.animation,
                 *self.large.outputs]  # fmt: skip
@@ -136,7 +136,7 @@ class Results:
         return {self.status: progress_line(moment.frame, seconds) if moment else idle(f"Preparing … {seconds:.1f} s")}
 
     def done(self, record: Record, bundle: bytes) -> dict[Any, Any]:
-        """The last updates of a run; `shown` follows, so that what it fills travels once."""
+        """The last updates of a run, the verdict and the pictures; what lies below them follows as `details`."""
         settings = record.settings
         text = f"{settings.num_images} images, {record.steps[-1]} steps in {record.seconds:.1f} s on {_what(record)}"
         eps = record.metrics["diagnostics"].get("eps")
@@ -149,16 +149,20 @@ class Results:
             f"everything</a> Pictures, arrays, settings and metrics, {len(bundle) / 1e6:.1f} MB.</p><p><a class='button' "
             f"id='to-code' href='code{html.escape(query)}'>Repeat this run from code</a> Python, command line, curl.</p>"
         )
-        return {self.record: record, self.status: idle(text), self.files: files}
+        return {
+            self.record: record,
+            self.status: idle(text),
+            self.verdict: verdict_of(settings, record.metrics),
+            self.stage: stage_of(record, first=True),
+            self.files: files,
+        }
 
-    def shown(self, record: Record | None) -> Any:
-        """Updates for a finished run."""
+    def details(self, record: Record | None) -> Any:
+        """Updates for what lies below a finished run's verdict and pictures."""
         if record is None:
             return {self.query: gr.skip()}
         return {
             self.query: share_link.query_of(record.settings),
-            self.verdict: verdict_of(record.settings, record.metrics),
-            self.stage: stage_of(record, first=True),
             self.finished: gr.update(visible=True),
             self.order: ORDERS[0],
             self.captions: False,

@@ -154,8 +154,8 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
 
 
 def _shows(ran: Any, results: Results) -> None:
-    """After a run: its result, sent once, and its address."""
-    ran.success(results.shown, results.record, results.outputs, **LOOK).success(
+    """After a run: the rest of its result, and its address."""
+    ran.success(results.details, results.record, results.outputs, **LOOK).success(
         None, results.query, None, js=_ADDRESS, **PRIVATE
     )
 
