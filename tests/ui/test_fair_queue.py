@@ -193,7 +193,8 @@ def test_the_end_of_a_run_repeats_nothing_to_the_page(page, numbers, monkeypatch
     assert 'class="verdict' in updates[-1][2][0][2]
     assert all(value == {"__type__": "update"} for value in said[-1]["output"]["data"])
     # Callers take what the end says, and so must a page whose reader was too slow for the updates.
-    assert joined(address, numbers["refine"], ["tiny", None, None, 1, 2, 0, "auto", None], "caller")["output"]["data"][2]["settings"]
+    called = joined(address, numbers["refine"], ["tiny", None, None, 1, 2, 0, "auto", None], "caller")
+    assert called["output"]["data"][2]["settings"]["model"] == "tiny"
     monkeypatch.setattr(fair_queue, "MAX_UNREAD", 0)
     said = messages(address, *numbers["run"], "slow")
     assert not [one for one in said if one["msg"] == "process_generating"]

@@ -403,6 +403,22 @@ def test_bad_input_is_one_sentence_and_text_stays_text(opened):
     page.click("#run")
     expect(page.locator("#options .wrong")).to_contain_text("beta must be a number from 0")
     expect(page.locator("#options .wrong")).to_be_visible()
+    # What concerns several fields stands with the button, until one of them is changed.
+    page.locator("#options [name=beta]").fill("1")
+    page.locator("#num-images input[type=number]").fill("256")
+    page.locator("#n-steps input[type=number]").fill("200")
+    page.click("#run")
+    expect(page.locator("#run-bar .wrong")).to_contain_text("num_images x n_steps must be at most")
+    expect(page.locator(".wrong")).to_have_count(1)
+    page.locator("#n-steps input[type=number]").fill("2")
+    expect(page.locator(".wrong")).to_have_count(0)
+    # A name of two words is a field too.
+    page.locator("#num-images input[type=number]").fill("3")
+    page.click("#run")
+    page.wait_for_selector("#results")
+    page.get_by_role("tab", name="One image").click()
+    typed(page, "#tile-number input", "99")
+    expect(page.locator("#tile-number .wrong")).to_have_text("image number must be a whole number from 0 to 2; got 99")
 
 
 def test_snippets_run_as_they_stand(opened, address, tmp_path):

@@ -74,7 +74,7 @@ def test_two_methods_begin_with_the_same_samples(desk):  # noqa: F811
     expect(page.locator("#compare-eps-b")).to_be_hidden()
     page.locator("#compare-eps-a input, #compare-eps-a textarea").fill("-1")
     page.click("#compare-run")
-    expect(page.locator("body")).to_contain_text("eps must be")
+    expect(page.locator("#compare-eps-a .wrong")).to_contain_text("method A: eps must be a number from")
 
 
 def test_phone(opened):  # noqa: F811

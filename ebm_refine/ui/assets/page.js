@@ -129,13 +129,19 @@
   }
   openTab(25);
 
-  // What is wrong with a value stands under its field too. "NAME must be …" is a field of the button that was pressed last:
-  // elements are called PREFIX-run and PREFIX-NAME, and the fields of a form by name.
-  let prefix = '';
+  // What is wrong with a value stands where it was typed too: "NAME must be …" under the field of that name, everything else
+  // with the button that was pressed last, as it concerns several fields. Elements are called PREFIX-run, PREFIX-run-bar and
+  // PREFIX-NAME, and the fields of a form by name.
+  let pressed = null;
   const TOAST = '[data-testid="toast-text"].error';  // of Gradio 6.31
-  const ALSO = {num_images: 'images', n_steps: 'steps', num_generated: 'generated', N: 'steps'};
-  function fieldOf(name) {
-    const words = [name, ALSO[name]].filter(Boolean).map((one) => slug(one));
+  const ALSO = {num_images: 'images', n_steps: 'steps', num_generated: 'generated', N: 'steps', 'image number': 'tile number'};
+  const NAMED = [/^([\w ]+?) must be /, /^(\w+) ['"]/, /^the (mask) /];
+  function fieldOf(sentence) {
+    const [, side, said] = /^(?:method ([AB]): )?(.*)$/s.exec(sentence);  // of two methods that are compared
+    const name = NAMED.map((one) => one.exec(said)?.[1]).find(Boolean);
+    if (!name) return null;
+    const words = [name, ALSO[name]].filter(Boolean).map((one) => slug(side ? `${one}-${side}` : one));
+    const prefix = (pressed?.id || '').replace(/[a-z]+$/, '');
     const known = [prefix, ''].flatMap((start) => words.map((word) => document.getElementById(start + word)));
     return document.querySelector(`.parameters [name="${CSS.escape(name)}"]`)?.parentElement || known.find(Boolean);
   }
@@ -144,25 +150,34 @@
     for (const one of place.querySelectorAll('[aria-invalid]')) one.removeAttribute('aria-invalid');
   }
   function blame(sentence) {
-    const name = /^(\w+) must be /.exec(sentence)?.[1], field = name && fieldOf(name);
-    if (!field || field.querySelector('.wrong')) return;
-    let seen = field;
-    while (seen && !seen.offsetParent) seen = seen.parentElement;
-    if (seen !== field) seen?.querySelector('.label-wrap:not(.open)')?.click();  // it lies in a fold
-    const words = document.createElement('p');
+    const words = document.createElement('p'), field = fieldOf(sentence);
     words.className = 'wrong';
     words.textContent = sentence;
-    field.append(words);
-    for (const input of field.querySelectorAll('input:not([type="range"]), select, textarea')) input.setAttribute('aria-invalid', 'true');
+    if (field) {
+      forgive(field);  // what was said of an earlier value
+      let seen = field;
+      while (seen && !seen.offsetParent) seen = seen.parentElement;
+      if (seen !== field) seen?.querySelector('.label-wrap:not(.open)')?.click();  // it lies in a fold
+      field.append(words);
+      for (const input of field.querySelectorAll('input:not([type="range"]), select, textarea')) input.setAttribute('aria-invalid', 'true');
+    } else if (pressed?.isConnected) {
+      words.classList.add('several');
+      const bar = pressed.closest('.run-bar');
+      if (bar) bar.append(words); else pressed.after(words);
+    }
     words.scrollIntoView({block: 'nearest'});
   }
   document.addEventListener('click', (event) => {
     const button = event.target.closest('button[id]');
     if (!button) return;
     forgive(document);
-    prefix = button.id.replace(/[a-z]+$/, '');
+    pressed = button;
   }, true);
-  document.addEventListener('input', (event) => { if (event.target.closest('.block')) forgive(event.target.closest('.block')); });
+  document.addEventListener('input', (event) => {
+    const block = event.target.closest('.block');
+    if (block) forgive(block);
+    for (const one of document.querySelectorAll('.wrong.several')) one.remove();
+  });
   new MutationObserver((changes) => {
     for (const {addedNodes} of changes) for (const one of addedNodes) {
       const toast = one.matches?.(TOAST) ? one : one.querySelector?.(TOAST);

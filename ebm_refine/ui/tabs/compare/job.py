@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -71,6 +71,15 @@ class Compared(NamedTuple):
     between: dict[str, Any]
 
 
+@contextmanager
+def method_named(letter: str) -> Iterator[None]:
+    """Errors in one side's settings say which of both methods they are of."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"method {letter}: {error}") from None
+
+
 def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tuple[dict[str, Any], dict[str, Any]]) -> Pair:
     """Both runs, within the page's limits together; each of `sides` holds method, ratio and eps. Raises InputError."""
     common = {"num_images": IMAGES.parse(num_images), "seed": SEED.given(seed)}
@@ -78,9 +87,10 @@ def checked_pair(model: Any, num_images: Any, seed: Any, budget: Any, sides: tup
     points = is_points(model_named(model).config)
     within = limits.check_points if points else limits.check
     settled = []
-    for side in sides:
-        one_step = checked(model, {**common, **side, "n_steps": 1})
-        settled.append(within(one_step.changed(n_steps=steps_within(one_step.method, one_step.values, budget))))
+    for letter, side in zip("AB", sides, strict=True):
+        with method_named(letter):
+            one_step = checked(model, {**common, **side, "n_steps": 1})
+            settled.append(within(one_step.changed(n_steps=steps_within(one_step.method, one_step.values, budget))))
     pair = Pair(*settled)
     most = limits.MAX_POINT_WORK if points else limits.MAX_WORK
     asked = limits.work_of(pair.first) + limits.work_of(pair.second)

@@ -16,7 +16,7 @@ from ebm_refine.ui.components.picture_view import picture_view
 from ebm_refine.ui.components.picture_view import shown as seen
 from ebm_refine.ui.components.run_bar import LOOK, RunBar, refilled
 from ebm_refine.ui.components.status_line import idle, progress_line
-from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, run
+from ebm_refine.ui.tabs.compare.job import BUDGET, IMAGES, SEED, Compared, Moment, checked_pair, method_named, run
 from ebm_refine.ui.tabs.compare.panel import committed_html, compared_html, name
 from ebm_refine.ui.tabs.refine.job import checked, first_model, model_named, refinable_models, user_errors
 
@@ -123,7 +123,7 @@ def _live() -> None:
         began = time.monotonic()
         with user_errors():
             wanted, count, start_seed, most, *rest = values
-            pair = checked_pair(wanted, count, start_seed, most, (_arguments(*rest[:3]), _arguments(*rest[3:])))
+            pair = checked_pair(wanted, count, start_seed, most, (_arguments("A", *rest[:3]), _arguments("B", *rest[3:])))
             clear = {side.status: idle(f"{settings.n_steps} steps") for side, settings in zip(shown, pair[:2], strict=True)}
             yield {numbers: "", said: idle("Preparing …"), **clear}
             with closing(run(pair)) as news:
@@ -210,12 +210,14 @@ def _shown(letter: str) -> _Shown:
     return _Shown(status, picture)
 
 
-def _arguments(method: Any, ratio: Any, eps: Any) -> dict[str, Any]:
+def _arguments(letter: str, method: Any, ratio: Any, eps: Any) -> dict[str, Any]:
     """The arguments of `refine` of one side; a step size only where the method reads one and the visitor gave one."""
     rows = METHODS[method].parameters if isinstance(method, str) and method in METHODS else ()
     row = next((one for one in rows if one.name == "eps"), None)
-    given = row is not None and isinstance(eps, str) and eps.strip()
-    return {"method": method, "ratio": ratio, **({"eps": row.parse_text(eps.strip())} if row and given else {})}
+    if row is None or not isinstance(eps, str) or not eps.strip():
+        return {"method": method, "ratio": ratio}
+    with method_named(letter):
+        return {"method": method, "ratio": ratio, "eps": row.parse_text(eps.strip())}
 
 
 def _default(model: str, number: int) -> Settings:

@@ -69,14 +69,15 @@ def card_of(settings: Settings) -> Card | None:
     return next((card for card in cards().values() if card.settings.as_dict() == settings.as_dict()), None)
 
 
-def as_html() -> str:
-    """The cards as buttons."""
+def as_html(more: str = "") -> str:
+    """The cards as buttons, and `more` HTML beside them."""
     return _TEMPLATE.format(
         "".join(
             f'<button type="button" data-key="{card.key}"><img src="{card.picture}" alt="" width="56" height="56">'
             f"<span>{html.escape(card.title)}</span></button>"
             for card in cards().values()
         )
+        + more
     )
 
 

@@ -33,7 +33,7 @@ from ebm_refine.ui.tabs.refine.presets import RECOMMENDED, presets
 from ebm_refine.ui.tabs.refine.results import Results
 
 TITLE = "Demo"
-_MORE = "<a href='./sweep'>What do eps and N do?</a> <a href='./own'>How do I refine my own GAN?</a>"
+_MORE = "<span id='more'><a href='./sweep'>What do eps and N do?</a> <a href='./own'>How do I refine my own GAN?</a></span>"
 # The link is finished in the browser, which alone knows the page's address (a Space's is the Hub's, given by the server).
 _COPY = """(query, base) => {
   const link = (base || window.location.origin + window.location.pathname) + query;
@@ -58,7 +58,6 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
                 list(presets(models[first])), value=RECOMMENDED, label="Preset", elem_id="preset", render=False
             )
             controls = controls_module.build(settings, preset, Scope(models))
-            gr.HTML(_MORE, apply_default_css=False, elem_id="more")
             copy = gr.Button("Copy a link to these settings", size="sm", elem_id="copy-link")
             link = gr.Textbox(label="Link", visible=False, interactive=False, buttons=["copy"], elem_id="link")
             query, base = gr.Textbox(visible=False), gr.Textbox(links.space_address(), visible=False)
@@ -67,7 +66,9 @@ def build(demo: gr.Blocks, data: str | None = None) -> None:
     go = gr.State(False)
     cards = None
     if showcase.cards():  # behind Run for the keyboard, above it for the eye
-        cards = gr.HTML(showcase.as_html(), js_on_load=showcase.SCRIPT, apply_default_css=False, elem_id="cards")
+        cards = gr.HTML(showcase.as_html(_MORE), js_on_load=showcase.SCRIPT, apply_default_css=False, elem_id="cards")
+    else:
+        gr.HTML(_MORE, apply_default_css=False)
 
     def evaluations(*values: Any) -> float:
         model, arguments = controls.arguments(values)
