@@ -14,7 +14,7 @@ SWEEPS: dict[str, tuple[tuple[int, tuple[float, ...]], ...]] = {
 # model -> its side of the known experiment on digits; without the energy every image is the generator's.
 DIGITS: dict[str, dict[str, dict[str, Any]]] = {
     "mnist-gan": {"MNIST without an EBM: the generator alone": {"method": "rejection", "beta": 0.0, "n_steps": 1}},
-    "mnist-gan-ebm": {"MNIST with an EBM: K = 20 steps from the generator's digits": {"method": "short-run", "n_steps": 20}},
+    "mnist-gan-ebm": {"MNIST with an EBM: K = 240 steps from the generator's digits": {"method": "short-run", "n_steps": 240}},
 }
 WALKS = {"Gentle walk": (150, 1e-4), "Extreme walk": (150, 1e-1)}
 
