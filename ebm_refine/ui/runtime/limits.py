@@ -7,6 +7,8 @@ from ebm_refine.settings import Settings
 MAX_IMAGES = 256
 # Images x transitions x gradient evaluations of a transition, where it takes several.
 MAX_WORK = 40_000
+# A short-run step asks an energy alone, without a generator, and its chains are long.
+MAX_SHORT_RUN_WORK = 80_000
 # A point costs next to nothing: what bounds such a run is its time, which is the same as for images.
 MAX_POINTS = 1000
 MAX_POINT_WORK = 10_000_000
@@ -23,6 +25,8 @@ def check(settings: Settings) -> Settings:
 
 def most_work(settings: Settings) -> int:
     """The most that images x steps may be."""
+    if settings.method == "short-run":
+        return MAX_SHORT_RUN_WORK
     return MAX_BITS_WORK if "dbn" in METHODS[settings.method].kinds else MAX_WORK
 
 
