@@ -171,14 +171,14 @@ def test_experiments_fit_their_models(quick, tmp_path):
 
 
 def test_the_experiment_on_digits_has_a_preset_on_either_side():
-    """Without the energy nothing moves; with it, chains of K = 20 steps begin at the generator's digits."""
+    """Without the energy nothing moves; with it, chains of K = 240 steps begin at the generator's digits."""
     known = {name: presets(info) for name, info in running.refinable_models().items() if name in DIGITS}
     assert set(known) == {"mnist-gan", "mnist-gan-ebm"}
     for name, titles in DIGITS.items():
         for title, arguments in titles.items():
             assert known[name][title] == arguments
             settings = running.checked(name, {**arguments, "num_images": 64})
-            assert settings.n_steps == (20 if "with an EBM" in title else 1)
+            assert settings.n_steps == (240 if "with an EBM" in title else 1)
     assert running.checked("mnist-gan", DIGITS["mnist-gan"]["MNIST without an EBM: the generator alone"]).beta == 0.0
 
 
