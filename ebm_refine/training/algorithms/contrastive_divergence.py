@@ -12,7 +12,7 @@ is a function of (seed, s), so that a run goes on from any saved state to the sa
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +24,11 @@ from ebm_refine.samplers.short_run import move
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates, Watched
+
+# Chains that move together while they are measured; more do not fit into a core's cache.
+CHAINS = 100
+# Chains of so many times K steps are compared after training; the nearest to held-out data give the default.
+LENGTHS = (1, 2, 4, 8)
 
 
 class EnergyRecipe(NamedTuple):
@@ -170,14 +175,33 @@ def run_chains(network: nn.Module, start: Tensor, recipe: EnergyRecipe, source: 
     position = start
     followed = copy.deepcopy(network).bfloat16() if recipe.bf16_chains else network
     followed.requires_grad_(False)
+    dtype = torch.bfloat16 if recipe.bf16_chains else start.dtype
     for _ in range(recipe.chain_steps):
         position = position.detach().requires_grad_()
-        energies = followed(position.bfloat16() if recipe.bf16_chains else position)
-        (grad,) = torch.autograd.grad(energies.sum(), position)
+        (grad,) = torch.autograd.grad(followed(position.to(dtype)).sum(), position)
         noise = torch.randn(position.shape, generator=source, device=position.device)
         position = move(position.detach(), grad, noise, recipe.eps, recipe.temperature, recipe.clip, recipe.bounds)
     network.requires_grad_(True)
     return position.detach()
+
+
+def ends_by_length(
+    network: nn.Module, start: Tensor, recipe: EnergyRecipe, source: torch.Generator, lengths: Sequence[int] = LENGTHS
+) -> Iterator[tuple[int, Tensor]]:
+    """The number of steps and the positions of the same chains after each of `lengths`, increasing multiples of K steps.
+
+    start (B, *shape). Gradients are those of the network itself, whatever precision chains have in training.
+    """
+    parts, done = start.split(CHAINS), 0
+    for times in lengths:
+        more = recipe._replace(chain_steps=(times - done) * recipe.chain_steps, bf16_chains=False)
+        parts, done = tuple(run_chains(network, part, more, source) for part in parts), times
+        yield times * recipe.chain_steps, torch.cat(parts)
+
+
+def short_run_of(recipe: EnergyRecipe, n_steps: int) -> dict[str, Any]:
+    """The settings of method "short-run" by which chains move as they were taught, for `n_steps`."""
+    return {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": n_steps}
 
 
 def contrastive_loss(network: nn.Module, real: Tensor, fake: Tensor, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:

@@ -23,10 +23,12 @@ from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANGenerator
 from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
 from ebm_refine.training.algorithms.contrastive_divergence import (
+    LENGTHS,
     EnergyRecipe,
     ReplayBuffer,
+    ends_by_length,
     energy_step,
-    run_chains,
+    short_run_of,
     source_of,
 )
 from ebm_refine.training.algorithms.gan import epoch_batch
@@ -38,8 +40,6 @@ from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 MEASURED = 1000
 # Of the seeds of a model's random numbers these are nobody else's.
 ALONE_SEED, MEASURE_SEED, BUFFER_SEED = 11, 12, 13
-# Chains that move together while they are measured, and the lengths, in units of K, of which the best is the default.
-CHAINS, LENGTHS = 100, (1, 2, 4, 8)
 # With whose weights the energy goes on, by data set; others go on with their own. An energy that was trained beside a generator
 # has learned to tell the two apart, which is easy, and is too steep for chains to follow: from its own weights chains of 60
 # steps on digits lead away from data (Fréchet distance 6.1 of G(z), 7.0 of their ends after 1,200 steps of training).
@@ -86,39 +86,23 @@ def train_energy_alone(
         latest.update(energy_step(energy, adam, buffer, chains, real, source))
         follow(average, energy, chains.average_decay or 0.0, step)
 
+    def distances(network: nn.Module, lengths: Sequence[int]) -> list[list[float]]:
+        source = source_of(seed + MEASURE_SEED, 0, device)
+        start = made(MEASURED, source)
+        return [[steps, distance(ends)] for steps, ends in ends_by_length(network, start, chains, source, lengths)]
+
     def measure() -> dict[str, float]:
-        ends = longer(average, made, chains, (1,), seed, device)
-        return {"refined_distance": distance(ends[0]), **{name: float(value) for name, value in latest.items()}}
+        ((_, nearest),) = distances(average, (1,))
+        return {"refined_distance": nearest, **{name: float(value) for name, value in latest.items()}}
 
     parts = {"energy": energy, "average": average, "adam": adam, "buffer": buffer}
     best = train_to_lowest(parts, "average", update, measure, stopping, run, "energy alone")
     energy.load_state_dict(best["weights"])
-    distances = [
-        [times * chains.chain_steps, distance(ends)]
-        for times, ends in zip(LENGTHS, longer(energy, made, chains, LENGTHS, seed, device), strict=True)
-    ]
+    by_length = distances(energy, LENGTHS)
     for network in (generator, energy):
         to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
-    return {"step": best["step"], "steps_run": best["steps_run"], **best["measured"], "distances": distances}
-
-
-def longer(
-    energy: nn.Module,
-    made: Callable[[int, torch.Generator], Tensor],
-    chains: EnergyRecipe,
-    lengths: Sequence[int],
-    seed: int,
-    device: str,
-) -> list[Tensor]:
-    """Ends (MEASURED, C, H, W) of chains from G(z) after each of `lengths`, increasing multiples of K steps."""
-    source = source_of(seed + MEASURE_SEED, 0, device)
-    parts, found, done = made(MEASURED, source).split(CHAINS), [], 0
-    for times in lengths:
-        more = chains._replace(chain_steps=(times - done) * chains.chain_steps, bf16_chains=False)
-        parts, done = tuple(run_chains(energy, part, more, source) for part in parts), times
-        found.append(torch.cat(parts))
-    return found
+    return {"step": best["step"], "steps_run": best["steps_run"], **best["measured"], "distances": by_length}
 
 
 def refined_distance(dataset: str) -> Callable[[Tensor], float]:
@@ -130,12 +114,6 @@ def refined_distance(dataset: str) -> Callable[[Tensor], float]:
         return frechet_distance(extractor(pixels), extractor.references["holdout"])
 
     return distance
-
-
-def chains_of(recipe: EnergyRecipe, distances: list[list[float]]) -> dict[str, Any]:
-    """The settings by which such chains are sampled: those by which they were taught, as long as came nearest to the data."""
-    n_steps = min(distances, key=lambda entry: entry[1])[0]
-    return {"eps": recipe.eps, "temperature": recipe.temperature, "clip": recipe.clip, "n_steps": n_steps}
 
 
 def energy_alone(job: Job) -> None:
@@ -157,7 +135,8 @@ def energy_alone(job: Job) -> None:
     config = {name: value for name, value in config.items() if name not in ("metrics", "choice")}
     own = record("energy-alone", job, alone["step"], f"batches of {chains.batch_size}", train)
     config["training"] = {**config["training"], "energy_alone": {**own, **alone, "chains": dict(chains._asdict())}}
-    config["defaults"] = {"method": "short-run", "short-run": chains_of(chains, alone["distances"])}
+    n_steps, _ = min(alone["distances"], key=lambda entry: entry[1])
+    config["defaults"] = {"method": "short-run", "short-run": short_run_of(chains, n_steps)}
     entry = checkpoint.config["parts"]["energy"]
     parts = {"energy": Part(entry["architecture"], entry["arguments"], energy)}
     tables = {REFERENCE: energies_of_sets(energy, to_unit(holdout[:REFERENCE_DIGITS]))}

@@ -19,7 +19,9 @@ from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies
 from ebm_refine.training.algorithms.classifier import accuracy, labelled
 from ebm_refine.training.algorithms.contrastive_divergence import (
     EnergyRecipe,
+    ends_by_length,
     run_chains,
+    short_run_of,
     source_of,
     train_energy,
     uniform,
@@ -30,12 +32,8 @@ from ebm_refine.utils.atomic_io import replacing
 
 UNSEEN = 1000
 MEASURED = 1000
-# Chains that move together; more do not fit into a core's cache.
-CHAINS = 100
 # So many of the measured chains go on to so many times their length: where the energy is a density, they get no worse.
 LONG_CHAINS, LONG_TIMES = 200, 4
-# At the end chains of so many times their length are compared; the nearest to held-out images give the default.
-DRAWN_TIMES = (1, 2, 4, 8)
 # The story of a training run: some chains from noise, shown at some points of a long walk, at some epochs.
 STORY_CHAINS, STORY_POINTS, STORY_STEPS, STORY_EPOCHS = 8, 8, 256, 4
 
@@ -103,16 +101,15 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
     best = steps.extra["best"]
     if "network" in best:
         network.load_state_dict(best["network"])
-    lengths = distances_by_length(network.to(job.device), longer, extractor, tuple(shape), job)
+    lengths = distances_by_length(network, longer, extractor, tuple(shape), job)
     drawn = min(lengths, key=lambda n_steps: lengths[n_steps])
     job.run.log(phase="lengths", **{f"{n_steps} steps": distance for n_steps, distance in lengths.items()})
     network.to("cpu").eval().requires_grad_(False)
-    short = {"eps": algorithm.eps, "temperature": algorithm.temperature, "clip": algorithm.clip, "n_steps": drawn}
     config = {
         "kind": "energy",
         "title": recipe.title,
         "data": {"shape": shape, "range": [-1, 1], "dataset": dataset},
-        "defaults": {"method": "short-run", "short-run": short},
+        "defaults": {"method": "short-run", "short-run": short_run_of(algorithm, drawn)},
         "holdout_distance": {"value": lengths[drawn], "num_images": MEASURED, **extractor.describe()},
         "training": {
             **record(name, job, best.get("epoch", 0), "epochs", train_set.pixels),
@@ -148,14 +145,11 @@ def length_note(lengths: dict[int, float]) -> str:
 def distances_by_length(
     network: nn.Module, recipe: EnergyRecipe, extractor: FeatureExtractor, shape: tuple[int, ...], job: Job
 ) -> dict[int, float]:
-    """Holdout distance of the same chains from noise after each of DRAWN_TIMES times the recipe's number of steps."""
+    """Holdout distance of the same chains from noise after each of LENGTHS times the recipe's number of steps."""
     source = source_of(job.seed, 0, job.device)
-    chains, distances, done = uniform((MEASURED, *shape), recipe.bounds, source), {}, 0
-    for times in DRAWN_TIMES:
-        more = recipe._replace(chain_steps=(times - done) * recipe.chain_steps)
-        chains, done = torch.cat([run_chains(network, part, more, source) for part in chains.split(CHAINS)]), times
-        distances[times * recipe.chain_steps] = frechet_distance(extractor(pixels(chains)), extractor.references["holdout"])
-    return distances
+    start, reference = uniform((MEASURED, *shape), recipe.bounds, source), extractor.references["holdout"]
+    ends = ends_by_length(network, start, recipe, source)
+    return {steps: frechet_distance(extractor(pixels(chains)), reference) for steps, chains in ends}
 
 
 def measured_chains(

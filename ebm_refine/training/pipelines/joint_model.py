@@ -12,7 +12,7 @@ from ebm_refine.models.checkpoint import Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
 from ebm_refine.tasks.ood_detection import REFERENCE, REFERENCE_DIGITS, energies_of_sets
-from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe
+from ebm_refine.training.algorithms.contrastive_divergence import EnergyRecipe, short_run_of
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.joint import JointNetworks, train_joint
 from ebm_refine.training.common.job import Job, record
@@ -60,13 +60,12 @@ def joint_model(job: Job, recipe: JointModel) -> None:
     for network in (nets.generator, nets.energy):
         to_device(network, "cpu", torch.contiguous_format)
         network.eval().requires_grad_(False)
-    sampler = {"eps": chains.eps, "temperature": chains.temperature, "clip": chains.clip, "n_steps": chains.chain_steps}
     config = {
         "kind": "joint",
         "title": recipe.title,
         "prior": {"name": "normal", "dim": generator[1]["latent"]},
         "data": {"shape": recipe.shape, "range": [-1, 1], "dataset": dataset},
-        "defaults": {"method": "short-run", "short-run": sampler},
+        "defaults": {"method": "short-run", "short-run": short_run_of(chains, chains.chain_steps)},
         "holdout_distance": {"value": best["distance"], "num_images": MEASURED, **extractor.describe()},
         "training": {
             **record(recipe.name, job, best["step"], f"batches of {algorithm.batch_size}", train_set),
