@@ -17,6 +17,7 @@ from ebm_refine.training.algorithms.conditional_gan import (
     AloneRecipe,
     ConditionalGANRecipe,
     initialise,
+    rate_at,
     train_conditional_discriminator_alone,
     train_conditional_gan,
 )
@@ -48,6 +49,13 @@ def greys(count: int, seed: int = 0) -> Images:
     labels = torch.randint(3, (count,), generator=source)
     images = Greys()(torch.randn(count, 4, generator=source), labels)
     return Images(images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).contiguous(), labels)
+
+
+def test_rates_fall_to_zero_and_restart_at_the_height_of_the_whole_fall() -> None:
+    recipe = ConditionalGANRecipe(steps=10, restart_at=4)
+    expected = [1, 3 / 4, 2 / 4, 1 / 4, 6 / 10, 5 / 10, 4 / 10, 3 / 10, 2 / 10, 1 / 10]
+    assert [rate_at(step, recipe) for step in range(10)] == pytest.approx(expected)
+    assert [rate_at(step, recipe._replace(restart_at=0)) for step in (0, 4, 9)] == pytest.approx([1, 0.6, 0.1])
 
 
 def fresh_pair() -> tuple[ConditionalResNetGenerator, ProjectionResNetDiscriminator]:

@@ -51,13 +51,15 @@ LOSSES = {
 class ConditionalGANRecipe(NamedTuple):
     """Adam for both networks; both rates fall linearly to zero over the whole run.
 
-    `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. `loss` is "hinge" (with
+    With `restart_at` > 0 they first fall to zero over so many steps, and go on from there as a fall over the whole run has
+    them at that step: a warm restart (Loshchilov and Hutter 2017, arXiv 1608.03983, with linear falls). `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. `loss` is "hinge" (with
     spectral norms as published) or "cross-entropy" (non-saturating for G, with the spectral norms of `gan.add_spectral_norm`,
     which a discriminator without residual blocks needs). Every `measure_every` steps the distances of all averages of G
     (`average_decays`) are taken; the state is saved every `save_every` steps.
     """
 
     steps: int
+    restart_at: int = 0
     batch_size: int = 64
     d_steps: int = 2
     rate_g: float = 2e-4
@@ -68,6 +70,11 @@ class ConditionalGANRecipe(NamedTuple):
     augmentation: Augmentation = ALL_POLICIES
     measure_every: int = 500
     save_every: int = 50
+
+
+def rate_at(step: int, recipe: ConditionalGANRecipe) -> float:
+    """The share of `rate_g` and `rate_d` at a step, counted from 0: in (0, 1]."""
+    return falling_rate(step, recipe.restart_at if step < recipe.restart_at else recipe.steps, 1.0)
 
 
 def train_conditional_gan(
@@ -105,7 +112,7 @@ def train_conditional_gan(
 
     started = time.monotonic()
     for number in updates:
-        rate = falling_rate(number, recipe.steps, 1.0)
+        rate = rate_at(number, recipe)
         adam_g.param_groups[0]["lr"], adam_d.param_groups[0]["lr"] = recipe.rate_g * rate, recipe.rate_d * rate
         losses = _update(generator, discriminator, adam_g, adam_d, recipe, train, number, seed, device)
         for average in averages.values():
