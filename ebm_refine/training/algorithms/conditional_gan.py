@@ -52,7 +52,9 @@ class ConditionalGANRecipe(NamedTuple):
     """Adam for both networks; both rates fall linearly to zero over the whole run.
 
     With `restart_at` > 0 they first fall to zero over so many steps, and go on from there as a fall over the whole run has
-    them at that step: a warm restart (Loshchilov and Hutter 2017, arXiv 1608.03983, with linear falls). `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. `loss` is "hinge" (with
+    them at that step: a warm restart (Loshchilov and Hutter 2017, arXiv 1608.03983, with linear falls).
+
+    `steps` counts updates of G; each comes after `d_steps` of D, on `batch_size` real images each. `loss` is "hinge" (with
     spectral norms as published) or "cross-entropy" (non-saturating for G, with the spectral norms of `gan.add_spectral_norm`,
     which a discriminator without residual blocks needs). Every `measure_every` steps the distances of all averages of G
     (`average_decays`) are taken; the state is saved every `save_every` steps.

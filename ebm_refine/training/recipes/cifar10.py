@@ -21,7 +21,8 @@ _FEATURES = ClassifierFeatures(
 )
 CIFAR10_FEATURES = ByDevice(gpu=_FEATURES, cpu=_FEATURES._replace(algorithm=ClassifierRecipe(epochs=14)))
 
-# A class-conditional pair that begins with the weights of `cifar10-dcgan`; then D alone; then calibration. Residual networks
+# A class-conditional pair that begins with the weights of `cifar10-dcgan`; then D alone; then calibration. The first 30,000
+# steps were a training of their own; the restart goes on from its state. Residual networks
 # (`conditional-resnet-generator`, `projection-resnet-discriminator`) cost four times as much an image, and theirs did not learn
 # in 1,000 batches with the hinge loss.
 CIFAR10_CGAN = ConditionalPair(
