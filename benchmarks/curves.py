@@ -24,7 +24,7 @@ from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import kernel_for, real_ratios, target_of
 from ebm_refine.evaluation.curves import drawn_curves
 from ebm_refine.evaluation.tables import RESULTS
-from ebm_refine.metrics.panel import body_kind, judged, projected
+from ebm_refine.metrics.panel import judged, kinds_seen, projected
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers import METHODS
@@ -138,7 +138,7 @@ def main() -> None:
                 {kind: torch.cat([one["features"][kind] for one in group]) for kind in real}
                 for group in ([p[0] for p in parts], marks)
             ]
-            report = judged(panel, *sides, real, body=body_kind(checkpoint.config, settings.ratio))
+            report = judged(panel, *sides, real, seen=kinds_seen(checkpoint.config, settings.ratio))
             ratio = torch.cat([one["ratio"] for one in marks])
             kinds = {
                 row.kind: {"value": row.after.value, "error": row.after.error, "votes": row.votes, "relative": row.relative,

@@ -46,7 +46,7 @@ def matched(results: dict[str, Any]) -> str:
     """The changes among images that match real ones in four statistics; then those statistics."""
     base, *methods = results["rows"]
     kinds = list(base["kinds"])
-    head = ["images", *(f"{kind}{' (no vote)' if kind == results['body'] else ''}" for kind in kinds)]
+    head = ["images", *(f"{kind}{' (no vote)' if kind in (results['body'] or '').split(', ') else ''}" for kind in kinds)]
     rows = []
     for which in ("all", "matched"):
         rows.append([f"base, {which}", *(_pm(base["kinds"][kind][which]) for kind in kinds)])

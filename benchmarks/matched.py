@@ -26,7 +26,7 @@ from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import target_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.metrics.distances import kernel_distance
-from ebm_refine.metrics.panel import body_kind, projected
+from ebm_refine.metrics.panel import kinds_seen, projected
 from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.utils.atomic_io import replacing
@@ -133,7 +133,7 @@ def main() -> None:
         print(own["method"], len(matched), {kind: round(one["matched"]["value"], 4) for kind, one in kinds.items()}, flush=True)
     results = {
         "model": checkpoint.name, "weights": checkpoint.hashes, "panel": panel.name, "fingerprint": panel.fingerprint,
-        "body": body_kind(checkpoint.config), "num_images": chosen.num_images * len(seeds), "seeds": seeds,
+        "body": ", ".join(kinds_seen(checkpoint.config)) or None, "num_images": chosen.num_images * len(seeds), "seeds": seeds,
         "real_images": len(real), "real": moments(real_numbers),
         "correlations": correlations(chosen.model, seeds[0], 1000), "rows": rows, **machine(),
     }  # fmt: skip

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import ebm_refine
 from ebm_refine.evaluation.tables import RESULTS
-from ebm_refine.metrics.panel import body_kind
+from ebm_refine.metrics.panel import kinds_seen
 
 REAL, IMAGES = 5000, 2000
 
@@ -49,7 +49,7 @@ def images(given: argparse.Namespace) -> dict[str, Any]:
     # … to here.
 
     refined = Clock()
-    report = ebm_refine.panel(result.before, result.after, dataset="mnist", split=given.split, body=body_kind(mine.config))
+    report = ebm_refine.panel(result.before, result.after, dataset="mnist", split=given.split, body=kinds_seen(mine.config))
     print(report, file=sys.stderr)
     voting = [row for row in report.rows if row.votes]
     mnist_gan = json.loads((RESULTS / "mnist-gan-panel.json").read_text())["rows"][0]["rows"]

@@ -32,7 +32,7 @@ from ebm_refine.evaluation.jobs import plan
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.evaluation.truncation import truncated
 from ebm_refine.metrics.faces_found import shares
-from ebm_refine.metrics.panel import body_kind, judged, projected
+from ebm_refine.metrics.panel import judged, kinds_seen, projected
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.cost import spent
@@ -79,8 +79,8 @@ def main() -> None:
     rows = []
     for method, parts in drawn.items():
         before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
-        body = body_kind(checkpoint.config, parts[0]["ratio"])
-        report = judged(panel, seen.of(before), projected(panel, after), seen.of(real), split=chosen.split, body=body)
+        seen_kinds = kinds_seen(checkpoint.config, parts[0]["ratio"])
+        report = judged(panel, seen.of(before), projected(panel, after), seen.of(real), split=chosen.split, seen=seen_kinds)
         if dataset == "celeba":
             report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
         print(f"\n{method}\n{report}", flush=True)

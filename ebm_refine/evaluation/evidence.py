@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.tables import FALLBACKS_ARE
-from ebm_refine.metrics.panel import LEAST_IMAGES, MOST_IMAGES, PanelReport, body_kind, judged, projected
+from ebm_refine.metrics.panel import LEAST_IMAGES, MOST_IMAGES, PanelReport, judged, kinds_seen, projected
 from ebm_refine.metrics.panel_kinds import DATASETS
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
@@ -70,7 +70,7 @@ class Evidence:
         if count < LEAST_IMAGES:
             raise InputError(f"a panel needs at least {LEAST_IMAGES} images over all seeds; got {count}")
         return judged(
-            self.panel, sides["before"], sides["after"], split=self.split, body=body_kind(self.checkpoint.config, ratio)
+            self.panel, sides["before"], sides["after"], split=self.split, seen=kinds_seen(self.checkpoint.config, ratio)
         )
 
 

@@ -4,7 +4,7 @@ One kind learned from data, one that needs no training: together they tell a cha
 panel's verdict, which takes three kinds and more images; it only says whether chance explains what is seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import change_projections
 from ebm_refine.metrics.features import Reference
-from ebm_refine.metrics.panel import body_kind
+from ebm_refine.metrics.panel import kinds_seen
 from ebm_refine.metrics.panel_kinds import DATASETS
 from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import Member, embedded_panel
@@ -68,7 +68,7 @@ def live_verdict(before: Tensor, after: Tensor, config: Mapping[str, Any], ratio
     panel = embedded_panel(dataset)
     if tuple(before.shape[1:]) != panel.shape:
         raise InputError(f"panel {panel.name} is for images of shape {panel.shape}; got {tuple(before.shape[1:])}")
-    asked = kinds_asked(panel.members, body_kind(config, ratio))
+    asked = kinds_asked(panel.members, kinds_seen(config, ratio))
     found, rows = [], []
     for member in asked:
         reference = _reference(dataset, member.kind.name)
@@ -86,9 +86,9 @@ def live_verdict(before: Tensor, after: Tensor, config: Mapping[str, Any], ratio
     return LiveVerdict(word, z, tuple(found), len(before), count, panel.name)
 
 
-def kinds_asked(members: tuple[Member, ...], body: str | None) -> list[Member]:
-    """The two kinds that are asked where a ratio sees with a network of kind `body`."""
-    able = {member.kind.name: member for member in members if not member.why and member.kind.name != body}
+def kinds_asked(members: tuple[Member, ...], seen: Sequence[str]) -> list[Member]:
+    """The two kinds that are asked where a ratio sees features of the kinds `seen`."""
+    able = {member.kind.name: member for member in members if not member.why and member.kind.name not in seen}
     return [able[name] for name in PREFERRED if name in able][:ASKED]
 
 

@@ -22,7 +22,7 @@ from ebm_refine.metrics.distances import (
     paired_difference,
     paired_frechet_difference,
 )
-from ebm_refine.metrics.panel_kinds import BODY_KINDS
+from ebm_refine.metrics.panel_kinds import BODY_KINDS, PIXELS
 from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import Member, Panel, embedded_panel, panel_of
 from ebm_refine.parameters import shorten
@@ -123,7 +123,7 @@ def panel(
     *,
     dataset: str | None = None,
     split: str = "test",
-    body: str | None = None,
+    body: str | Sequence[str] | None = None,
     encoders: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     labels: Any = None,
     test_rights: bool = True,
@@ -140,7 +140,7 @@ def panel(
     32×32 and those without training; who may vote is tested on the spot unless `test_rights` is False (then nobody may);
     `labels` (M,) of the real images add the test of dropped classes, `encoders` further kinds: uint8 (B, C, H, W) -> (B, d).
 
-    body: the kind of network that the change was made with ("classifier" or "contrastive"); it has no vote.
+    body: the kind, or kinds, of features that the change was made with, such as "classifier"; they have no vote.
     Raises InputError for too few images, other shapes or types, and unknown names.
     """
     earlier, later = _pixels(before, "before"), _pixels(after, "after")
@@ -149,12 +149,14 @@ def panel(
             f"before and after must be equally many images of one size; got {tuple(earlier.shape)} and {tuple(later.shape)}"
         )
     given = None if real is None else _pixels(real, "real", LEAST_IMAGES)
-    if body is not None and body not in {*BODY_KINDS.values(), *(encoders or {})}:
-        raise InputError(f"body must be one of {', '.join(sorted(set(BODY_KINDS.values())))}, or None; got {shorten(body)}")
+    seen = () if body is None else (body,) if isinstance(body, str) else tuple(body)
+    if strange := [kind for kind in seen if kind not in {*BODY_KINDS.values(), PIXELS, *(encoders or {})}]:
+        known = ", ".join(sorted({*BODY_KINDS.values(), PIXELS}))
+        raise InputError(f"body must be one or several of {known}, or None; got {shorten(strange[0])}")
     if dataset is not None:
         if encoders:
             raise InputError("encoders go with real images of your own; leave dataset or encoders out")
-        return measured(embedded_panel(dataset), earlier, later, given, split=split, body=body)
+        return measured(embedded_panel(dataset), earlier, later, given, split=split, seen=seen)
     if given is None:
         raise InputError("real images are needed: give `real`, or the name of a data set that has a panel of its own")
     if given.shape[1:] != earlier.shape[1:]:
@@ -163,11 +165,17 @@ def panel(
     if classes is not None and len(classes) != len(given):
         raise InputError(f"labels must be as many as the real images, {len(given)}; got {len(classes)}")
     made = panel_of(given, earlier, encoders, classes, test_rights, seed)
-    return measured(made, earlier, later, split="given", body=body)
+    return measured(made, earlier, later, split="given", seen=seen)
 
 
 def measured(
-    panel: Panel, before: Tensor, after: Tensor, real: Tensor | None = None, *, split: str = "test", body: str | None = None
+    panel: Panel,
+    before: Tensor,
+    after: Tensor,
+    real: Tensor | None = None,
+    *,
+    split: str = "test",
+    seen: Sequence[str] = (),
 ) -> PanelReport:
     """The report of `panel` on paired uint8 images (N, C, H, W); against `real` where given, else its stored `split`.
 
@@ -177,7 +185,7 @@ def measured(
         if images is not None and tuple(images.shape[1:]) != panel.shape:
             raise InputError(f"panel {panel.name} is for images of shape {panel.shape}; {name} has {tuple(images.shape[1:])}")
     given = None if real is None else projected(panel, real)
-    found = judged(panel, projected(panel, before), projected(panel, after), given, split=split, body=body)
+    found = judged(panel, projected(panel, before), projected(panel, after), given, split=split, seen=seen)
     if panel.name != "celeba-panel":
         return found
     sets = {"before": before, "after": after, **({} if real is None else {"real": real})}
@@ -196,7 +204,7 @@ def judged(
     real: Mapping[str, Tensor] | None = None,
     *,
     split: str = "test",
-    body: str | None = None,
+    seen: Sequence[str] = (),
 ) -> PanelReport:
     """The report on features that `projected` gave. Raises InputError where `real` is None and there is no such `split`."""
     splits = panel.members[0].references
@@ -207,16 +215,17 @@ def judged(
         name = member.kind.name
         reference = as_reference(member.references[split] if real is None else real[name], split)
         count = reference.images
-        rows.append(_row(member, before[name], after[name], reference, body))
+        rows.append(_row(member, before[name], after[name], reference, seen))
     where = {"split": split, "images": count}
+    body = ", ".join(seen) or None
     return PanelReport(verdict(rows), tuple(rows), len(before[name]), where, panel.name, panel.fingerprint, body)
 
 
-def _row(member: Member, before: Tensor, after: Tensor, reference: Any, body: str | None) -> Row:
+def _row(member: Member, before: Tensor, after: Tensor, reference: Any, seen: Sequence[str]) -> Row:
     first, last = kernel_distance(before, reference), kernel_distance(after, reference)
     why = member.why
-    if member.kind.name == body:
-        why = "the ratio sees with a network of this kind"
+    if member.kind.name in seen:
+        why = "the ratio sees pixels" if member.kind.name == PIXELS else "the ratio sees with a network of this kind"
     elif not why and not first.value > SEEN_ERRORS * first.error:
         why = f"does not tell base from real: {first.value:.4f} ± {first.error:.4f}"
     found = Row(member.kind.name, member.kind.title, why, first, last, paired_difference(before, after, reference))
@@ -254,12 +263,14 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     return Verdict("open", said, gain)
 
 
-def body_kind(config: Mapping[str, Any], ratio: str | None = "refitted") -> str | None:
-    """The kind of network that a model's refitted ratio sees with, by its checkpoint's config; None for other ratios."""
+def kinds_seen(config: Mapping[str, Any], ratio: str | None = "refitted") -> tuple[str, ...]:
+    """The kinds of features that a model's refitted ratio sees, by its checkpoint's config; none for other ratios."""
     part = config.get("parts", {}).get("ratio", {})
     if ratio != "refitted" or part.get("architecture") != "feature-ratio":
-        return None
-    return BODY_KINDS.get(part["arguments"].get("body"))
+        return ()
+    arguments = part["arguments"]
+    body = BODY_KINDS.get(arguments.get("body"))
+    return (*([body] if body else []), *([PIXELS] if arguments.get("pixels") else []))
 
 
 def _pixels(images: Any, name: str, least: int = LEAST_IMAGES) -> Tensor:

@@ -20,7 +20,8 @@ from ebm_refine.models.networks.panel_encoders import PanelEncoders
 from ebm_refine.models.networks.resnet import ResNetClassifier
 from ebm_refine.utils import cancellation
 
-KINDS = ("classifier", "contrastive", "autoencoder", "filter bank", "pixels")
+PIXELS = "pixels"
+KINDS = ("classifier", "contrastive", "autoencoder", "filter bank", PIXELS)
 # Which kind a ratio belongs to that sees with such a network.
 BODY_KINDS = {
     "resnet-classifier": "classifier",

@@ -52,14 +52,14 @@ def test_a_kind_asked_twice_says_no_more_than_once(digits, spoiled, monkeypatch)
 
 def test_the_kind_of_the_ratio_is_not_asked():
     members = embedded_panel("mnist").members
-    names = {body: [one.kind.name for one in live.kinds_asked(members, body)] for body in (None, "contrastive", "classifier")}
+    names = {body: [one.kind.name for one in live.kinds_asked(members, [body])] for body in (None, "contrastive", "classifier")}
     assert names == {
         None: ["contrastive", "filter bank"],
         "contrastive": ["filter bank", "classifier"],
         "classifier": ["contrastive", "filter bank"],
     }
     damaged = [one._replace(rights={"votes": False, "failed": ["blur"]}) for one in members if one.kind.name == "filter bank"]
-    assert live.kinds_asked(tuple(damaged), None) == []
+    assert live.kinds_asked(tuple(damaged), ()) == []
 
 
 def test_what_it_refuses(digits):

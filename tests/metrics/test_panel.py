@@ -7,7 +7,7 @@ import torch
 
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import Estimate
-from ebm_refine.metrics.panel import Row, body_kind, measured, panel, verdict
+from ebm_refine.metrics.panel import Row, kinds_seen, measured, panel, verdict
 from ebm_refine.metrics.panel_kinds import training_free
 from ebm_refine.metrics.panel_rights import blurred, noisy, rights
 from ebm_refine.metrics.panel_store import Member, Panel
@@ -156,7 +156,7 @@ def test_any_images_go_against_given_real_ones():
         ({"dataset": "mnist"}, "for images of shape"),
         ({"dataset": "cifar10", "split": "train"}, "split must be one of"),
         ({"dataset": "cifar10", "encoders": {"mine": len}}, "encoders go with real images of your own"),
-        ({"body": "eyes"}, "body must be one of classifier, contrastive"),
+        ({"body": "eyes"}, "body must be one or several of classifier, contrastive, pixels, or None; got 'eyes'"),
         ({"real": images(600, 0), "encoders": {"mine": lambda rows: rows}}, "encoder 'mine' must give a finite row"),
     ],
 )
@@ -169,6 +169,8 @@ def test_bad_input_is_told_in_one_sentence(given, said):
 
 def test_a_ratio_excludes_the_kind_that_it_sees_with():
     config = {"parts": {"ratio": {"architecture": "feature-ratio", "arguments": {"body": "resnet-classifier"}}}}
-    assert body_kind(config) == "classifier"
-    assert body_kind(config, "raw") is None
-    assert body_kind({"parts": {"ratio": {"architecture": "ratio-network", "arguments": {}}}}) is None
+    assert kinds_seen(config) == ("classifier",)
+    assert kinds_seen(config, "raw") == ()
+    assert kinds_seen({"parts": {"ratio": {"architecture": "ratio-network", "arguments": {}}}}) == ()
+    config["parts"]["ratio"]["arguments"]["pixels"] = 8
+    assert kinds_seen(config) == ("classifier", "pixels")

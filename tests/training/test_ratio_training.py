@@ -1,8 +1,10 @@
 """Refitting a ratio: it finds a known log ratio, does not saturate, resumes to the bit, and joins a checkpoint unharmed."""
 
+import functools
 import importlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, sq
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, ratio_entries
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.training.pipelines import linear_ratio as linear_module
 
 RECIPE = RatioRecipe(steps=40, batch_size=16, measure_every=10, patience=10)
 GREY = 127.5
@@ -208,15 +211,19 @@ def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
     make = module.RatioRecipe
     monkeypatch.setattr(module, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
-    monkeypatch.setattr(feature_module, "HeadRecipe", lambda steps: HeadRecipe(steps=steps, batch_size=8, measure_every=5))
+    for other in (feature_module, linear_module):
+        short_head = functools.partial(HeadRecipe, batch_size=8, measure_every=5)
+        monkeypatch.setattr(other, "HeadRecipe", short_head)
     small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)
     monkeypatch.setattr(feature_module, "BODIES", {"cifar10": small})
 
 
-@pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])
+@pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio", "linear-ratio"])
 @pytest.mark.slow
 def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, tiny_models, tmp_path, capsys, short):
     data = parquet(tmp_path / "data")
+    if recipe == "linear-ratio":  # its body is that of an embedded model
+        shutil.copytree(Path(__file__).parents[2] / "checkpoints" / "cifar10-dcgan", tiny_models / "cifar10-dcgan")
     before = {file.name: file.read_bytes() for file in (tiny_models / "tiny").glob("*.safetensors")}
     arguments = ["train", recipe, "--model", "tiny", "--data", str(data), "--steps", "10", "--runs", str(tmp_path / "runs"),
                  "--out", str(tmp_path / "out")]  # fmt: skip
@@ -249,10 +256,11 @@ def test_a_head_keeps_the_discriminator_s_features(tiny_models, tmp_path, short)
         assert torch.equal(value, discriminator.state_dict()[name])
 
 
-def body_of_shades(size: int = 16) -> tuple[FeatureRatio, Sides]:
+def body_of_shades(size: int = 16, **head: int) -> tuple[FeatureRatio, Sides]:
     """A random body, which sees shades well enough, and images of the two laws of shades."""
     torch.manual_seed(0)
-    network = FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 16], "classes": 2}, 32, 0.0)
+    settings: dict = {"hidden": 32, "dropout": 0.0} | head
+    network = FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 16], "classes": 2}, **settings)
     network.body.set_whitening(torch.randn(50, 3, size, size))
     network.eval().requires_grad_(False)
     train, pool, holdout, fakes = (shades(m, 2000, seed, size) for seed, m in enumerate((0.125, -0.125, 0.125, -0.125)))
@@ -274,6 +282,37 @@ def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tm
     covariance = torch.cov(torch.stack([r, truth]))
     assert float(covariance[0, 1] / covariance[1, 1]) == pytest.approx(1.0, abs=0.15)
     assert float((r - truth).square().mean().sqrt()) < 0.35
+
+
+def test_a_linear_head_on_pixels_finds_the_log_ratio_of_two_laws_of_shades(tmp_path):
+    """That is linear in the shade, so that logistic regression can reach it; a body of zeros gives constants."""
+    network, sides = body_of_shades(hidden=0, pixels=2)
+    for parameter in network.body.parameters():
+        parameter.data.zero_()
+    recipe = HeadRecipe(steps=400, measure_every=100, rate=2e-2, weight_decay=0.0)
+    train_head(network, recipe, sides, mirror=False, run=Run(tmp_path, resume=False), seed=0, device="cpu")
+    with torch.no_grad():
+        fresh = torch.cat([shades(0.125, 500, 10, 16), shades(-0.125, 500, 11, 16)])
+        r, truth = network(fresh.float() / GREY - 1), true_ratio(fresh)
+    covariance = torch.cov(torch.stack([r, truth]))
+    assert float(covariance[0, 1] / covariance[1, 1]) == pytest.approx(1.0, abs=0.15)
+    assert float((r - truth).square().mean().sqrt()) < 0.25
+
+
+def test_a_linear_head_is_linear_in_cut_off_features_and_sees_averaged_pixels():
+    network, _ = body_of_shades(hidden=0, pixels=4)
+    with torch.no_grad():
+        network.last.weight.normal_()
+        images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        seen = network.features(images)
+        assert torch.allclose(seen[:, :-48], network.body.features(images))
+        assert torch.allclose(seen[:, -48:].unflatten(1, (3, 4, 4)), torch.nn.functional.avg_pool2d(images, 4), atol=1e-6)
+        norm = network.head[0]
+        scale = (norm.running_var + norm.eps).sqrt()
+        rows = torch.stack([norm.running_mean + far * scale for far in (-9.0, -6.0, 0.0, 2.0, 4.0)])
+        r = network.of_features(rows)
+    assert float(r[0]) == pytest.approx(float(r[1]), rel=1e-4)
+    assert float(r[4] - r[2]) == pytest.approx(2 * float(r[3] - r[2]), rel=1e-3)
 
 
 @pytest.mark.slow

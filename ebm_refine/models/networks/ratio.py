@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator
@@ -16,6 +17,8 @@ from ebm_refine.models.networks.encoder import ContrastiveEncoder
 from ebm_refine.models.networks.resnet import ResNetClassifier
 
 Layer = TypeVar("Layer", bound=nn.Module)
+# Where a linear head cuts a standardised feature off.
+FARTHEST = 6.0
 
 
 class RatioNetwork(nn.Module):
@@ -73,45 +76,65 @@ class RatioHead(nn.Module):
 
 
 class FeatureRatio(nn.Module):
-    """Images (B, C, H, W) in [-1, 1] -> r (B,): features of a frozen `body`, and three linear layers on them.
+    """Images (B, C, H, W) in [-1, 1] -> r (B,): features of a frozen `body`, and a head on them.
 
     body: "resnet-classifier" or "contrastive-encoder", with its `arguments`; a classifier's last layer is left out. Density
     ratio in the feature space of a network of its own: Ding, Wang and Welch 2020 (arXiv 1909.10670). The ratio of the features'
     laws is the generator's mean of exp(r) over the images with those features, so it is never steeper than that of the images.
 
     `layers`: the body's "last" features, or those of "all" its layers, so that textures cannot go wrong unseen.
+    `pixels` > 0: the image, averaged down to `pixels` x `pixels`, stands beside them, so that brightness, colour and layout
+    cannot go wrong unseen either: a classifier learns to overlook these.
+    `hidden`: width of the head's two hidden layers; 0: the head is linear in the standardised features, each cut off at six
+    standard deviations, so that r is bounded. Fitted by cross-entropy it is a logistic regression.
     """
 
-    def __init__(self, body: str, arguments: dict[str, Any], hidden: int = 128, dropout: float = 0.3, layers: str = "last"):
+    def __init__(
+        self,
+        body: str,
+        arguments: dict[str, Any],
+        hidden: int = 128,
+        dropout: float = 0.3,
+        layers: str = "last",
+        pixels: int = 0,
+    ):
         super().__init__()
         if body not in BODIES:
             raise ValueError(f"body must be one of {', '.join(BODIES)}; got {body!r}")
         if layers not in ("last", "all"):
             raise ValueError(f"layers must be 'last' or 'all', got {layers!r}")
-        self.body, self.layers = BODIES[body](**arguments), layers
+        self.body, self.layers, self.pixels = BODIES[body](**arguments), layers, pixels
         if isinstance(self.body, ResNetClassifier):
             self.body.head = nn.Identity()  # type: ignore[assignment]
         width = self.body.num_features if layers == "last" else sum(self.body.layer_widths)
-        self.head = nn.Sequential(
-            nn.BatchNorm1d(width, affine=False),
-            _scale_preserving(nn.Linear(width, hidden)),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-            _scale_preserving(nn.Linear(hidden, hidden)),
-            nn.SiLU(),
-            nn.Dropout(dropout),
-        )
-        self.last = _zeroed(nn.Linear(hidden, 1))
+        width += pixels * pixels * arguments.get("in_channels", 3)
+        norm = nn.BatchNorm1d(width, affine=False)
+        if hidden == 0:
+            self.head = nn.Sequential(norm, nn.Hardtanh(-FARTHEST, FARTHEST))
+        else:
+            self.head = nn.Sequential(
+                norm,
+                _scale_preserving(nn.Linear(width, hidden)),
+                nn.SiLU(),
+                nn.Dropout(dropout),
+                _scale_preserving(nn.Linear(hidden, hidden)),
+                nn.SiLU(),
+                nn.Dropout(dropout),
+            )
+        self.last = _zeroed(nn.Linear(hidden or width, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.of_features(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """What the head sees of images (B, C, H, W): (B, d)."""
-        return self.body.features(images) if self.layers == "last" else torch.cat(self.body.layers(images), dim=1)
+        seen = self.body.features(images) if self.layers == "last" else torch.cat(self.body.layers(images), dim=1)
+        if not self.pixels:
+            return seen
+        return torch.cat([seen, F.adaptive_avg_pool2d(images, self.pixels).flatten(1)], dim=1)
 
     def of_features(self, features: Tensor) -> Tensor:
-        """r (B,) of the body's features (B, d)."""
+        """r (B,) of what `features` gave (B, d)."""
         return self.last(self.head(features)).squeeze(1)
 
 

@@ -149,3 +149,18 @@ def joined(*labels: Tensor | None) -> tuple[Tensor, ...]:
     """The labels as D takes them after the images: all in one tensor, or no argument at all."""
     given = [part for part in labels if part is not None]
     return (torch.cat(given),) if given else ()
+
+
+@torch.no_grad()
+def conditional_samples(generator: Any, count: int, seed: int, device: str = "cpu") -> Images:
+    """Samples (count, C, H, W) uint8, on the CPU, and their uniform labels; latents and labels depend on the seed alone."""
+    source = torch.Generator().manual_seed(seed + 10_000)
+    pixels: list[Tensor] = []
+    labels: list[Tensor] = []
+    for start in range(0, count, 500):
+        with autocast_bf16(device):
+            batch = fake_batch(generator, min(500, count - start), device, source)
+        pixels.append(batch.images.float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
+        assert batch.labels is not None
+        labels.append(batch.labels.cpu())
+    return Images(torch.cat(pixels), torch.cat(labels))

@@ -26,12 +26,21 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
+from ebm_refine.training.algorithms.discriminator_alone import conditional_samples
 from ebm_refine.training.algorithms.gan import autocast_bf16
 from ebm_refine.training.common.augment import Augmentation, augment
 from ebm_refine.training.common.averages import follow
 from ebm_refine.training.common.job import Job, record
 from ebm_refine.training.common.resumable import Run, to_device
-from ebm_refine.training.common.scores import Halves, calibrate_last_layer, generated, ratio_entries, scores_of
+from ebm_refine.training.common.scores import (
+    UNLABELLED,
+    Halves,
+    Labels,
+    calibrate_last_layer,
+    generated,
+    ratio_entries,
+    scores_of,
+)
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 # Seeds of the samples that stop, calibrate and report (as those of a fresh pair), and of the pool that trains.
@@ -160,12 +169,16 @@ def pair_of(job: Job) -> Checkpoint:
 
 
 class Sides(NamedTuple):
-    """Real images and samples (N, C, H, W) uint8: `train` and `pool` are fitted to, `holdout` and `fakes` judge, N by N."""
+    """Real images and samples (N, C, H, W) uint8: `train` and `pool` are fitted to, `holdout` and `fakes` judge, N by N.
+
+    `fake_labels` (N,) int64 are those of `fakes`, of a generator with classes.
+    """
 
     train: Images
     pool: Tensor
     holdout: Images
     fakes: Tensor
+    fake_labels: Tensor | None = None
 
     @property
     def judges(self) -> tuple[Tensor, Tensor]:
@@ -183,9 +196,15 @@ def sides_of(job: Job) -> Sides:
         raise InputError(f"{checkpoint.name} makes images of {shape}, but {dataset} is read as {list(train.pixels.shape[1:])}")
     generator: Any = copy.deepcopy(checkpoint.prepared["generator"])
     to_device(generator, job.device)
-    pool = generated(generator, len(train.pixels), job.seed + POOL_SEED, job.device)
-    fakes = generated(generator, len(holdout.pixels), job.seed + HOLDOUT_SEED, job.device)
-    return Sides(train, pool, holdout, fakes)
+    count, seeds = len(holdout.pixels), (job.seed + POOL_SEED, job.seed + HOLDOUT_SEED)
+    if checkpoint.config.get("labels"):
+        pool, labelled = (
+            conditional_samples(generator, size, seed, job.device)
+            for size, seed in zip((len(train.pixels), count), seeds, strict=True)
+        )
+        return Sides(train, pool.pixels, holdout, labelled.pixels, labelled.labels)
+    pool_pixels = generated(generator, len(train.pixels), seeds[0], job.device)
+    return Sides(train, pool_pixels, holdout, generated(generator, count, seeds[1], job.device))
 
 
 def finish(
@@ -209,7 +228,8 @@ def finish(
     # Reported is what the stored half-precision weights say.
     networks = {name: one for name, one in checkpoint.networks.items() if name in ("discriminator", "ratio")}
     networks[role] = copy.deepcopy(network).half().float()
-    entries, table = ratio_entries(networks, config, sides.holdout.pixels, sides.fakes)
+    labels = UNLABELLED if sides.fake_labels is None else Labels(sides.holdout.labels, sides.fake_labels)
+    entries, table = ratio_entries(networks, config, sides.holdout.pixels, sides.fakes, labels)
     own = record(architecture, job, measured["step"], unit, sides.train.pixels)
     training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
     config = {**config, **entries, "training": training}

@@ -3,10 +3,9 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from ebm_refine.catalogue import load
-from ebm_refine.data.images import Images, load_images
+from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import features_for
@@ -16,13 +15,12 @@ from ebm_refine.models.networks import build
 from ebm_refine.training.algorithms.conditional_gan import (
     AloneRecipe,
     ConditionalGANRecipe,
-    fake_batch,
     first_of,
     initialise,
     train_conditional_discriminator_alone,
     train_conditional_gan,
 )
-from ebm_refine.training.algorithms.gan import autocast_bf16
+from ebm_refine.training.algorithms.discriminator_alone import conditional_samples
 from ebm_refine.training.common.job import Job, origin, record
 from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import Labels, ratio_entries, score_summary
@@ -113,18 +111,3 @@ def _unit(algorithm: ConditionalGANRecipe) -> str:
     """What one step of the record is."""
     batches = f"batches of {algorithm.batch_size}"
     return batches if algorithm.d_steps == 1 else f"{algorithm.d_steps} {batches}"
-
-
-@torch.no_grad()
-def conditional_samples(generator: Any, count: int, seed: int, device: str = "cpu") -> Images:
-    """Samples (count, C, H, W) uint8, on the CPU, and their uniform labels; latents and labels depend on the seed alone."""
-    source = torch.Generator().manual_seed(seed + 10_000)
-    pixels: list[Tensor] = []
-    labels: list[Tensor] = []
-    for start in range(0, count, 500):
-        with autocast_bf16(device):
-            batch = fake_batch(generator, min(500, count - start), device, source)
-        pixels.append(batch.images.float().cpu().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))
-        assert batch.labels is not None
-        labels.append(batch.labels.cpu())
-    return Images(torch.cat(pixels), torch.cat(labels))

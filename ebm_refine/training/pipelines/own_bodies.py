@@ -78,7 +78,7 @@ def fitted(
         return Part("vector-ratio", arguments, network), measured
     size = _seen_size(shape)
     if size != shape[1:]:
-        sides = Sides(*(_smaller(side, size) for side in sides))
+        sides = Sides(*(_smaller(side, size) for side in sides[:4]))
     if body == "cnn":
         stages = 2 if min(size) < 16 else 3
         architecture, arguments = "ratio-network", {"widths": [32, 64, 88][:stages], "channels": shape[0], "hidden": 64}

@@ -29,6 +29,7 @@ from ebm_refine.training.pipelines.evaluator_training import (
 )
 from ebm_refine.training.pipelines.gan_pair import GANPair, gan_pair
 from ebm_refine.training.pipelines.joint_model import JointModel, joint_model
+from ebm_refine.training.pipelines.linear_ratio import linear_ratio
 from ebm_refine.training.pipelines.panel_training import EvidencePanel, evidence_panel
 from ebm_refine.training.pipelines.toy_model import ToyModel, toy_model
 from ebm_refine.training.recipes.by_device import for_device
@@ -81,6 +82,7 @@ FROM_MODEL: dict[str, Callable[[Job], None]] = {
     "ratio": refitted_ratio,
     "ratio-head": refitted_head,
     "feature-ratio": feature_ratio,
+    "linear-ratio": linear_ratio,
     "discriminator": refitted_discriminator,
     "energy-alone": energy_alone,
 }
