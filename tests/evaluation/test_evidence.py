@@ -33,7 +33,7 @@ def test_seeds_of_a_setting_are_one_set_of_images(judged):
     (row,) = judged["rows"]
     panel = embedded_panel("mnist")
     before, after = (torch.cat([part, more]) for part, more in ((digits(0), digits(1)), (digits(10) // 2, digits(11) // 2)))
-    direct = measured(panel, before, after, body="classifier")
+    direct = measured(panel, before, after, seen=["classifier"])
     assert row["images"] == 300
     assert row["body"] == "classifier"
     assert row["verdict"]["word"] == direct.verdict.word

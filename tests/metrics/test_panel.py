@@ -86,8 +86,8 @@ def test_less_damage_is_a_gain_in_every_kind_and_more_is_a_loss():
 @pytest.mark.slow
 def test_the_body_of_the_ratio_and_kinds_that_see_nothing_have_no_vote():
     many, few = images(300, 2, blotch=60), images(300, 2, blotch=20)
-    reasons = {found.kind: found.why for found in measured(toy_panel(), many, few, body="pixels").rows}
-    assert "the ratio sees with" in reasons["pixels"]
+    reasons = {found.kind: found.why for found in measured(toy_panel(), many, few, seen=["pixels"]).rows}
+    assert reasons["pixels"] == "the ratio sees pixels"
     assert not reasons["filter bank"]
     real = measured(toy_panel(), images(300, 5), images(300, 6))
     assert all("does not tell base from real" in found.why for found in real.rows)
