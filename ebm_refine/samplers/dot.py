@@ -28,8 +28,8 @@ from ebm_refine.samplers.base import (
     parts,
     per_chain,
 )
-from ebm_refine.samplers.method import Claim, Law, Method, Values, one_gradient
-from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.method import Claim, Law, Method, Passes, Values, one_gradient
+from ebm_refine.samplers.pilot import PAIRS, Pilot
 from ebm_refine.samplers.rng import Draws
 
 
@@ -87,6 +87,7 @@ METHOD = Method(
     published={"eps": 0.01, "n_steps": 100, "constraint": "shell", "delta": 1e-3},
     kernel=_kernel,
     cost=one_gradient,
+    pilot_cost=lambda values: Passes(2 * PAIRS),
     law=Law(
         Claim.NONE,
         "Samples no law: it climbs the score, right or wrong, near its start. Its gains were measured in features of the kind "

@@ -151,6 +151,7 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=_cost,
+    pilot_cost=lambda values: Passes(PILOT_CHAINS * (1 + min(values["n_steps"], PILOT_PASSES))),
     law=STEPLESS,
     gaussian_prior=True,
 )

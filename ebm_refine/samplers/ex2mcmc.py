@@ -103,5 +103,6 @@ METHOD = Method(
     published={"eps": 0.01, "n_steps": 1000, "particles": 10, "local_moves": 3},
     kernel=_kernel,
     cost=cost,
+    pilot_cost=mala.tuning_cost,
     law=EXACT,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ebm_refine.samplers import ex2mcmc, flow, mala
 from ebm_refine.samplers.base import Kernel, Target
-from ebm_refine.samplers.method import EXACT, Method, Values
+from ebm_refine.samplers.method import EXACT, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 
 
@@ -29,6 +29,11 @@ def _kernel(target: Target, values: Values, pilot: Pilot) -> Kernel:
     return flex2mcmc(target, eps, flow.learn(target, pilot), values["particles"], values["local_moves"])
 
 
+def _pilot_cost(values: Values) -> Passes:
+    tuning, learning = mala.tuning_cost(values), flow.learning_cost()
+    return Passes(tuning.forwards + learning.forwards, tuning.gradients + learning.gradients)
+
+
 METHOD = Method(
     name="flex2mcmc",
     title="Flow explore-exploit (FlEx2MCMC)",
@@ -37,5 +42,6 @@ METHOD = Method(
     published=ex2mcmc.METHOD.published,
     kernel=_kernel,
     cost=ex2mcmc.cost,
+    pilot_cost=_pilot_cost,
     law=EXACT,
 )

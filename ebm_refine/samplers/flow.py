@@ -16,6 +16,7 @@ from torch import Tensor
 from ebm_refine.errors import InputError
 from ebm_refine.samplers.base import Target
 from ebm_refine.samplers.i_sir import Proposal, prior_proposal
+from ebm_refine.samplers.method import Passes
 from ebm_refine.samplers.pilot import FIRST_CHAIN, PILOT_SIZE, Pilot
 from ebm_refine.samplers.rng import Draws, Stream
 
@@ -67,6 +68,12 @@ def learn(target: Target, pilot: Pilot) -> Flow:
             prior_proposal(target), efficiency, prior_efficiency, "the prior: the flow hardly proposes better, if at all"
         )
     return Flow(proposal, efficiency, prior_efficiency, "the flow")
+
+
+def learning_cost() -> Passes:
+    """Passes of what `learn` does: the ratios it learns from, the gradients of its training, and the measure at the end."""
+    gradients = ITERATIONS * BACKWARD_BATCH
+    return Passes(2 * PILOT_SIZE + gradients, gradients)
 
 
 def effective_share(log_weight: Tensor) -> float:

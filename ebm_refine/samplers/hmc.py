@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
-from ebm_refine.samplers.mala import MalaState
+from ebm_refine.samplers.mala import MalaState, tuning_cost
 from ebm_refine.samplers.method import EXACT, GRADIENT_KINDS, Cost, Method, Passes, Values
 from ebm_refine.samplers.pilot import Pilot
 from ebm_refine.samplers.rng import Draws
@@ -83,6 +83,7 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=_cost,
+    pilot_cost=lambda values: tuning_cost(values, values["leapfrog"]),
     law=EXACT,
     kinds=GRADIENT_KINDS,
     capturable=True,

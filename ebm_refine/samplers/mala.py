@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Energy, Info, Kernel, State, acceptance_report, choose, evaluated, is_finite
-from ebm_refine.samplers.method import EXACT, GRADIENT_KINDS, Method, Values, one_gradient
-from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.method import EXACT, GRADIENT_KINDS, Method, Passes, Values, one_gradient
+from ebm_refine.samplers.pilot import CHAINS, Pilot, tuning_steps
 from ebm_refine.samplers.rng import Draws
 
 ACCEPTANCE = 0.574
@@ -78,6 +78,12 @@ def chosen_eps(target: Energy, values: Values, pilot: Pilot, acceptance: float =
     return pilot.tuned_eps(lambda eps: mala(target, eps, values.get("temperature", 1.0)), acceptance)
 
 
+def tuning_cost(values: Values, gradients: int = 1) -> Passes:
+    """The pilot's passes to tune eps, where none is given, for a kernel of so many `gradients` a transition."""
+    passes = 0 if values["eps"] is not None else CHAINS * (1 + gradients * tuning_steps(gradients))
+    return Passes(passes, passes)
+
+
 def _kernel(target: Energy, values: Values, pilot: Pilot) -> Kernel:
     return mala(target, chosen_eps(target, values, pilot), values["temperature"])
 
@@ -95,6 +101,7 @@ METHOD = Method(
     published={"eps": 0.01, "n_steps": 640, "temperature": 1.0},
     kernel=_kernel,
     cost=one_gradient,
+    pilot_cost=tuning_cost,
     law=EXACT,
     kinds=GRADIENT_KINDS,
     capturable=True,

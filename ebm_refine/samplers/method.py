@@ -34,6 +34,11 @@ class Cost(NamedTuple):
     exact: bool = True
 
 
+def no_pilot(values: Values) -> Passes:
+    """The cost of the pilot of a method that learns nothing before it runs."""
+    return Passes(0)
+
+
 class Claim(Enum):
     """A method's claim about the law of its samples; `tests/samplers/test_laws.py` tests it.
 
@@ -69,11 +74,12 @@ class Method(NamedTuple):
 
     `parameters` are its settings; `published` the values that its paper or its code used, as far as it used any.
     `kernel(target, values, pilot)` binds it: `values` by parameter name, `pilot` what the population shows. `cost(values)` is
-    what an image costs; None where steps evaluate no networks of images. `kinds` are the models that it samples
-    (`ebm_refine.models.kinds`): a method that needs a prior or a log ratio samples pairs alone. `capturable`: from transition 2
-    on a step is one fixed list of operations on the device, in which the random numbers alone are new, so a CUDA graph can
-    replay it. `coupled`: chains depend on one another, so that an image depends on how many are asked for. `gaussian_prior`: it
-    needs positions that are standard normal a priori, which latents are, and uniform ones are carried as.
+    what an image costs; None where steps evaluate no networks of images. `pilot_cost(values)` is what the pilot costs in all,
+    however many images follow. `kinds` are the models that it samples (`ebm_refine.models.kinds`): a method that needs a prior
+    or a log ratio samples pairs alone. `capturable`: from transition 2 on a step is one fixed list of operations on the device,
+    in which the random numbers alone are new, so a CUDA graph can replay it. `coupled`: chains depend on one another, so that
+    an image depends on how many are asked for. `gaussian_prior`: it needs positions that are standard normal a priori, which
+    latents are, and uniform ones are carried as.
     """
 
     name: str
@@ -84,6 +90,7 @@ class Method(NamedTuple):
     kernel: Callable[[Any, Values, Pilot], Kernel]
     cost: Callable[[Values], Cost] | None
     law: Law
+    pilot_cost: Callable[[Values], Passes] = no_pilot
     kinds: tuple[str, ...] = ("pair",)
     capturable: bool = False
     coupled: bool = False

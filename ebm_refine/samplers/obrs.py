@@ -18,7 +18,7 @@ from torch import Tensor
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Kernel, Target
 from ebm_refine.samplers.method import Claim, Cost, Law, Method, Passes, Values
-from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
 from ebm_refine.samplers.rejection import rejection
 
 # Proposals of an open slot in each of K transitions: at most exp(-TRIES), 0.03 % of the slots, accept nothing.
@@ -59,6 +59,7 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=_cost,
+    pilot_cost=lambda values: Passes(PILOT_SIZE),
     law=Law(
         Claim.INDEPENDENT,
         "Every image is a draw of its own, from the refined law with the ratio cut where the number of proposals ends.",

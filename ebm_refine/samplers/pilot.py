@@ -21,6 +21,11 @@ CHAINS, STEPS, LEAST_STEPS, FIRST_EPS = 16, 40, 20, 0.1
 FIRST_CHAIN = 2**31
 
 
+def tuning_steps(gradients: int) -> int:
+    """Transitions of the pilot that tunes a step size, for a kernel of so many gradients a transition."""
+    return max(STEPS // gradients, LEAST_STEPS)
+
+
 class Pilot:
     """The pilot of one run. Each result is computed on first use, so an unused one costs nothing.
 
@@ -57,7 +62,7 @@ class Pilot:
         tutorial on adaptive MCMC"); the answer is the mean of log eps over the second half. A kernel of many
         `gradients` a transition gets fewer of them, 20 at least.
         """
-        steps = max(STEPS // gradients, LEAST_STEPS)
+        steps = tuning_steps(gradients)
         index = torch.arange(FIRST_CHAIN, FIRST_CHAIN + CHAINS, device=self.device)
         log_eps, history = math.log(FIRST_EPS), []
         state = kernel_of(FIRST_EPS).init(self.positions(CHAINS))

@@ -21,7 +21,7 @@ from torch import Tensor
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.base import Info, Kernel, Target, per_chain
 from ebm_refine.samplers.method import Claim, Cost, Law, Method, Passes, Values
-from ebm_refine.samplers.pilot import Pilot
+from ebm_refine.samplers.pilot import PILOT_SIZE, Pilot
 from ebm_refine.samplers.rng import Draws
 
 
@@ -148,6 +148,11 @@ def _cost(values: Values) -> Cost:
     return Cost(Passes(0), Passes(1), exact=False)  # its first proposal is the start; a slot that keeps one asks for no more
 
 
+def _pilot_cost(values: Values) -> Passes:
+    learns = values["log_bound"] is None or values["gamma_percentile"] is not None
+    return Passes(PILOT_SIZE if learns else 0)
+
+
 METHOD = Method(
     name="rejection",
     title="Rejection (DRS)",
@@ -172,5 +177,6 @@ METHOD = Method(
     published={"n_steps": 640, "gamma_percentile": 95.0, "delta": 1e-6},
     kernel=_kernel,
     cost=_cost,
+    pilot_cost=_pilot_cost,
     law=Law(Claim.INDEPENDENT, "Every accepted image is an independent draw from the refined law, as far as log M bounds r."),
 )

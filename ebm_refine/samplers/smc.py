@@ -110,6 +110,7 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=one_gradient,
+    pilot_cost=mala.tuning_cost,
     law=Law(
         Claim.NONE,
         "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images. The panel of "

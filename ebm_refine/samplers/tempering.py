@@ -138,5 +138,6 @@ METHOD = Method(
     published={},
     kernel=_kernel,
     cost=_cost,
+    pilot_cost=mala.tuning_cost,
     law=EXACT,
 )

@@ -29,6 +29,8 @@ def test_the_promised_cost_is_that_of_a_run(case: Case) -> None:
         assert found == pytest.approx(promised)
     else:
         assert 0.2 * promised < found <= 1.3 * promised
+    learned = METHODS[case.method].pilot_cost(case.all_values)
+    assert learning == (learned.forwards, learned.gradients)
 
 
 @pytest.mark.parametrize("budget", [7.0, 19.5, 50.0])

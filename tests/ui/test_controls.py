@@ -8,11 +8,13 @@ import pytest
 
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.run_time import run_time
 from ebm_refine.settings import methods_of
 from ebm_refine.ui.components import controls
 from ebm_refine.ui.components.parameter_form import given
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import job, share_link
+from ebm_refine.ui.tabs.refine.presets import presets
 
 CONFIG: dict[str, Any] = {
     "kind": "pair",
@@ -82,8 +84,30 @@ def test_the_class_of_an_embedded_model_is_among_its_controls_and_in_its_calls()
         job.checked("mnist-cgan", split_options({"label": 10}))
 
 
-@pytest.mark.parametrize("name", [name for name, one in job.refinable_models().items() if one.dataset in job.IMAGES])
-def test_what_the_page_shows_of_a_model_first_is_not_refused(name):
-    settings = job.opening(name)
-    assert limits.check(settings) is settings
-    assert settings.num_images >= 16
+IMAGE_MODELS = [name for name, one in job.refinable_models().items() if len(one.shape) == 3]
+
+
+def test_every_model_of_images_is_offered():
+    assert len(IMAGE_MODELS) >= 14 or not job.refinable_models()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_no_choice_on_the_page_makes_a_run_too_long(name):
+    """A model, each of its methods and each preset begin with as many images as seconds allow, and no limit refuses them."""
+    model = job.model_named(name)
+    by_method = [{"method": method} for method in model.methods]
+    for arguments in [{}, *by_method, *presets(model).values()]:
+        settings = job.opening(name, arguments)
+        assert limits.check(settings) is settings
+        assert settings.num_images >= job.LEAST_IMAGES
+        if settings.method != "gibbs" and settings.num_images > job.LEAST_IMAGES:
+            seconds = run_time(job.cached_model(name), settings).seconds(settings.num_images)
+            assert seconds <= job.OPENING_SECONDS, settings
+
+
+def test_a_longer_chain_begins_with_fewer_images():
+    if "cifar10-dcgan" not in job.refinable_models():
+        pytest.skip("cifar10-dcgan is not embedded")
+    counts = [job.opening("cifar10-dcgan", {"method": "langevin", "n_steps": steps}).num_images for steps in (1, 50, 100, 2000)]
+    assert counts[0] == job.IMAGES["cifar10"] > counts[1] > counts[2] > counts[3] == job.LEAST_IMAGES

@@ -1,14 +1,14 @@
 """What one visitor may ask of the page and the API at once, so that the worst case stays bounded."""
 
 from ebm_refine.errors import InputError
-from ebm_refine.samplers import METHODS, pilot
+from ebm_refine.samplers import METHODS
 from ebm_refine.settings import Settings
 
 MAX_IMAGES = 256
 # Images x transitions x gradient evaluations of a transition, where it takes several.
 MAX_WORK = 40_000
-# A short-run step asks an energy alone, without a generator, and its chains are long.
-MAX_SHORT_RUN_WORK = 80_000
+# A method that samples no pair asks an energy alone, without a generator, and its chains are long.
+MAX_ENERGY_WORK = 80_000
 # A point costs next to nothing: what bounds such a run is its time, which is the same as for images.
 MAX_POINTS = 1000
 MAX_POINT_WORK = 10_000_000
@@ -25,9 +25,10 @@ def check(settings: Settings) -> Settings:
 
 def most_work(settings: Settings) -> int:
     """The most that images x steps may be."""
-    if settings.method == "short-run":
-        return MAX_SHORT_RUN_WORK
-    return MAX_BITS_WORK if "dbn" in METHODS[settings.method].kinds else MAX_WORK
+    kinds = METHODS[settings.method].kinds
+    if "dbn" in kinds:
+        return MAX_BITS_WORK
+    return MAX_WORK if "pair" in kinds else MAX_ENERGY_WORK
 
 
 def check_points(settings: Settings) -> Settings:
@@ -42,12 +43,8 @@ def step_price(settings: Settings) -> float:
 
 
 def pilot_work(settings: Settings) -> float:
-    """Gradient evaluations of the pilot that tunes a step size, or the most that it may need; 0 where the size is given."""
-    cost = METHODS[settings.method].cost
-    if cost is None or settings.values.get("eps", 0) is not None:
-        return 0.0
-    gradients = max(1, round(cost(settings.values).step.gradients))
-    return pilot.CHAINS * max(pilot.STEPS, pilot.LEAST_STEPS * gradients)
+    """Gradient evaluations of the method's pilot; 0 where it learns nothing before it runs."""
+    return METHODS[settings.method].pilot_cost(settings.values).evaluations
 
 
 def work_of(settings: Settings) -> float:

@@ -216,4 +216,4 @@ def _steps(model: Any) -> int:
 
 
 def _info() -> str:
-    return f"chains x steps may be at most {limits.MAX_SHORT_RUN_WORK:,} here"
+    return f"chains x steps may be at most {limits.MAX_ENERGY_WORK:,} here"

@@ -17,10 +17,12 @@ from torch import Tensor
 from ebm_refine import pipeline
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.run_time import run_time
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import listed, shorten
 from ebm_refine.result import Frame, RefineResult, decode, picture
+from ebm_refine.samplers import METHODS
 from ebm_refine.settings import Settings, resolve
 from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.runtime.background import bounded
@@ -34,8 +36,10 @@ WATCHED = 16
 # The recorded positions stay in memory while the visitor looks at them.
 STORED_BYTES = 16_000_000
 FIRST = "mnist-gan"
-# How many images the page begins with, by data set: as many as a verdict needs, and as seconds allow.
+# How many images the page begins with, by data set: as many as a verdict needs. Where they would take longer than so many
+# seconds, there are fewer, so that no visitor meets the limit of a run, even on a loaded machine; but so many at least.
 IMAGES = {"mnist": 256, "cifar10": 128}
+OPENING_SECONDS, LEAST_IMAGES = 15.0, 16
 T = TypeVar("T")
 
 
@@ -95,14 +99,21 @@ def first_model() -> str:
     return FIRST if FIRST in models else next(iter(models))
 
 
-def opening(name: str) -> Settings:
-    """What the page shows of a model first: its own settings, with as many images as a verdict needs and the page allows."""
-    own = checked(name, {})
-    wanted = IMAGES.get(model_named(name).dataset)
-    if wanted is None:
-        return own
-    allowed = int(limits.most_work(own) / (max(own.n_steps, 1) * limits.step_price(own)))
-    return checked(name, {"num_images": max(1, min(wanted, allowed // 16 * 16))})
+def opening(name: str, arguments: dict[str, Any] | None = None) -> Settings:
+    """What the page shows of a model first, or of it with these arguments: the settings with as many images as a verdict needs.
+
+    They are fewer where the page allows no more, or where they would take longer than seconds. Raises InputError.
+    """
+    info, given = model_named(name), arguments or {}
+    if is_points(info.config):
+        return checked(name, given)
+    settings = resolve(info.name, info.config, **given)
+    most = int(limits.most_work(settings) / (max(settings.n_steps, 1) * limits.step_price(settings)))
+    if METHODS[settings.method].cost is not None:
+        within = run_time(cached_model(name), settings).images_within(OPENING_SECONDS)
+        most = min(most, max(within, LEAST_IMAGES))
+    wanted = IMAGES.get(info.dataset, settings.num_images)
+    return checked(name, {**given, "num_images": max(1, min(wanted, most // 16 * 16))})
 
 
 def model_named(name: Any) -> ModelInfo:

@@ -162,17 +162,20 @@ def _shows(ran: Any, results: Results) -> None:
 
 
 def _follow(controls: Controls, preset: gr.Dropdown) -> None:
-    """Model, method and preset set the other controls to their defaults; a model the number of images too; the seed stays."""
+    """Model, method and preset set the other controls to their defaults; the seed stays."""
+
+    def opens(model: Any, arguments: dict[str, Any]) -> dict[Any, Any]:
+        settings = opening(model_named(model).name, arguments)
+        return {**controls.showing(settings, common=False), controls.num_images: settings.num_images}
 
     def on_model(model: Any) -> dict[Any, Any]:
         with user_errors():
-            settings = opening(model_named(model).name)
-        choices = gr.update(choices=list(presets(model_named(model))), value=RECOMMENDED)
-        return {**controls.showing(settings, common=False), controls.num_images: settings.num_images, preset: choices}
+            choices = gr.update(choices=list(presets(model_named(model))), value=RECOMMENDED)
+            return {**opens(model, {}), preset: choices}
 
     def on_method(model: Any, method: Any) -> dict[Any, Any]:
         with user_errors():
-            return {**controls.showing(checked(model, {"method": method}), common=False), preset: None}
+            return {**opens(model, {"method": method}), preset: None}
 
     def on_preset(model: Any, title: Any) -> dict[Any, Any]:
         if title is None:  # the field was touched and left as it was
@@ -181,7 +184,7 @@ def _follow(controls: Controls, preset: gr.Dropdown) -> None:
             known = presets(model_named(model))
             if not isinstance(title, str) or title not in known:
                 raise InputError(f"preset must be one of {', '.join(known)}")
-            return controls.showing(checked(model, known[title]), common=False)
+            return opens(model, known[title])
 
     outputs = [*controls.shown, preset]
     how = {"preprocess": False, **LOOK}
