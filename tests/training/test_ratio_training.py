@@ -28,7 +28,6 @@ from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, sq
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, ratio_entries
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
-from ebm_refine.training.pipelines import linear_ratio as linear_module
 
 RECIPE = RatioRecipe(steps=40, batch_size=16, measure_every=10, patience=10)
 GREY = 127.5
@@ -211,7 +210,7 @@ def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
     make = module.RatioRecipe
     monkeypatch.setattr(module, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
-    for other in (feature_module, linear_module):
+    for other in (feature_module,):
         short_head = functools.partial(HeadRecipe, batch_size=8, measure_every=5)
         monkeypatch.setattr(other, "HeadRecipe", short_head)
     small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)

@@ -212,17 +212,17 @@ def finish(
 ) -> None:
     """Calibrate the trained network of `part` in place, report on all ratios, and write the checkpoint with it for `role`.
 
-    `role` is "ratio", whose network's layer `last` gives r, or "discriminator". `measured` goes into the training record.
+    `role` is "ratio", whose network's layer `last` gives r (None: r needs no calibration), or "discriminator". `measured` goes
+    into the training record.
     """
     checkpoint, (architecture, arguments, network) = pair_of(job), part
     to_device(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
     config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
-    if role == "ratio":
-        assert last is not None
+    if role == "ratio" and last is not None:
         fitting = Halves(*(scores_of(network, pixels) for pixels in sides.judges))
         measured["calibration"] = calibrate_last_layer(network, last, fitting)
-    else:  # what was fitted to the old one, or measured with it, goes with it
+    if role == "discriminator":  # what was fitted to the old one, or measured with it, goes with it
         config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic", "metrics", "choice")}
 
     # Reported is what the stored half-precision weights say.

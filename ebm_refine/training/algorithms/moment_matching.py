@@ -1,0 +1,69 @@
+"""A log ratio that is linear in features, fitted so that the refined law has the features' means over real samples.
+
+Among all laws p_gen(x) exp(r(x)) with r(x) = w·f(x) - log E_gen[exp(w·f)] the one of greatest likelihood on real samples solves
+
+    max_w  E_real[w·f] - log E_gen[exp(w·f)] - ridge |w|² / 2,
+
+a convex problem: KLIEP (Sugiyama et al. 2008, "Direct importance estimation for covariate shift adaptation") in its log-linear
+form (Tsuboi et al. 2009), also known as exponential tilting. At its solution E_real[f] - E_law[f] = ridge w. So without a ridge
+the means of all features agree, and with them the mean of r itself: r is as large over the law that samplers draw from as it is
+over real samples. A classifier's logit that is linear in f has no such property where the true log ratio is not linear.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebm_refine.errors import InputError
+from ebm_refine.models.networks.ratio import FeatureRatio
+
+ITERATIONS, TOLERANCE = 200, 1e-7
+
+
+@torch.no_grad()
+def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, ridge: float) -> dict[str, float]:
+    """Fit the linear head of `network`, in place, to features (N, d) and (M, d) of real and generated samples.
+
+    Features are standardised by the real ones' mean and deviation and cut off, as the head does it; `ridge` > 0 is in these
+    units. The solution is unique, and depends on no seed. Returns {"effective_share", "mean_gap", "ridge"}: the effective share
+    of the generated samples under the weights exp(r), and E_real[r] - E_law[r], which is ridge |w|².
+
+    Raises InputError where the network's head is not linear.
+    """
+    norm, last = network.head[0], network.last
+    if len(network.head) != 2:
+        raise InputError("moments are matched by a linear head; give the network hidden=0")
+    norm.reset_running_stats()
+    norm.running_mean.copy_(real.mean(0))
+    norm.running_var.copy_(real.var(0))
+    network.head.eval()
+    wanted = network.head(real).double().mean(0)
+    seen = network.head(fake).double()
+    weights = tilt(wanted, seen, ridge)
+    log_weights = seen @ weights
+    shift = torch.logsumexp(log_weights, 0) - torch.tensor(float(len(seen))).log()
+    last.weight.copy_(weights[None])
+    last.bias.fill_(-float(shift))
+    share = torch.exp(2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0)) / len(seen)
+    law = torch.softmax(log_weights, 0) @ seen
+    return {"ridge": ridge, "effective_share": float(share), "mean_gap": float((wanted - law) @ weights)}
+
+
+def tilt(wanted: Tensor, seen: Tensor, ridge: float) -> Tensor:
+    """The weights (d,) that solve this for the mean `wanted` (d,) of real and the generated features `seen` (M, d), float64."""
+    weights = torch.zeros_like(wanted, requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [weights], max_iter=ITERATIONS, tolerance_grad=TOLERANCE, tolerance_change=0.0, history_size=20,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def loss() -> Any:
+        solver.zero_grad()
+        with torch.enable_grad():
+            value = torch.logsumexp(seen @ weights, 0) - weights @ wanted + ridge / 2 * weights @ weights
+            value.backward()
+        return value
+
+    solver.step(loss)
+    return weights.detach()

@@ -1,0 +1,58 @@
+"""Moment matching against closed forms: Gaussians, whose tilt is known, and the stationarity of the solution."""
+
+import pytest
+import torch
+
+from ebm_refine.errors import InputError
+from ebm_refine.models.networks.ratio import FeatureRatio
+from ebm_refine.training.algorithms.moment_matching import match_moments, tilt
+
+
+def test_the_tilt_between_gaussians_of_one_covariance_is_linear_and_found():
+    """log N(x; m, S) - log N(x; 0, S) = w·x + const with w = S^-1 m. Of N samples the estimate of w has the covariance
+    exp(m·w) (S^-1 + w w') / N, by the delta method; three z-scores below 4.5, false alarm 2e-5."""
+    source = torch.Generator().manual_seed(0)
+    root = torch.tensor([[1.0, 0, 0], [0.5, 1.0, 0], [-0.3, 0.2, 0.8]], dtype=torch.float64)
+    mean = torch.tensor([0.4, -0.2, 0.3], dtype=torch.float64)
+    count = 200_000
+    fake = torch.randn(count, 3, generator=source, dtype=torch.float64) @ root.T
+    inverse = torch.linalg.inv(root @ root.T)
+    true = inverse @ mean
+    error = ((inverse.diagonal() + true.square()) * (mean @ true).exp() / count).sqrt()
+    assert (((tilt(mean, fake, 1e-9) - true) / error).abs() < 4.5).all()
+
+
+def test_at_the_solution_the_means_differ_by_the_ridge_times_the_weights():
+    source = torch.Generator().manual_seed(1)
+    fake = torch.randn(500, 6, generator=source, dtype=torch.float64)
+    wanted = torch.linspace(-0.4, 0.4, 6, dtype=torch.float64)
+    for ridge in (0.03, 0.3, 3.0):
+        weights = tilt(wanted, fake, ridge)
+        law = torch.softmax(fake @ weights, 0) @ fake
+        assert torch.allclose(wanted - law, ridge * weights, atol=1e-6)
+
+
+def network(hidden: int) -> FeatureRatio:
+    torch.manual_seed(0)
+    return FeatureRatio("resnet-classifier", {"in_channels": 3, "widths": [4, 4, 4], "classes": 2}, hidden, 0.0, pixels=1)
+
+
+def test_the_fitted_head_is_normalised_and_its_law_has_the_same_mean_of_r_but_for_the_ridge():
+    source = torch.Generator().manual_seed(2)
+    real, fake = torch.randn(3000, 7, generator=source) + 0.2, 1.2 * torch.randn(4000, 7, generator=source)
+    one = network(hidden=0)
+    measured = match_moments(one, real, fake, 0.1)
+    with torch.no_grad():
+        on_real, on_fake = one.of_features(real).double(), one.of_features(fake).double()
+    assert float(on_fake.exp().mean()) == pytest.approx(1.0, abs=1e-4)
+    gap = float(on_real.mean() - on_fake.exp() @ on_fake / len(fake))
+    squared = float(one.last.weight.detach().double().square().sum())
+    assert gap == pytest.approx(0.1 * squared, abs=1e-3)
+    assert measured["mean_gap"] == pytest.approx(gap, abs=1e-3)
+    share = float(on_fake.exp().sum() ** 2 / (2 * on_fake).exp().sum()) / len(fake)
+    assert measured["effective_share"] == pytest.approx(share, rel=1e-3)
+
+
+def test_a_head_with_hidden_layers_is_refused():
+    with pytest.raises(InputError, match="hidden=0"):
+        match_moments(network(hidden=8), torch.randn(9, 7), torch.randn(9, 7), 0.1)
