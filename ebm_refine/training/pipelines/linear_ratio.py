@@ -15,7 +15,7 @@ from ebm_refine.training.algorithms.moment_matching import match_moments
 from ebm_refine.training.algorithms.ratio_learning import finish, pair_of, sides_of
 from ebm_refine.training.common.job import Job
 
-# The models whose ratio has the body of `BODIES`. It was trained on real images alone, and knows no generator.
+# The models whose ratio lends its body. That was trained on real images alone, and knows no generator.
 BODY_OF = {"cifar10": "cifar10-dcgan", "mnist": "mnist-gan", "celeba": "celeba-dcgan"}
 SIDE = 8
 # Chosen on holdout by the panel, for cifar10-cgan: 0.03 and 0.1 lost in the contrastive kind.
@@ -25,14 +25,17 @@ RIDGE = 0.3
 def linear_ratio(job: Job) -> None:
     """A linear head on an embedded body's features and SIDE x SIDE pixels. The fit is exact; `steps` has no meaning here."""
     dataset = pair_of(job).config["data"]["dataset"]
-    sides, body, source = sides_of(job), BODIES[dataset], load(BODY_OF[dataset])
-    arguments = {"body": body.architecture, "arguments": body.arguments, "hidden": 0, "dropout": 0.0, "pixels": SIDE}
+    sides, source = sides_of(job), load(BODY_OF[dataset])
+    seen = source.config["parts"]["ratio"]["arguments"]
+    arguments = {"body": seen["body"], "arguments": seen["arguments"], "hidden": 0, "dropout": 0.0, "pixels": SIDE}
     network: Any = build("feature-ratio", arguments)
     seeing: Any = source.networks["ratio"]
     network.body.load_state_dict(seeing.body.state_dict())
     network.eval().requires_grad_(False)
 
-    real, fake = (features_of(network, pixels, job.device, mirror=body.mirror) for pixels in (sides.train.pixels, sides.pool))
+    real, fake = (
+        features_of(network, pixels, job.device, mirror=BODIES[dataset].mirror) for pixels in (sides.train.pixels, sides.pool)
+    )
     measured: dict[str, Any] = match_moments(network, real.cpu(), fake.cpu(), RIDGE)
     measured |= {"step": 1, "body_of": f"{source.name}, ratio {source.hashes['ratio'][:12]}"}
     finish(job, "ratio", Part("feature-ratio", arguments, network), None, sides, measured, "exact solution")
