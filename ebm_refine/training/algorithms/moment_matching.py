@@ -31,7 +31,8 @@ def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, ridge: floa
 
     Raises InputError where the network's head is not linear.
     """
-    norm, last = network.head[0], network.last
+    norm: Any = network.head[0]
+    last = network.last
     if len(network.head) != 2:
         raise InputError("moments are matched by a linear head; give the network hidden=0")
     norm.reset_running_stats()
