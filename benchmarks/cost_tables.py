@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from markdown import grid, number, page
+from markdown import grid, listed, number, page
+
+from ebm_refine.evaluation.evidence import gains, setting_of
 
 STEP_COLUMNS = {
     "step of networks as stored": "step_bare_over_floor",
@@ -89,3 +91,31 @@ def energy_step(results: dict[str, Any]) -> str:
         f"{seconds['floor']:.2f} CPU seconds, medians of {results['repeats']} turns, {results['machine']}, "
         f"{results['threads']} thread, torch {results['torch']}."
     )
+
+
+def cost_quality(results: dict[str, Any]) -> str:
+    """The panel's median change and the processor time of every method, the greatest gain first."""
+    rows = sorted(results["rows"], key=lambda row: -(row["verdict"]["median_gain"] or 0.0))
+    head = ["method", "setting", "evaluations", "ms an image", "lowest–highest", "median change", "kinds that gain", "verdict"]
+    lines = [
+        [
+            f"{row['method']} (other library)" if row["peer"] else row["method"],
+            setting_of(row),
+            f"{row['evaluations']:.3g}",
+            f"{row['milliseconds']:.1f}",
+            "–".join(f"{end:.1f}" for end in row["range"]),
+            f"{-row['verdict']['median_gain']:+.0%}",
+            gains(row),
+            f"**{row['verdict']['word']}**",
+        ]
+        for row in rows
+    ]
+    libraries = listed(f"{name} {version}" for name, version in results["peers"].items())
+    words = (
+        f"`{results['model']}`, panel `{results['panel']}` ({results['fingerprint'][:12]}), N = {results['num_images']}, seeds "
+        f"{listed(results['seeds'])}, {results['real_images']} {results['split']} images, {libraries or 'no other library'}; "
+        f"{results['machine']}, {results['threads']} threads, torch {results['torch']}. Milliseconds are processor time, "
+        "pilots and decoding included, the mean over seeds beside the lowest and the highest; the machine was shared, which "
+        "lengthens all of them."
+    )
+    return page(grid(head, lines), words)

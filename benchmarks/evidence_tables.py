@@ -5,6 +5,8 @@ from typing import Any
 
 from markdown import grid, listed, page
 
+from ebm_refine.evaluation.evidence import gains
+
 HEADLINES = 6
 BASELINES = ("best of", "truncation")
 
@@ -21,7 +23,7 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
         return page("No method is confirmed on test images yet.")
     rows.sort(key=lambda found: -found[1]["verdict"]["median_gain"])
     lines = [
-        [f"`{model}`", _name(row), f"{row['evaluations']:.0f}", row["images"], _gain(row), _votes(row), best]
+        [f"`{model}`", _name(row), f"{row['evaluations']:.0f}", row["images"], _gain(row), gains(row), best]
         for model, row, best in rows[:HEADLINES]
     ]
     head = ["model", "method", "evaluations", "images", "median change", "kinds that gain", "best of n by r"]
@@ -34,12 +36,6 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
 
 def _gain(row: dict[str, Any]) -> str:
     return f"{-row['verdict']['median_gain']:+.0%}"
-
-
-def _votes(row: dict[str, Any]) -> str:
-    """How many of the voting kinds gain beyond three standard errors."""
-    voting = [kind for kind in row["rows"] if kind["votes"]]
-    return f"{sum(kind['z'] < -3 for kind in voting)} of {len(voting)}"
 
 
 def matched(results: dict[str, Any]) -> str:

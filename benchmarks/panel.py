@@ -77,16 +77,8 @@ def main() -> None:
     panel = embedded_panel(dataset)
     seen = Seen(panel)
     rows = []
-    for method, parts in drawn.items():
-        before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
-        seen_kinds = kinds_seen(checkpoint.config, parts[0]["ratio"])
-        report = judged(panel, seen.of(before), projected(panel, after), seen.of(real), split=chosen.split, seen=seen_kinds)
-        if dataset == "celeba":
-            report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
-        print(f"\n{method}\n{report}", flush=True)
-        row = {name: parts[0][name] for name in ("method", "settings", "ratio")}
-        row |= {name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")}
-        rows.append({**row, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()})
+    for parts in drawn.values():
+        rows.append(row_of(checkpoint, seen, real, parts, chosen.split))
     results = {
         "model": checkpoint.name,
         "weights": checkpoint.hashes,
@@ -120,6 +112,19 @@ def within(checkpoint: Checkpoint, budget: float, without: Sequence[str] = ()) -
     return [*specs, f"best-of-{tries_within(budget)}", *(f"truncation:{threshold}" for threshold in THRESHOLDS)]
 
 
+def row_of(checkpoint: Checkpoint, seen: "Seen", real: Tensor, parts: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
+    """What the panel says of one method's parts together against uint8 `real` images of `split`, as plain values."""
+    before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
+    kinds = kinds_seen(checkpoint.config, parts[0]["ratio"])
+    report = judged(seen.panel, seen.of(before), projected(seen.panel, after), seen.of(real), split=split, seen=kinds)
+    if checkpoint.config["data"]["dataset"] == "celeba":
+        report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
+    print(f"\n{parts[0]['method']}\n{report}", flush=True)
+    row = {name: parts[0][name] for name in ("method", "settings", "ratio")}
+    row |= {name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")}
+    return {**row, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()}
+
+
 class Seen:
     """What the panel sees of sets of images, each looked at once: base and real ones are those of every method."""
 
@@ -135,15 +140,19 @@ class Seen:
 
 
 def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:
-    """The images of one method and seed, drawn or read: uint8 "before" and "after" with what the method spent."""
+    """The images of one method and seed, drawn or read: uint8 "before" and "after" with what the method spent.
+
+    "seconds" by the clock, "processor_seconds" of all threads of this process.
+    """
     weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
     file = runs / checkpoint.name / f"{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
+        started, busy = time.monotonic(), time.process_time()
         part = drawn_part(checkpoint, spec, seed, count)
+        spent_on = {"seconds": time.monotonic() - started, "processor_seconds": time.process_time() - busy}
         with replacing(file) as temporary:
-            torch.save({**part, "seconds": time.monotonic() - started}, temporary)
+            torch.save({**part, **spent_on}, temporary)
     return torch.load(file, weights_only=True)
 
 

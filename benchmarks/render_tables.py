@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cost_tables import energy_step, precision, speed
+from cost_tables import cost_quality, energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
 from evidence_tables import headline, imagenet, matched
@@ -52,6 +52,7 @@ BY_ENDING = {
     "-matched": matched,
     "-imagenet": imagenet,
     "-curves": curve_table,
+    "-cost-quality": cost_quality,
 }
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)

@@ -1,13 +1,14 @@
 """Curves of `benchmarks/curves.py` drawn as SVG: a panel's distances and the mean log ratio against gradient evaluations.
 
 One frame a method with a line a kind of features, as shares of the base's distance; a last frame with the mean of r over each
-method's chains beside its mean over held-out real images. No library is needed, and the text is a few kilobytes.
+method's chains beside its mean over held-out real images.
 """
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
+
+from ebm_refine.evaluation.svg import Box, document, frame, level, name_below, tick_below, tick_left, ticks
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 250, 190, 44, 34, 22
 # Okabe and Ito's colours, which stay apart for colour-blind readers.
@@ -53,12 +54,7 @@ def drawn_curves(results: dict[str, Any]) -> str:
         [(line.name, line.colour, False) for line in lines], LEFT + len(curves) * (WIDTH + GAP + LEFT), TOP + HEIGHT + 54
     )
     title = f"{results['model']}: distances from real images and mean log ratio against gradient evaluations an image"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" '
-        f'font-size="11">'
-        f"<title>{escape(title)}</title><desc>{escape(curves_in_words(results))}</desc>"
-        f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(frames)}{legend}</svg>\n'
-    )
+    return document(width, height, title, curves_in_words(results), *frames, legend)
 
 
 def curves_in_words(results: dict[str, Any]) -> str:
@@ -117,40 +113,25 @@ def _kind_lines(curve: dict[str, Any]) -> list[Line]:
     ]  # fmt: skip
 
 
-def _frame(number: int, title: str, lines: Sequence[Line], level: float | None, level_name: str) -> str:
+def _frame(number: int, title: str, lines: Sequence[Line], mark: float | None, mark_name: str) -> str:
     """One diagram with both axes, a line a curve with bars of one standard error, and a level where there is one."""
-    left = LEFT + number * (WIDTH + GAP + LEFT)
+    box = Box(LEFT + number * (WIDTH + GAP + LEFT), TOP, WIDTH, HEIGHT)
     right = max(x for line in lines for x, _ in line.points)
-    values = [y for line in lines for _, y in line.points] + ([] if level is None else [level])
-    shares = level_name == "base"
+    values = [y for line in lines for _, y in line.points] + ([] if mark is None else [mark])
+    shares = mark_name == "base"
     low, high = (0.0, min(MOST_SHOWN, max(values) * 1.05)) if shares else (min(values), max(values))
     margin = 0.0 if shares else 0.06 * max(high - low, 1e-9)
     low, high = low - margin, high + margin
 
     def coordinates(x: float, y: float) -> tuple[float, float]:
-        return left + WIDTH * x / right, TOP + HEIGHT * (1 - (min(max(y, low), high) - low) / (high - low))
+        return box.left + WIDTH * x / right, TOP + HEIGHT * (1 - (min(max(y, low), high) - low) / (high - low))
 
-    parts = [
-        f'<text x="{left}" y="{TOP - 12}" font-weight="bold">{escape(title)}</text>',
-        f'<rect x="{left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>',
-    ]
-    for tick in _ticks(low, high):
-        _, y = coordinates(0, tick)
-        text = f"{tick:.0%}" if shares else f"{tick:g}"
-        parts.append(
-            f'<path d="M{left} {y:.1f}h{WIDTH}" stroke="#eee"/>'
-            f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-        )
-    for tick in _ticks(0, right):
-        x, _ = coordinates(tick, low)
-        parts.append(f'<text x="{x:.1f}" y="{TOP + HEIGHT + 14}" text-anchor="middle">{tick:g}</text>')
-    parts.append(f'<text x="{left + WIDTH / 2}" y="{TOP + HEIGHT + 30}" text-anchor="middle">evaluations an image</text>')
-    if level is not None:
-        _, y = coordinates(0, level)
-        parts.append(
-            f'<path d="M{left} {y:.1f}h{WIDTH}" stroke="#333" stroke-dasharray="2 3"/>'
-            f'<text x="{left + WIDTH - 3}" y="{y - 4:.1f}" text-anchor="end">{escape(level_name)}</text>'
-        )
+    parts = [f'<text x="{box.left}" y="{TOP - 12}" font-weight="bold">{escape(title)}</text>', frame(box)]
+    parts += [tick_left(box, coordinates(0, tick)[1], f"{tick:.0%}" if shares else f"{tick:g}") for tick in ticks(low, high)]
+    parts += [tick_below(box, coordinates(tick, low)[0], f"{tick:g}") for tick in ticks(0, right)]
+    parts.append(name_below(box, "evaluations an image"))
+    if mark is not None:
+        parts.append(level(box, coordinates(0, mark)[1], mark_name))
     for line in lines:
         spots = [coordinates(x, y) for x, y in line.points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
@@ -175,12 +156,3 @@ def _legend(entries: Sequence[tuple[str, str, bool]], left: float, top: float) -
         )
         x += 34 + 6.2 * len(text)
     return "".join(parts)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers from low to high."""
-    raw = (high - low) / 5
-    unit = 10 ** math.floor(math.log10(raw))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * number, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.tables import FALLBACKS_ARE
-from ebm_refine.metrics.panel import LEAST_IMAGES, MOST_IMAGES, PanelReport, judged, kinds_seen, projected
+from ebm_refine.metrics.panel import GAIN_ERRORS, LEAST_IMAGES, MOST_IMAGES, PanelReport, judged, kinds_seen, projected
 from ebm_refine.metrics.panel_kinds import DATASETS
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
@@ -148,6 +148,12 @@ def setting_of(report: dict[str, Any]) -> str:
     numbers = [(name, given[name]) for name in ("eps", "n_steps", "temperature") if given.get(name) is not None]
     numbers += [(name, value) for name, value in (given.get("options") or {}).items() if isinstance(value, int)]
     return ", ".join(f"{name} {value:g}" for name, value in numbers) or "–"
+
+
+def gains(report: dict[str, Any]) -> str:
+    """How many of the voting kinds gain beyond three standard errors, as "3 of 4"."""
+    voting = [row for row in report["rows"] if row["votes"]]
+    return f"{sum(row['z'] < -GAIN_ERRORS for row in voting)} of {len(voting)}"
 
 
 def _evaluations(report: dict[str, Any]) -> str:
