@@ -10,7 +10,7 @@ seed adds --num-images images; the result of each seed is saved in --runs, so th
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,19 +66,27 @@ def slice_snapshots(target: Any, settings: Settings) -> list[Snapshot]:
     start = target.init(settings.seed, index)
     last = affordable(target, Pilot(target, settings.seed), int(MARKS[-1] / FORWARD))
     wanted = sorted({max(1, round(last * mark / MARKS[-1])) for mark in MARKS})
+    found = after_transitions(target, settings.seed, index, start, wanted)
+    # The start's own forward pass is part of the cost.
+    made = [((float(passes.mean()) + 1) * FORWARD, positions) for passes, positions in found.values()]
+    return [(0.0, start), *made]
+
+
+def after_transitions(
+    target: Any, seed: int, index: Tensor, start: Tensor, wanted: Sequence[int]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """By number of transitions, ascending, what each chain of elliptical slice sampling is then: passes (N,), positions."""
     found = {count: (torch.zeros(len(index)), start.clone()) for count in wanted}
     kernel = elliptical_slice(target, float(wanted[-1]), n_steps=2**31)
     state, step = kernel.init(start), 0
     while not kernel.finished(state):
         step += 1
         before = state.moves
-        state, _ = kernel.step(state, Draws(settings.seed, index, step))
+        state, _ = kernel.step(state, Draws(seed, index, step))
         for count, (passes, positions) in found.items():
             arrived = (state.moves == count) & (before < count)
             passes[arrived], positions[arrived] = float(step), state.position[arrived]
-    # The start's own forward pass is part of the cost.
-    made = [((float(passes.mean()) + 1) * FORWARD, positions) for passes, positions in found.values()]
-    return [(0.0, start), *made]
+    return found
 
 
 def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> list[dict[str, Any]]:
