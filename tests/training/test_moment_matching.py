@@ -19,7 +19,7 @@ def test_the_tilt_between_gaussians_of_one_covariance_is_linear_and_found():
     inverse = torch.linalg.inv(root @ root.T)
     true = inverse @ mean
     error = ((inverse.diagonal() + true.square()) * (mean @ true).exp() / count).sqrt()
-    assert (((tilt(mean, fake, 1e-9) - true) / error).abs() < 4.5).all()
+    assert (((tilt(mean, fake, 1e-9, torch.zeros_like(mean)) - true) / error).abs() < 4.5).all()
 
 
 def test_at_the_solution_the_means_differ_by_the_ridge_times_the_weights():
@@ -27,7 +27,7 @@ def test_at_the_solution_the_means_differ_by_the_ridge_times_the_weights():
     fake = torch.randn(500, 6, generator=source, dtype=torch.float64)
     wanted = torch.linspace(-0.4, 0.4, 6, dtype=torch.float64)
     for ridge in (0.03, 0.3, 3.0):
-        weights = tilt(wanted, fake, ridge)
+        weights = tilt(wanted, fake, ridge, torch.randn(6, generator=source, dtype=torch.float64))
         law = torch.softmax(fake @ weights, 0) @ fake
         assert torch.allclose(wanted - law, ridge * weights, atol=1e-6)
 
@@ -39,18 +39,20 @@ def network(hidden: int) -> FeatureRatio:
 
 def test_the_fitted_head_is_normalised_and_its_law_has_the_same_mean_of_r_but_for_the_ridge():
     source = torch.Generator().manual_seed(2)
-    real, fake = torch.randn(3000, 7, generator=source) + 0.2, 1.2 * torch.randn(4000, 7, generator=source)
+    real, fake = torch.randn(3000, 7, generator=source) + 0.6, 1.2 * torch.randn(4000, 7, generator=source)
     one = network(hidden=0)
-    measured = match_moments(one, real, fake, 0.1)
+    measured = match_moments(one, real, fake, 0.4)
+    ridge = measured["ridge"]
     with torch.no_grad():
         on_real, on_fake = one.of_features(real).double(), one.of_features(fake).double()
     assert float(on_fake.exp().mean()) == pytest.approx(1.0, abs=1e-4)
     gap = float(on_real.mean() - on_fake.exp() @ on_fake / len(fake))
     squared = float(one.last.weight.detach().double().square().sum())
-    assert gap == pytest.approx(0.1 * squared, abs=1e-3)
+    assert gap == pytest.approx(ridge * squared, abs=1e-3)
     assert measured["mean_gap"] == pytest.approx(gap, abs=1e-3)
     share = float(on_fake.exp().sum() ** 2 / (2 * on_fake).exp().sum()) / len(fake)
     assert measured["effective_share"] == pytest.approx(share, rel=1e-3)
+    assert 0.4 <= share < 0.42
 
 
 def test_a_head_with_hidden_layers_is_refused():
