@@ -12,6 +12,7 @@ energy revised them.
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ from ebm_refine.training.common.updates import Watched
 # Weight of half the squared distance between G(z) and the same point revised, in units of the data's present width, beside the
 # generator's loss in the game; and the share of the steps after which it counts.
 COOPERATION, COOPERATES_FROM = 0.1, 0.7
+# Generated points for each of data where a log ratio is learned: in its loss, and in a batch.
+ODDS, FAKES = 32, 4
 
 
 def train_gan(
@@ -169,9 +172,13 @@ def _round(
 def train_ratio(
     networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None
 ) -> Watched:
-    """Teach the logit "ratio" to tell `data` (N, 2) from the frozen "generator": at its best log p_data / p_gen.
+    """Teach "ratio" log p_data / p_gen of `data` (N, 2) and the frozen "generator", by noise-contrastive estimation.
 
-    It follows the weights of a copy that learns: the noise of single updates, at which a rejection sampler would take its
+    Gutmann and Hyvarinen 2012 (JMLR 13), equation 8: one point of data in 1 + `ODDS` is told from the generator's. With equal
+    odds, a mode that the generator hardly reaches would count as little in the loss as the generator's points there, and its
+    weight would be learned last. A batch has `FAKES` generated points for each of data, all weighed as `ODDS` of them.
+
+    "ratio" follows the weights of a copy that learns: the noise of single updates, at which a rejection sampler would take its
     bound, averages out.
     """
     generator, ratio = networks["generator"], networks["ratio"]
@@ -183,10 +190,14 @@ def train_ratio(
         source = source_of(seed, step + 1, "cpu")
         set_rates((adam,), recipe, step)
         with torch.no_grad():
-            fake = generator(_latents(generator, recipe.batch_size, source))
-        loss = update_of(adam, _discriminator_loss(learner, batch_of(data, recipe.batch_size, source), fake) / 2)
+            fake = generator(_latents(generator, FAKES * recipe.batch_size, source))
+        real = batch_of(data, recipe.batch_size, source)
+        on_real, on_fake = learner(torch.cat([real, fake])).split([len(real), len(fake)])
+        of_data = F.softplus(math.log(ODDS) - on_real).mean()
+        of_fakes = F.softplus(on_fake - math.log(ODDS)).mean()
+        loss = update_of(adam, of_data + ODDS * of_fakes)
         follow(ratio, learner, recipe.average_decay, step)
-        return {"cross_entropy": loss}
+        return {"cross_entropy": loss / (1 + ODDS)}
 
     return watched(parts, recipe, update, run)
 

@@ -179,7 +179,7 @@ class Toy:
         if self.family == "gan":
             self._take_over()
         networks = {"generator": self.networks["average"], "ratio": self.networks["ratio"]}
-        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=512, rate=2e-3, betas=(0.9, 0.999))
+        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=1024, rate=2e-3, betas=(0.9, 0.999))
         return train_ratio(networks, recipe, self.data, self.seed + 1, self.run and self.run.part("ratio"))
 
     def _energy(self) -> Watched:
