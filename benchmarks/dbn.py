@@ -123,7 +123,9 @@ def samples(
                 {"seed": seed, "histogram": report["histogram"], **{name: report[name] for name in MEASURES}}
             )
             if seed == seeds[0]:
-                render.save_png(render.grid(images[:100]), out.with_name(f"{out.stem}-seed{seed}-{frame.step}-steps.png"))
+                render.save_png(
+                    render.grid(images[:100]).convert("L"), out.with_name(f"{out.stem}-seed{seed}-{frame.step}-steps.png")
+                )
     by_steps = {str(steps): {name: spread([one[name] for one in found]) for name in MEASURES} for steps, found in runs.items()}
     return {"n_steps": own, "runs": runs, "by_steps": by_steps}
 

@@ -141,7 +141,9 @@ def one_run(checkpoint: Checkpoint, num_images: int, seed: int, extractor: Featu
             **{name: value for name, value in report.items() if name not in extractor.describe()},
         }
         if when == "after" or "generator" in checkpoint.networks:  # an energy alone begins at noise: nothing to look at
-            render.save_png(render.grid(images[:100]), out.with_name(f"{out.stem}-{checkpoint.name}-seed{seed}-{when}.png"))
+            render.save_png(
+                render.grid(images[:100]).convert("L"), out.with_name(f"{out.stem}-{checkpoint.name}-seed{seed}-{when}.png")
+            )
     return run
 
 
