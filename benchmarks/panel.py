@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
+from ebm_refine.energies.labels import labels_of
 from ebm_refine.energies.targets import target_of
 from ebm_refine.evaluation.best_of import best_of, tries_within
 from ebm_refine.evaluation.jobs import plan
@@ -80,7 +81,7 @@ def main() -> None:
     for parts in drawn.values():
         rows.append(row_of(checkpoint, seen, real, parts, chosen.split))
     results = {
-        "model": checkpoint.name,
+        "model": Path(checkpoint.name).name,
         "weights": checkpoint.hashes,
         "panel": panel.name,
         "fingerprint": panel.fingerprint,
@@ -93,7 +94,7 @@ def main() -> None:
         "rows": rows,
         **machine(),
     }
-    file = chosen.out or RESULTS / f"{checkpoint.name}-panel.json"
+    file = chosen.out or RESULTS / f"{Path(checkpoint.name).name}-panel.json"
     with replacing(file) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {file}")
@@ -145,7 +146,7 @@ def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path
     "seconds" by the clock, "processor_seconds" of all threads of this process.
     """
     weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
-    file = runs / checkpoint.name / f"{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
+    file = runs / Path(checkpoint.name).name / f"{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         started, busy = time.monotonic(), time.process_time()
@@ -165,7 +166,7 @@ def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict
     settings = {key: number(value) for key, _, value in (item.partition("=") for item in given)}
     own = {key: settings.pop(key) for key in ("eps", "n_steps", "temperature", "ratio", "beta") if key in settings}
     method = None if name == "default" else name
-    result = refine(checkpoint.name, method, num_images=count, seed=seed, options=settings or None, **own)
+    result = refine(checkpoint, method, num_images=count, seed=seed, options=settings or None, **own)
     diagnostics, used = result.diagnostics, result.settings.as_dict()
     forwards, gradients = diagnostics.get("forwards_per_image", 0.0), diagnostics.get("gradients_per_image", 0.0)
     return {
@@ -182,7 +183,7 @@ def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict
 
 def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> dict[str, Any]:
     """Of every `tries` draws from the prior the one with the largest r; the first of them is the base's image."""
-    target = target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"))
+    target = refitted_target(checkpoint, seed, count)
     start, best = best_of(target, seed, torch.arange(count), tries)
     return {
         "method": f"best of {tries}", "settings": {}, "ratio": "refitted", "before": target.decode(start),
@@ -193,7 +194,7 @@ def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> 
 
 @torch.no_grad()
 def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: int) -> dict[str, Any]:
-    target = target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"))
+    target = refitted_target(checkpoint, seed, count)
     latents = target.init(seed, torch.arange(count))
     inside = truncated(latents, threshold)
     return {
@@ -201,6 +202,12 @@ def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: 
         "after": target.decode(inside), "evaluations": 0.0, "mean_ratio_after": float(target.log_ratio(inside).mean()),
         "fallbacks": 0,
     }  # fmt: skip
+
+
+def refitted_target(checkpoint: Checkpoint, seed: int, count: int) -> Any:
+    """The target of `count` chains; of a model with classes each keeps the label that `refine` gives it."""
+    labels = labels_of(checkpoint.config, seed, torch.arange(count))
+    return target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"), labels=labels)
 
 
 def number(text: str) -> Any:

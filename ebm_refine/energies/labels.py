@@ -113,6 +113,11 @@ class LabelledTarget:
         parts = [batch.target.start(draws._replace(index=draws.index[batch.rows]), stream) for batch in self.batches]
         return self._merged(parts, len(draws.index))
 
+    def prior(self, draws: Draws, block: int = 0) -> Tensor:
+        """Fresh draws (B, d…), each from the prior of its own label."""
+        parts = [batch.target.prior(draws._replace(index=draws.index[batch.rows]), block) for batch in self.batches]
+        return self._merged(parts, len(draws.index))
+
     def prior_energy(self, position: Tensor) -> Tensor:
         return self._each("prior_energy", position)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ebm_refine.energies.labels import LabelledTarget
 from ebm_refine.energies.targets import LatentTarget
 from ebm_refine.parameters import Parameter
 from ebm_refine.samplers.method import FORWARD
@@ -46,7 +47,7 @@ def tries_within(budget: float) -> int:
 
 
 @torch.no_grad()
-def best_of(target: LatentTarget, seed: int, index: Tensor, tries: int) -> tuple[Tensor, Tensor]:
+def best_of(target: LatentTarget | LabelledTarget, seed: int, index: Tensor, tries: int) -> tuple[Tensor, Tensor]:
     """Starting positions (B, dim) of the samples `index` (B,), and of each the best of `tries` draws, the start among them."""
     start = target.init(seed, index)
     best, largest = start.clone(), target.log_ratio(start)

@@ -11,6 +11,7 @@ from ebm_refine.energies.labels import check_label, joined_summaries, labels_of
 from ebm_refine.energies.priors import uniform_latents
 from ebm_refine.energies.targets import target_of
 from ebm_refine.errors import InputError
+from ebm_refine.evaluation.best_of import best_of
 from ebm_refine.models.checkpoint import Checkpoint
 
 COUNT = 3
@@ -128,6 +129,19 @@ def test_where_only_options_travel_the_class_is_one_of_them():
         ebm_refine.refine(conditional(), "mala", n_steps=2, num_images=3, label=0, options={"label": 1})
     with pytest.raises(InputError, match="has no classes"):
         ebm_refine.refine(model(nn.Identity(), Tilt(1.0)), "mala", n_steps=2, num_images=3, options={"label": 1})
+
+
+def test_the_best_of_three_draws_of_each_class_follows_its_own_ratio():
+    """r = (y - 1) x1 with x1 = z1 + shift: the best z1 is the largest for y = 2, the smallest for y = 0, any for y = 1."""
+    index = torch.arange(3000)
+    labels = labels_of(conditional().config, 0, index)
+    assert labels is not None
+    start, best = best_of(target_of(conditional(), labels=labels), 0, index, 3)
+    mean = 3 / (2 * math.sqrt(math.pi))  # of the largest of three standard normals, whose variance is below 1
+    for label in range(COUNT):
+        z1 = best[labels == label, 0]
+        assert abs(float(z1.mean()) - (label - 1) * mean) < 4 / math.sqrt(len(z1))
+    assert torch.equal(best[labels == 1], start[labels == 1])
 
 
 @pytest.mark.slow
