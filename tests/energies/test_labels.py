@@ -136,7 +136,7 @@ def test_the_best_of_three_draws_of_each_class_follows_its_own_ratio():
     index = torch.arange(3000)
     labels = labels_of(conditional().config, 0, index)
     assert labels is not None
-    start, best = best_of(target_of(conditional(), labels=labels), 0, index, 3)
+    start, best = best_of(target_of(conditional(), "raw", labels=labels), 0, index, 3)
     mean = 3 / (2 * math.sqrt(math.pi))  # of the largest of three standard normals, whose variance is below 1
     for label in range(COUNT):
         z1 = best[labels == label, 0]
