@@ -1,4 +1,4 @@
-"""Moment matching against closed forms (docs/design.md, D12): Gaussians, whose tilt is known, and the stationarity of the solution."""
+"""Moment matching against closed forms (docs/design.md, D12): the tilt between Gaussians, and what holds at a solution."""
 
 import pytest
 import torch
