@@ -1,5 +1,6 @@
 """Tables about the panels' verdicts: the confirmed ones, matched images, and an independent network."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,30 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
         "forward and one backward pass for an image. Best of n by r: a control without chains, at equal cost of 25 evaluations."
     )
     return page(grid(head, lines), words)
+
+
+def base_change(new: dict[str, Any], old: dict[str, Any]) -> str:
+    """The generator of `new` alone beside that of `old`, from their panels. Their images are not paired, so that errors add."""
+    if new["fingerprint"] != old["fingerprint"] or new["split"] != old["split"]:
+        raise ValueError(f"{new['model']} and {old['model']} were measured by different panels, or on different splits")
+    lines: list[list[str]] = [[f"`{old['model']}`"], [f"`{new['model']}`"], ["change"]]
+    kinds, changes = [], []
+    for one, other in zip(new["rows"][0]["rows"], old["rows"][0]["rows"], strict=True):
+        votes = not one["why"].startswith("failed")
+        kinds.append(one["kind"] if votes else f"[{one['kind']}]")
+        for line, value in ((lines[0], other["before"]), (lines[1], one["before"])):
+            line.append(f"{value['value']:.4f} ± {value['error']:.4f}")
+        difference = one["before"]["value"] - other["before"]["value"]
+        error = (one["before"]["error"] ** 2 + other["before"]["error"] ** 2) ** 0.5
+        lines[2].append(f"{difference / other['before']['value']:+.0%} ({difference / error:+.1f})")
+        changes += [difference / other["before"]["value"]] if votes else []
+    words = (
+        f"Generators alone, panel `{new['panel']}`, N = {old['num_images']} and {new['num_images']} images, "
+        f"{new['real_images']} {new['split']} images. Unbiased kernel distance ± s.e.; its change, and in brackets the same in "
+        "standard errors, those of both sides added. Median change of the kinds that passed the tests: "
+        f"**{statistics.median(changes):+.0%}**."
+    )
+    return page(grid(["generator", *kinds], lines), words)
 
 
 def _gain(row: dict[str, Any]) -> str:
