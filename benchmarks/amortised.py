@@ -24,7 +24,6 @@ import torch
 from curves import after_transitions
 from latent_maps import (
     PASSES,
-    SURROGATE_TRANSITIONS,
     Move,
     SurrogateLaw,
     flow,
@@ -58,7 +57,7 @@ MARKS = tuple(range(150, 421, 30))
 CHAINS, FIRST_SEED = 256, 10_000
 REFERENCE = "elliptical-slice:n_steps=150"
 # Draws by which effective shares are measured; their seed is no chain's.
-WEIGHED, WEIGHED_SEED = 4096, 9_999
+WEIGHED, WEIGHED_SEED, WEIGHED_STEPS = 4096, 9_999, 16
 RATE, DECAY, BATCH, PATIENCE, MOST_EPOCHS = 1e-3, 1e-4, 256, 8, 200
 
 
@@ -233,7 +232,7 @@ def effective_shares(target: Any, proposal: Proposal, law: SurrogateLaw) -> dict
     index = torch.arange(WEIGHED)
     prior = target.init(WEIGHED_SEED, index)
     drawn = proposal.draw(Draws(WEIGHED_SEED, index, 1), 0)
-    chains = law.moved(prior, WEIGHED_SEED, index, PASSES, 4 * SURROGATE_TRANSITIONS)
+    chains = law.moved(prior, WEIGHED_SEED, index, PASSES, WEIGHED_STEPS)
     return {
         "prior": effective_share(target.log_ratio(prior)),
         "flow": effective_share(-target.energy(drawn) - proposal.log_density(drawn)),

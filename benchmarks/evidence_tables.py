@@ -93,6 +93,42 @@ def matched(results: dict[str, Any]) -> str:
     return page(words, grid(head, rows)) + "\n" + page(below, grid(["images", *numbers], second))
 
 
+def amortised(results: dict[str, Any]) -> str:
+    """Moves of five passes by what a map has learned, beside long chains; then how well the maps fit."""
+    head = ["method", "passes", "ms an image", "moved", "accepted", "mean r", "median change", "share of the long chains' gain",
+            "kinds that gain", "verdict"]  # fmt: skip
+    lines = [
+        [
+            row["method"],
+            f"{row.get('passes', 2 * row['evaluations']):.0f}",
+            f"{row['milliseconds']:.1f}" if "milliseconds" in row else "–",
+            f"{row['moved']:.0%}" if "moved" in row else "–",
+            f"{row['accepted']:.0%}" if "accepted" in row else "–",
+            f"{row['mean_ratio_after']:+.2f}",
+            _gain(row),
+            f"{row['share_of_long']:.0%}",
+            gains(row),
+            f"**{row['verdict']['word']}**",
+        ]
+        for row in results["rows"]
+    ]
+    flow, surrogate = results["maps"]["flow"], results["maps"]["surrogate"]
+    shares = ", ".join(f"{name} {share:.2%}" for name, share in results["effective_shares"].items())
+    words = (
+        f"`{results['model']}`, panel `{results['panel']}` ({results['fingerprint'][:12]}), N = {results['num_images']}, seeds "
+        f"{listed(results['seeds'])}, {results['real_images']} test images. {results['machine']}, {results['threads']} "
+        f"threads, torch {results['torch']}; milliseconds are processor time of a shared machine. Moved: images that are not "
+        "the start's. Accepted: of all proposals."
+    )
+    fits = (
+        f"Fitted to {flow['states']} states. On chains held back the flow's log likelihood is {-flow['unseen_loss']:.2f} nats "
+        f"above the prior's, and the surrogate's root mean square error of r is {surrogate['unseen_loss'] ** 0.5:.2f} nats. "
+        f"Processor seconds of the fits: {flow['processor_seconds']:.0f} and {surrogate['processor_seconds']:.0f}. Effective "
+        f"share of {results['weighed']} draws under their weights: {shares}."
+    )
+    return page(grid(head, lines), words, fits)
+
+
 def imagenet(results: dict[str, Any]) -> str:
     """Changes in the features of Inception-v3's ImageNet layers, one column a depth."""
     rows = results["rows"]

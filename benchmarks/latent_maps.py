@@ -1,8 +1,8 @@
 """The maps of `benchmarks/amortised.py`: a flow with exact density and a surrogate of r, and the exact moves that use them.
 
 `flow` is a RealNVP (Dinh, Sohl-Dickstein and Bengio 2017, arXiv 1605.08803); `surrogate` a small network s(z) in place of
-r(G(z)), on whose law p0 exp(s) chains run for nearly nothing. Each is corrected by the true r, so that the moves leave the
-model's own law invariant.
+r(G(z)), on whose law p0 exp(s) i-SIR chooses among many draws at little cost. Each is corrected by the true r, so that the
+moves leave the model's own law invariant.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ebm_refine.evaluation.best_of import best_of
-from ebm_refine.samplers.elliptical_slice import elliptical_slice
 from ebm_refine.samplers.i_sir import Proposal, global_move, prior_proposal
 from ebm_refine.samplers.rng import Draws, Stream
 
 PASSES = 5
 TRANSFORMS, FLOW_HIDDEN, SURROGATE_HIDDEN = 8, (128, 128), 256
-# Transitions on the surrogate's law before each of its proposals.
-SURROGATE_TRANSITIONS = 30
+# Points of each i-SIR step on the surrogate's law, and steps before each of its proposals to the model's law.
+SURROGATE_PARTICLES, SURROGATE_STEPS = 64, 1
 
 # (start, seed, index) -> positions and the share of proposals that were taken.
 Move = Callable[[Tensor, int, Tensor], tuple[Tensor, float]]
@@ -60,7 +59,7 @@ def normal_energy(position: Tensor) -> Tensor:
 
 
 class SurrogateLaw:
-    """The law p0(z) exp(s(z)) of the network that stands for r: what `elliptical_slice` needs of a target."""
+    """The law p0(z) exp(s(z)) of the network that stands for r: what i-SIR needs of a target."""
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]):
         self.network, self.shape = network, shape
@@ -75,14 +74,17 @@ class SurrogateLaw:
     def prior(self, draws: Draws, block: int = 0) -> Tensor:
         return draws.normal(self.shape, Stream.PROPOSAL, block)
 
-    def moved(self, position: Tensor, seed: int, index: Tensor, number: int, transitions: int) -> Tensor:
-        """The chains after so many transitions of elliptical slice sampling; `number` (from 1 on) sets random numbers apart."""
-        kernel: Any = elliptical_slice(self, float(transitions), n_steps=2**31)  # type: ignore[arg-type]
-        state, step = kernel.init(position), 1_000_000 * number
-        while not kernel.finished(state):
-            step += 1
-            state, _ = kernel.step(state, Draws(seed, index, step))
-        return state.position
+    def energy(self, position: Tensor) -> Tensor:
+        return self.prior_energy(position) - self.log_ratio(position)
+
+    def moved(self, position: Tensor, seed: int, index: Tensor, number: int, steps: int) -> Tensor:
+        """The chains after so many steps of i-SIR, which is reversible; `number` (from 1 on) sets random numbers apart."""
+        law: Any = self
+        energy, proposal = self.energy(position), prior_proposal(law)
+        for step in range(1_000 * number, 1_000 * number + steps):
+            chosen = global_move(law, proposal, position, energy, Draws(seed, index, step), SURROGATE_PARTICLES)
+            position, energy = chosen.position, chosen.energy
+        return position
 
 
 def flow_proposal(network: Any, shape: tuple[int, ...]) -> Proposal:
@@ -121,7 +123,7 @@ def methods(target: Any, proposal: Proposal, law: SurrogateLaw) -> dict[str, Mov
 
     def surrogate_steps(start: Tensor, seed: int, index: Tensor) -> tuple[Tensor, float]:
         def propose(position: Tensor, number: int) -> Tensor:
-            return law.moved(position, seed, index, number, SURROGATE_TRANSITIONS)
+            return law.moved(position, seed, index, number, SURROGATE_STEPS)
 
         def log_weight(position: Tensor) -> Tensor:
             return target.log_ratio(position) - law.log_ratio(position)
@@ -129,7 +131,7 @@ def methods(target: Any, proposal: Proposal, law: SurrogateLaw) -> dict[str, Mov
         return metropolis(start, propose, log_weight, seed, index)
 
     def on_surrogate(start: Tensor, seed: int, index: Tensor) -> Tensor:
-        return law.moved(start, seed, index, PASSES, 4 * SURROGATE_TRANSITIONS)
+        return law.moved(start, seed, index, PASSES, (PASSES - 1) * SURROGATE_STEPS)
 
     return {
         "best of 5 from the prior": lambda start, seed, index: (best_of(target, seed, index, PASSES)[1], 1.0),
@@ -155,7 +157,7 @@ def metropolis(
     """PASSES - 1 proposals one after another, each taken with probability min(1, w(proposal) / w(point)).
 
     w is the law over the proposal's density, or over the law that the proposal leaves invariant and is reversible for: both
-    are exact, the second however many transitions a proposal takes (Liu 2001, "Monte Carlo Strategies", section 9.4.3).
+    are exact, the second however many steps a proposal takes (Liu 2001, "Monte Carlo Strategies", section 9.4.3).
     """
     position, weight, taken = start, log_weight(start), 0.0
     for number in range(1, PASSES):

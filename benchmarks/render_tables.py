@@ -15,7 +15,7 @@ from typing import Any
 from cost_tables import cost_quality, energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
-from evidence_tables import base_change, headline, imagenet, matched
+from evidence_tables import amortised, base_change, headline, imagenet, matched
 from page_tables import first_run, page
 from point_tables import joint_stability, toy_sweep, toy_weights, toys
 
@@ -53,6 +53,7 @@ BY_ENDING = {
     "-imagenet": imagenet,
     "-curves": curve_table,
     "-cost-quality": cost_quality,
+    "-amortised": amortised,
 }
 # Of two files.
 BY_TWO = {"cifar10-cgan-base": (base_change, "cifar10-cgan-panel", "cifar10-dcgan-panel")}
