@@ -37,7 +37,7 @@ def drawn(results: dict[str, Any]) -> str:
     changes = [-row["verdict"]["median_gain"] for row in rows]
     low, high = min(changes) - 0.06, min(max([*changes, 0.0]) + 0.08, MOST_SHOWN)
     times = [row["milliseconds"] for row in rows]
-    first, last = min(times) / 1.25, max(times) * 1.25
+    first, last = min(times) / 1.25, max(times) * 1.7
 
     def spot(time: float, change: float) -> tuple[float, float]:
         across = math.log(time / first) / math.log(last / first)
@@ -91,22 +91,45 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _placed(spots: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[Rectangle]:
-    """A rectangle for each label, in the frame and clear of all points and of the others: the nearest such to its point."""
-    points = [Rectangle(x - RADIUS - 1, y - RADIUS - 1, x + RADIUS + 1, y + RADIUS + 1) for x, y in spots]
+    """A rectangle for each label, in the frame and clear of all points, labels and lines: the nearest such to its point."""
+    points = [_about(x, y, RADIUS + 1) for x, y in spots]
     taken: list[Rectangle] = []
     by_row: dict[int, Rectangle] = {}
     # From above to below, so that of a crowd's labels none jumps over another.
     for row in sorted(range(len(spots)), key=lambda row: (spots[row][1], spots[row][0])):
-        width = LETTER * len(labels[row])
-        candidates = sorted(_around(*spots[row], width), key=lambda pair: pair[0])
+        others = [*points[:row], *points[row + 1 :], *taken]
+        candidates = sorted(_around(*spots[row], LETTER * len(labels[row])), key=lambda pair: pair[0])
         clear = (
-            rectangle for _, rectangle in candidates
-            if _inside(rectangle) and not any(rectangle.covers(other) for other in (*points, *taken))
-        )  # fmt: skip
+            rectangle
+            for _, rectangle in candidates
+            if _inside(rectangle)
+            and not any(rectangle.covers(other) for other in (points[row], *others))
+            and not any(piece.covers(other) for piece in _line(spots[row], rectangle) for other in others)
+        )
         chosen = next(clear, candidates[0][1])
-        taken.append(chosen)
+        taken += [chosen, *_line(spots[row], chosen)]
         by_row[row] = chosen
     return [by_row[row] for row in range(len(spots))]
+
+
+def _about(x: float, y: float, radius: float) -> Rectangle:
+    return Rectangle(x - radius, y - radius, x + radius, y + radius)
+
+
+def _end(spot: tuple[float, float], rectangle: Rectangle) -> tuple[float, float]:
+    """The nearest place of a label's rectangle to its point, a little inside where letters leave it empty."""
+    x, y = spot
+    return min(max(x, rectangle.left), rectangle.right), min(max(y, rectangle.top + 2), rectangle.bottom - 1)
+
+
+def _line(spot: tuple[float, float], rectangle: Rectangle) -> list[Rectangle]:
+    """The line from a point to its label as small rectangles from the point's edge on; none for a label beside it."""
+    x, y = spot
+    to_x, to_y = _end(spot, rectangle)
+    if math.hypot(to_x - x, to_y - y) <= 2 * RADIUS:
+        return []
+    pieces = [_about(x + (to_x - x) * part / 20, y + (to_y - y) * part / 20, 1.0) for part in range(21)]
+    return [piece for piece in pieces if not piece.covers(_about(x, y, RADIUS + 1))]
 
 
 def _around(x: float, y: float, width: float) -> list[tuple[float, Rectangle]]:
@@ -139,8 +162,8 @@ def _mark(row: dict[str, Any], x: float, y: float) -> str:
 
 def _label(text: str, colour: str, where: tuple[float, float], rectangle: Rectangle) -> str:
     x, y = where
-    near_x, near_y = min(max(x, rectangle.left), rectangle.right), (rectangle.top + rectangle.bottom) / 2
-    far = math.hypot(near_x - x, near_y - y) > 2 * RADIUS
+    near_x, near_y = _end(where, rectangle)
+    far = bool(_line(where, rectangle))
     line = f'<path d="M{x:.1f} {y:.1f}L{near_x:.1f} {near_y:.1f}" stroke="{colour}" stroke-width="0.7"/>' if far else ""
     # Widths of letters are estimates, so a text begins or ends at its point's side of the rectangle.
     at, anchor = (rectangle.right, ' text-anchor="end"') if rectangle.right < x else (rectangle.left, "")
