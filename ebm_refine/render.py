@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from ebm_refine.utils.atomic_io import replacing
 
-CAPTION_HEIGHT = 14
+CAPTION_LEADING = 3
 ANIMATIONS = ("webp", "gif")
 # Scatter plots: side and radius of a dot in pixels; colours of ground, dots and the marked dot.
 PLOT_SIDE, DOT = 360, 2.0
@@ -96,20 +96,25 @@ def captioned(images: Tensor, captions: Sequence[str], scale: int = 1, columns: 
     layout = layout._replace(columns=columns or layout.columns)
     rows = -(-layout.tiles // layout.columns)
     picture = Image.new("RGB", (layout.columns * layout.pitch_x + scale, rows * layout.pitch_y + scale))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=_caption_size(layout))
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x = scale + number % layout.columns * layout.pitch_x
         y = scale + number // layout.columns * layout.pitch_y
         tile = grid(image[None], scale=scale)
         picture.paste(tile.crop((scale, scale, tile.width - scale, tile.height - scale)), (x, y))
-        middle = (x + (layout.pitch_x - scale) / 2, y + layout.pitch_y - scale - CAPTION_HEIGHT / 2)
+        middle = (x + (layout.pitch_x - scale) / 2, y + layout.pitch_y - scale - (_caption_size(layout) + CAPTION_LEADING) / 2)
         draw.text(middle, caption, fill=(225, 225, 225), font=font, anchor="mm")
     return picture
 
 
 def captioned_layout(images: Tensor, scale: int = 1) -> Layout:
     plain = grid_layout(images, scale)
-    return plain._replace(pitch_y=plain.pitch_y + CAPTION_HEIGHT)
+    return plain._replace(pitch_y=plain.pitch_y + _caption_size(plain) + CAPTION_LEADING)
+
+
+def _caption_size(layout: Layout) -> int:
+    """Pixels of the letters under a tile: more under a large one, which may be shown reduced."""
+    return max(11, layout.pitch_x // 9)
 
 
 def heat_map(values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], title: str) -> Image.Image:
@@ -165,7 +170,7 @@ def picture_table(pictures: Sequence[Sequence[Image.Image | None]], rows: Sequen
     """Pictures of one size in a labelled table; cells of missing ones stay empty. At least one must be there."""
     width, height = next(one.size for row in pictures for one in row if one is not None)
     whole = Image.new("RGB", (LABELS + (width + GAP) * len(columns), HEADING + (height + GAP) * len(rows)), PAPER)
-    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=12)
+    draw, font = ImageDraw.Draw(whole), _label_font(rows, columns, width)
     for column, label in enumerate(columns):
         draw.text((LABELS + (width + GAP) * column + width / 2, HEADING / 2), label, fill=TEXT, font=font, anchor="mm")
     for row, (label, line) in enumerate(zip(rows, pictures, strict=True)):
@@ -175,6 +180,16 @@ def picture_table(pictures: Sequence[Sequence[Image.Image | None]], rows: Sequen
             if picture is not None:
                 whole.paste(picture, (LABELS + (width + GAP) * column, top))
     return whole
+
+
+def _label_font(rows: Sequence[str], columns: Sequence[str], width: int) -> Any:
+    """Letters as large as the labels' space allows, as a phone shows the table reduced."""
+    for size in range(18, 12, -1):
+        font = ImageFont.load_default(size=size)
+        beside, above = (max(map(font.getlength, labels)) for labels in (rows, columns))
+        if beside <= LABELS - 2 * GAP and above <= width:
+            return font
+    return ImageFont.load_default(size=12)
 
 
 def scale_for(images: Tensor, width: int) -> int:
@@ -231,5 +246,5 @@ def save_png(picture: Image.Image, path: Path) -> None:
 def energy_table(trace: Tensor, steps: Sequence[int]) -> list[tuple[int, float, str]]:
     """Rows (step, energy, series) of a plot: mean and the 10 % and 90 % quantiles over the chains of `trace` (frames, N)."""
     low, high = trace.quantile(0.1, 1), trace.quantile(0.9, 1)
-    lines = {"mean": trace.mean(1), "90 % of chains below": high, "10 % of chains below": low}
+    lines = {"mean": trace.mean(1), "10 % lie above": high, "10 % lie below": low}
     return [(step, float(value), name) for name, line in lines.items() for step, value in zip(steps, line, strict=True)]

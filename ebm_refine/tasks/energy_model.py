@@ -30,9 +30,9 @@ from ebm_refine.utils.devices import dtype_for
 
 # The recipe's own sampler is far colder than exp(-E); the other two sample exp(-E) itself, confined to the range of the data.
 SAMPLERS = {
-    "short-run": "The recipe's short run",
-    "langevin": "Langevin at unit temperature",
-    "mala": "Langevin at unit temperature, Metropolis-adjusted",
+    "short-run": "Short run, as in training",
+    "langevin": "Langevin at temperature 1",
+    "mala": "Adjusted Langevin at temperature 1",
 }
 DRAWN_REFERENCE = 200
 # Rows of so few digits are also checked by looking at every one: 10^5 of them.

@@ -6,7 +6,7 @@ from ebm_refine.toy2d.datasets import TITLES
 
 
 class Experiment(NamedTuple):
-    """`arguments` are those of `refine` for `model`; `shows` is the expected result, written before the run."""
+    """`arguments` are those of `refine` for `model`; `shows` is what one sees at seed 0."""
 
     title: str
     model: str
@@ -17,7 +17,6 @@ class Experiment(NamedTuple):
 POINTS = 1000
 # With a ratio of zero every proposal is accepted: the generator alone.
 ALONE: dict[str, Any] = {"method": "rejection", "beta": 0.0, "n_steps": 1}
-LEFT_OVER = "Notice the stray points between the modes: the generator cannot avoid them."
 
 
 def _langevin(eps: float, n_steps: int, **more: Any) -> dict[str, Any]:
@@ -32,32 +31,42 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "The generator is one broad Gaussian that knows nothing of the data. With an exact discriminator this is enough, at "
         "the price of many proposals: all 25 modes are found.",
     ),
-    Experiment("GAN alone: two moons", "toy-moons-gan", ALONE, LEFT_OVER),
+    Experiment(
+        "GAN alone: two moons",
+        "toy-moons-gan",
+        ALONE,
+        "Nothing is refined here. Notice the stray points between the moons: the generator cannot avoid them.",
+    ),
     # The model's own bound would reject most of what it must keep here.
-    Experiment("GAN alone: 25 Gaussians", "toy-grid25-gan", {**ALONE, "options": {"log_bound": 0.0}}, LEFT_OVER),
+    Experiment(
+        "GAN alone: 25 Gaussians",
+        "toy-grid25-gan",
+        {**ALONE, "options": {"log_bound": 0.0}},
+        "Nothing is refined here. This generator smears its points over the whole square: one in twenty lies close to a mode.",
+    ),
     Experiment(
         "GAN with EBM: two moons, small step",
         "toy-moons-gan-ebm",
         _langevin(1e-4, 100),
-        "With a small step hardly a point leaves its start.",
+        "Small steps change little: the thin curves grow as wide as the moons, and stray points leave the middle slowly.",
     ),
     Experiment(
         "GAN with EBM: two moons, the step of its training",
         "toy-moons-gan-ebm",
         _langevin(5e-3, 100),
-        "The chains drift onto the moons and stay there.",
+        "The chains spread over the moons, in their whole width, and stay there.",
     ),
     Experiment(
         "GAN with EBM: two moons, large step",
         "toy-moons-gan-ebm",
         _langevin(0.1, 100),
-        "The noise of a large step is wider than the moons: they blur, and nothing brings them back.",
+        "This step is too large: its noise drives seven points of ten out of the window, and nothing brings them back.",
     ),
     Experiment(
         "GAN with EBM: two moons, big step",
         "toy-moons-gan-ebm",
         _langevin(5.0, 100),
-        "A step far too large: every point leaps over the valleys and out of the window.",
+        "A step far too large: all but a few points leap out of the window.",
     ),
     Experiment(
         "GAN with EBM: swiss roll",
@@ -75,13 +84,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "WGAN, rejection sampling: 25 Gaussians",
         "toy-grid25-wgan",
         {"method": "rejection", "ratio": "refitted", "n_steps": 200},
-        "Nothing is moved: points between the modes are thrown away and drawn anew.",
+        "Nothing is moved: points of low score are thrown away and drawn anew. This discriminator has learned the five columns "
+        "of the grid, not its rows: points between the columns go, those between the rows stay.",
     ),
     Experiment(
         "WGAN, Langevin in latent space: 25 Gaussians",
         "toy-grid25-wgan",
         _langevin(0.01, 100, ratio="refitted"),
-        "Watch both windows: latents move a little, and their points jump from mode to mode.",
+        "Watch both windows: the latents move a little, and their points jump. All end in the two outer columns: that is where "
+        "this discriminator's score is highest, so 15 of the 25 modes are lost.",
     ),
     *(
         Experiment(

@@ -35,17 +35,23 @@ def bar(share: float, beside: str = "") -> Cell:
     return Cell(f"<span class='length' style='width:{100 * share:.1f}%'></span>{beside}", "share")
 
 
+def dotted(colour: str, text: str) -> Cell:
+    """A plain text after a dot of the colour that a chart's line has."""
+    return Cell(f"<span class='dot' style='background:{colour}'></span>{html.escape(text)}")
+
+
 def table(
     head: Sequence[str], rows: Sequence[Sequence[str | Cell]], kinds: Sequence[str] = (), wide: bool = False,
     caption: str = "", css: str = "", name: str = "Table",
 ) -> str:  # fmt: skip
-    """Texts and cells as a table, the first of each row, a text, its heading. `kinds` are the rows' CSS classes, `css` that of
+    """Texts and cells as a table, the first of each row its heading. `kinds` are the rows' CSS classes, `css` that of
     the whole; `wide` may be scrolled sideways, and has a `name` for screen readers."""
     body = []
     for number_, (first, *others) in enumerate(rows):
         kind = kinds[number_] if number_ < len(kinds) else ""
         cells = "".join(map(_cell, others))
-        body.append(f"<tr{_classed(kind)}><th scope='row'>{html.escape(str(first))}</th>{cells}</tr>")
+        heading = first.content if isinstance(first, Cell) else html.escape(str(first))
+        body.append(f"<tr{_classed(kind)}><th scope='row'>{heading}</th>{cells}</tr>")
     named = f"<caption class='small'>{html.escape(caption)}</caption>" if caption else ""
     above = f"<thead><tr>{headings(head)}</tr></thead>" if head else ""
     made = f"<table{_classed(css)}>{named}{above}<tbody>{''.join(body)}</tbody></table>"

@@ -1,6 +1,6 @@
 """What the Compare tab says: a committed table, and the numbers of two live runs side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ebm_refine.evaluation.tables import tabulated, verdict_of
@@ -23,18 +23,31 @@ def committed_html(results: dict[str, Any]) -> str:
         elif verdict_of(results, row) == "confirmed":
             kind = "gained"
         kinds.append(kind)
-    made = table(table_of.header, table_of.rows, kinds, wide=True)
+    made = table(*_settings_last(table_of.header, table_of.rows), kinds, wide=True, name="Measured on thousands of images")
     return panel(small(table_of.caption.replace("`", "")), made, *map(small, table_of.notes))
+
+
+def _settings_last(header: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """What was measured stands next to the method, so that a phone shows it; with what settings, at the end."""
+    last = [index for index, title in enumerate(header) if title in ("ratio", "setting")]
+    order = [index for index in range(len(header)) if index not in last] + last
+    return [header[index] for index in order], [[row[index] for index in order] for row in rows]
 
 
 def compared_html(end: Compared) -> str:
     """Which side came closer to real samples, and what each cost."""
     kind, sentence = verdict(end)
     first, second = end.sides
-    rows = [(title, cell(first), cell(second)) for title, cell in _ROWS if cell(first) is not None or cell(second) is not None]
-    filled = [[title, *("–" if cell is None else cell for cell in cells)] for title, *cells in rows]
-    made = table(["", f"A: {name(first)}", f"B: {name(second)}"], filled)
-    return panel(verdict_html(kind, sentence), made, _small_print(end))
+    head = ["", f"A: {name(first)}", f"B: {name(second)}"]
+    made, chains = (table(head, _filled(rows, first, second)) for rows in (_ROWS, _CHAIN_ROWS))
+    folded = f"<details><summary>How the chains fared</summary>{chains}</details>"
+    return panel(verdict_html(kind, sentence), made, _small_print(end), folded)
+
+
+def _filled(rows: Sequence[tuple[str, Callable[[Side], str | None]]], first: Side, second: Side) -> list[list[str]]:
+    """The rows that a side has something for."""
+    cells = [(title, cell(first), cell(second)) for title, cell in rows]
+    return [[title, a or "–", b or "–"] for title, a, b in cells if a is not None or b is not None]
 
 
 def verdict(end: Compared) -> tuple[str, str]:
@@ -54,7 +67,7 @@ def verdict(end: Compared) -> tuple[str, str]:
     if low > 0:
         return "better", f"A ({name(end.sides[0])}) came closer to real samples than B, more than chance explains."
     if all(_closer(side) for side in end.sides):
-        return "same", f"Both came closer to real samples; {count} are too few to tell which one more."
+        return "same", f"Both came closer to real samples; {count} are too few to tell which of them is closer."
     return "same", f"{count} samples of the same seeds are too few to tell whether A or B is closer to real ones."
 
 
@@ -118,16 +131,19 @@ def _stein(side: Side) -> str | None:
 
 
 _ROWS: tuple[tuple[str, Callable[[Side], str | None]], ...] = (
-    ("kernel distance to real images (95 % interval)", _kernel("after")),
-    ("the same before", _kernel("before")),
+    ("kernel distance to real images, before (95 % interval)", _kernel("before")),
+    ("after", _kernel("after")),
     ("change, paired by seed", _kernel("difference")),
-    ("earth mover's distance to the data", _movers("after")),
-    ("the same before", _movers("before")),
+    ("earth mover's distance to the data, before", _movers("before")),
+    ("after", _movers("after")),
     ("modes", _modes),
     ("steps", lambda side: str(side.metrics["diagnostics"]["steps"])),
     ("gradient evaluations an image", _evaluations),
     ("evaluations of the pilot, in all", _diagnostic("pilot_forwards")),
     ("seconds", lambda side: f"{side.seconds:.1f}"),
+)
+# How the chains fared: for those who know these measures.
+_CHAIN_ROWS: tuple[tuple[str, Callable[[Side], str | None]], ...] = (
     ("share of proposals accepted", _diagnostic("accepted_share", form=percent)),
     ("images whose budget ended without an acceptance", _diagnostic("budget_exhausted", "fallbacks", form=str)),
     ("split R-hat of the energy", _diagnostic("energy_split_rhat", form="{:.3f}".format)),
@@ -146,8 +162,9 @@ def _small_print(end: Compared) -> str:
         difference = between["kernel_distance"]["difference"]
         low, high = difference["interval"]
         text += (
-            f"B − A, paired by seed: {_number(difference['value'])} ({_number(low)} … {_number(high)}). Unbiased kernel "
-            f"distance in {between['title']} ({between['dimension']} dimensions, weights {between['sha256'][:12]}). "
+            f"Distance of B minus distance of A, paired by seed: {_number(difference['value'])} "
+            f"({_number(low)} … {_number(high)}). Unbiased kernel distance in "
+            f"{between['title']} ({between['dimension']} dimensions, weights {between['sha256'][:12]}). "
         )
     text += "A sampler lowers its energy by construction, so no energy is among these numbers."
     return small(text)

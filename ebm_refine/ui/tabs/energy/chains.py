@@ -27,7 +27,7 @@ from ebm_refine.ui.tabs.energy.job import Question, first_energy
 from ebm_refine.ui.tabs.refine.job import user_errors
 from ebm_refine.ui.tabs.refine.pictures import strip_bytes
 
-STEPS_SHOWN = 1000
+STEPS_SHOWN = 2000
 BESIDE = "mala"
 LIVE_QUALITY = 80
 ANY = "any"
@@ -119,16 +119,16 @@ def from_noise(model: gr.Dropdown) -> None:
                     STEPS_SHOWN,
                     value=_steps(first.name),
                     step=1,
-                    label="Steps of the recipe's short run",
+                    label="Steps of the short run",
                     elem_id="energy-n-steps",
                 )
                 beside = gr.Checkbox(
-                    True, label="Beside it, a long chain at unit temperature",
-                    info="Langevin, Metropolis-adjusted: it samples exp(−E) itself", elem_id="energy-beside",
+                    True, label="Beside it, a long chain at temperature 1",
+                    info="adjusted Langevin steps, which sample exp(−E) itself", elem_id="energy-beside",
                 )  # fmt: skip
                 long = gr.Slider(10, 2500, value=1000, step=10, label="Steps of the long chain", elem_id="energy-long")
                 label = gr.Dropdown(
-                    [ANY, *map(str, range(10))], value=ANY, label="Digit", info="any, or p(x | digit)",
+                    [ANY, *map(str, range(10))], value=ANY, label="Digit", info="any, or one of your choice",
                     visible=bool(answers.classes_of(first.config)), elem_id="energy-label",
                 )  # fmt: skip
                 images = gr.Slider(1, 64, value=16, step=1, label="Chains", info=_info(), elem_id="energy-images")
@@ -136,9 +136,9 @@ def from_noise(model: gr.Dropdown) -> None:
             runner = Runner("energy", "Start in noise")
         with gr.Column(scale=2, min_width=320), gr.Row():
             with gr.Column(min_width=250):
-                cold = ChainsView("The recipe's short run", "cold")
+                cold = ChainsView("Short run, as in training", "cold")
             with gr.Column(min_width=250):
-                warm = ChainsView("Unit temperature", "warm")
+                warm = ChainsView("Long chain at temperature 1", "warm")
 
     def asked(model: Any, n_steps: Any, beside: Any, long: Any, label: Any, images: Any, seed: Any) -> list[Question]:
         chosen = int(label) if isinstance(label, str) and label.isdecimal() else None
@@ -164,7 +164,7 @@ def completing(model: gr.Dropdown, digit: DigitInput) -> None:
         share = gr.Slider(0, 100, value=50, step=1, label="How much of it (%)", elem_id="share")
     controls = _chain_controls("complete")
     runner = Runner("complete", "Complete the digit")
-    view = ChainsView("Completions: the seen pixels held, the others follow p(missing | seen)", "complete")
+    view = ChainsView("Completions: the given pixels stay, the chains fill in the others", "complete")
 
     def asked(model: Any, images: Any, mask: Any, share: Any, *chain: Any) -> list[Question]:
         part = share / 100 if isinstance(share, int | float) else share
@@ -180,8 +180,8 @@ def denoising(model: gr.Dropdown, digit: DigitInput) -> None:
         1.5,
         value=0.5,
         step=0.05,
-        label="Width of the noise put on the digit",
-        info="black to white is 2",
+        label="Noise put on the digit (standard deviation)",
+        info="black is −1, white is 1",
         elem_id="sigma",
     )
     controls = _chain_controls("denoise")
@@ -216,4 +216,4 @@ def _steps(model: Any) -> int:
 
 
 def _info() -> str:
-    return f"chains x steps may be at most {limits.MAX_ENERGY_WORK:,} here"
+    return f"chains × steps may be at most {limits.MAX_ENERGY_WORK:,} here"

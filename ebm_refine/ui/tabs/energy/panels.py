@@ -11,28 +11,38 @@ from ebm_refine import render
 from ebm_refine.settings import Settings
 from ebm_refine.tasks import ood_detection as detection
 from ebm_refine.tasks.energy_model import Chains, Classification, Detection, Ranking, Row
-from ebm_refine.ui.components.html_table import Cell, bar, number, panel, percent, small, table, verdict
+from ebm_refine.ui.components.html_table import Cell, bar, dotted, number, panel, percent, small, table, verdict
 from ebm_refine.ui.components.status_line import progress
 from ebm_refine.ui.tabs.energy.job import Moment
 from ebm_refine.ui.tabs.refine.job import thinned
 from ebm_refine.ui.tabs.refine.pictures import FILM_FRAMES
 
-ONE_MODEL = "Energies compare images under one model only: each model has a partition function of its own, which nobody knows."
-RATIO = "The log ratio log p(x)/p(x′) is E(x′) − E(x), a natural logarithm: the partition function cancels."
+THIS_IMAGE = "this image"
+# The lines of the chart, in the order of the table above it, which is its legend: a chart's own is cut off on a phone.
+COLOURS = {
+    THIS_IMAGE: "#db2777",
+    detection.DIGITS: "#4f46e5",
+    "mirrored": "#d97706",
+    "blurred": "#0284c7",
+    "clothes": "#7c2d12",
+    "inverted": "#0d9488",
+    "uniform noise": "#65a30d",
+}
+ONE_MODEL = "Energies can be compared within one model only: the zero of every model's energy is another, and nobody knows it."
+RATIO = "The log ratio (natural logarithm) is a difference of two energies, so their unknown zero cancels."
 
 
 def of_sampler(settings: Settings) -> str:
     """What the chains of this sampler are samples of, and what not."""
     temperature = settings.values["temperature"]
     if settings.method == "short-run":
-        colder = f", {1 / temperature:,.0f} times colder than exp(−E)" if 0 < temperature < 0.5 else ""
         return (
-            f"The recipe's short run at temperature {temperature:g}{colder}, gradient and image clipped: "
-            f"it shows where the energy leads, not samples of its law."
+            f"A short run, as in training: it descends the energy with hardly any noise (temperature {temperature:g} instead "
+            f"of 1). It shows which images the energy prefers; these are not samples of exp(−E)."
         )
     return (
-        f"Chains of exp(−E{'' if temperature == 1 else f'/{temperature:g}'}), kept to the range of the data: "
-        f"samples of the energy's law, as far as they have had the steps to forget their start."
+        f"These chains sample exp(−E{'' if temperature == 1 else f'/{temperature:g}'}) itself, among images of the allowed "
+        f"range. After too few steps they still depend on where they began."
     )
 
 
@@ -58,17 +68,21 @@ def of_detection(found: Detection) -> str:
     share = found.share_above
     words = f"{percent(share, 1)} of the digits have at least this energy ({number(found.energy)})"
     if share < 0.01:
-        kind, sentence = "worse", f"Hardly a digit to this model: only {words}."
+        kind, sentence = "worse", f"Hardly a digit, says the model: only {words}."
     elif share < 0.05:
-        kind, sentence = "same", f"An unusual digit to this model: {words}."
+        kind, sentence = "same", f"An unusual digit, says the model: {words}."
     else:
-        kind, sentence = "better", f"As probable as digits are to this model: {words}."
-    rows = [[name, f"{value:.3f}", number(float(found.energies[name].mean()))] for name, value in found.aurocs.items()]
-    made = table(["digits against", "AUROC", "mean energy"], rows)
+        kind, sentence = "better", f"A digit like others, says the model: {words}."
+    means = {THIS_IMAGE: found.energy} | {name: float(values.mean()) for name, values in found.energies.items()}
+    rows = [
+        [dotted(colour, name), number(means[name]), f"{found.aurocs[name]:.3f}" if name in found.aurocs else "–"]
+        for name, colour in COLOURS.items()
+        if name in means
+    ]
+    made = table(["", "mean energy", "told from digits (AUROC)"], rows)
     notes = small(
-        f"Measured on {found.measured_on}, whose mean energy is {number(float(found.energies[detection.DIGITS].mean()))}. "
-        f"AUROC is the probability that what is no digit has the higher energy of the two: 1 tells them apart always, 0.5 "
-        f"never, and below 0.5 the energy takes it for more of a digit than digits.",
+        f"Measured on {found.measured_on}. AUROC: take a digit and an image of the other kind; how often has the other the "
+        f"higher energy? 1.000 is always, 0.5 is chance, and below 0.5 the model prefers the other kind to digits.",
         ONE_MODEL,
     )
     return _panel(kind, sentence, made, notes)
@@ -89,10 +103,10 @@ def of_ranking(found: Ranking, names: Sequence[str]) -> str:
 def of_classification(found: Classification, beta: float) -> str:
     label = int(found.labels[0])
     probability = float(found.log_probabilities[0, label].exp())
-    sentence = f"Least energy: {label}, with p(y | x) = {probability:.3f} at beta {beta:g}."
+    sentence = f"It is a {label}, says the model: least energy, and p(y | x) = {probability:.3f} at beta {beta:g}."
     notes = small(
-        "The decision is the label of least energy and does not depend on beta; p(y | x) ∝ exp(−beta E(x, y)) does. It "
-        "says how sure the model is that it is this one, not that it is a digit at all: ask the detection for that."
+        "The label of least energy wins, whatever beta is; p(y | x) ∝ exp(−beta E(x, y)) depends on beta. It says how sure "
+        "the model is of this label, not whether the image is a digit at all: “Detect” answers that."
     )
     probabilities = found.log_probabilities[0].exp().tolist()
     rows: list[list[str | Cell]] = [
@@ -143,7 +157,7 @@ def detection_frame(found: Detection) -> pd.DataFrame:
         for centre, share in zip(histogram.centres, shares, strict=True)
     ]
     top = max(float(shares.max()) for shares in histogram.shares.values())
-    rows += [(found.energy, 0.0, "this image"), (found.energy, top, "this image")]
+    rows += [(found.energy, 0.0, THIS_IMAGE), (found.energy, top, THIS_IMAGE)]
     return pd.DataFrame(rows, columns=["energy", "share", "set"])
 
 

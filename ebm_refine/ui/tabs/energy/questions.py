@@ -42,7 +42,10 @@ def detecting(model: gr.Dropdown, digit: DigitInput) -> None:
     """Where the digit's energy lies among those of digits and of what is none."""
     button = gr.Button("Is it a digit?", variant="primary", elem_id="detect-run")
     words = gr.HTML(elem_id="detect-words")
-    plot = line_chart("energy", "share", "Shares of each set by energy", "detect-plot", "set", 300, visible=False)
+    plot = line_chart(
+        "energy", "share", "Shares of each set by energy", "detect-plot", "set", 300, visible=False,
+        color_map=energy_words.COLOURS, colors_in_legend=[],
+    )  # fmt: skip
 
     def shown(found: Any, *values: Any) -> dict[Any, Any]:
         return {

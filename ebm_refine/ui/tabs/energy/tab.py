@@ -11,7 +11,8 @@ from ebm_refine.ui.tabs.energy import training_history as energy_story
 from ebm_refine.ui.tabs.energy.job import energy_models, first_energy, labelled_models
 
 TITLE = "Energy models"
-_HEAD = f"""Here the energy itself is the model: p(x) is proportional to exp(−E(x)). {energy_words.ONE_MODEL}"""
+_HEAD = f"""Such a model gives every image x a number, its energy E(x): low for what looks like a digit, high for anything else.
+The probability of an image is proportional to exp(−E(x)). {energy_words.ONE_MODEL}"""
 _NO_LABELS = "No model with labels is embedded: this needs an energy E(x, y), such as `mnist-jem`."
 
 

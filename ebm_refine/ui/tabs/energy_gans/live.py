@@ -25,7 +25,7 @@ from ebm_refine.ui.tabs.refine.job import Finished, Live, Record, run, user_erro
 IMAGES = Parameter("num_images", "int", 16, 1, 64)
 _BETA = next(row for row in COMMON if row.name == "beta")
 RATIOS = ("calibrated", "raw")
-_UNITS_DIFFER = "Energies compare images under one model only: each D has a unit, and a scale, of its own."
+_UNITS_DIFFER = "Energies can be compared within one model only: every D has its own unit."
 
 
 def side_by_side() -> None:
@@ -37,7 +37,8 @@ def side_by_side() -> None:
         ratio = gr.Radio(
             list(RATIOS), value=RATIOS[0], label="Which score", info="raw is −D itself", elem_id="gans-ratio",
         )  # fmt: skip
-        beta = gr.Slider(0, 10, value=1, step=0.1, label="beta", info="inverse temperature of r", elem_id="gans-beta")
+        beta = gr.Slider(0, 10, value=1, step=0.1, label="beta", info="how strongly r counts", elem_id="gans-beta")
+    gr.Markdown("Every sampler raises the score r: that is what it does. So r does not measure quality.", elem_classes="note")
     bar = RunBar("gans", "Sample all of them", "Press the button: every model begins with the same seed.")
     said = bar.status
     views: dict[str, tuple[gr.HTML, gr.HTML, gr.HTML]] = {}
@@ -76,8 +77,8 @@ def reconstructions() -> None:
     """A visitor's digit, and digits that each generator made, above what each autoencoder makes of them."""
     models = energy_gan_models()
     gr.Markdown(
-        "Above, an image; below, what the discriminator's autoencoder makes of it; beneath, the energy D. The first is the "
-        f"digit chosen here, the others are the model's own, from the same latents for all. {_UNITS_DIFFER}",
+        "Upper row: images. Lower row: what the discriminator's autoencoder makes of them, with the energy D. The first image "
+        f"is the digit chosen here; the others are the model's own, from the same latents for all. {_UNITS_DIFFER}",
         elem_classes="note",
     )
     with gr.Row():
@@ -123,7 +124,7 @@ def _ended(info: ModelInfo, record: Record, before: gr.HTML, after: gr.HTML, wor
     how = settings.method if eps is None else f"{settings.method}, eps {eps:g}"
     text = (
         f"{how}, {settings.n_steps} steps: mean r {_signed(record.ratio_before)} → {_signed(record.ratio_after)}. "
-        f"D is {energy_gans.unit_of(info.config)}. A sampler raises r by construction, so r does not measure quality."
+        f"D is {energy_gans.unit_of(info.config)}."
     )
     return {
         **_sides(render.grid(record.before), render.grid(record.after), before, after, info),

@@ -18,10 +18,10 @@ from ebm_refine.ui.tabs.energy_gans.models import energy_gan_models
 from ebm_refine.ui.tabs.energy_gans.training_history import Opened
 
 TITLE = "Energy-based GANs"
-_HEAD = """Here the discriminator is an autoencoder, and D(x), the error with which it reconstructs an image, is an energy: low
-on what looks like data. EBGAN pushes the energy of generated images up to a fixed margin, MAGAN to one that falls, BEGAN by a
-weight k that holds a balance; the pulling-away term drives the codes of generated images apart. Each is sampled with r = −D:
-beta is then the inverse temperature of the energy."""
+_HEAD = """In these GANs the discriminator is an autoencoder. D(x) is the error with which it reconstructs an image: an energy,
+low for what looks like a real digit. In training, EBGAN pushes the energy of generated digits up to a fixed margin, MAGAN to
+a margin that falls, and BEGAN by a weight k that holds a balance; EBGAN-PT also drives the codes of generated digits apart.
+Sampling follows r = −D, and beta says how strongly."""
 
 Section = tuple[str, Callable[[], Opened | None]]
 SECTIONS: list[Section] = [
