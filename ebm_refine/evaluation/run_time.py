@@ -24,6 +24,8 @@ from ebm_refine.settings import Settings
 OPERATIONS_PER_SECOND, SECONDS_PER_OPERATOR = 6e10, 3e-5
 # Loading, pictures and measuring; passes of an image for its energy before and after and its two pictures.
 START_SECONDS, REPORT_PASSES = 2.0, 4
+# Before the classes' small batches run at a width of their own, it is compared with a full one (`energies.fixed_width`).
+COMPARING_PASSES = 2500
 
 
 class RunTime(NamedTuple):
@@ -54,7 +56,8 @@ def run_time(checkpoint: Checkpoint, settings: Settings) -> RunTime:
     a_batch = operators * SECONDS_PER_OPERATOR
     one = operations / OPERATIONS_PER_SECOND + a_batch / CHUNK["cpu"]
     classes = max(1, label_count(checkpoint.config)) if settings.label is None else 1
-    return RunTime(START_SECONDS + classes * (pilot * one + image * a_batch), (image + REPORT_PASSES) * one)
+    comparing = COMPARING_PASSES * one if classes > 1 else 0.0
+    return RunTime(START_SECONDS + comparing + classes * (pilot * one + image * a_batch), (image + REPORT_PASSES) * one)
 
 
 def a_pass(checkpoint: Checkpoint, settings: Settings) -> tuple[int, int]:

@@ -57,7 +57,7 @@ def test_noise_slides_along_two_chains_and_the_films_play(desk):  # noqa: F811
         assert f"after {steps} steps" in page.inner_text(f"#{name}-words")
         page.wait_for_selector(f"#{name}-plot svg, #{name}-plot canvas")
     # What chains are samples of, and what not.
-    assert "not samples of its law" in page.inner_text("#cold-words")
+    assert "not samples of exp(−E)" in page.inner_text("#cold-words")
     assert "of the moves were accepted" in page.inner_text("#warm-words")
     canvas = page.locator("#cold-film canvas")
     page.locator("#cold-film .scrub").fill("0")
