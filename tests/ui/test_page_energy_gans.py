@@ -52,7 +52,8 @@ def test_all_models_are_sampled_on_the_same_seed(desk):  # noqa: F811
     for name in PAIRS:
         for side in ("before", "after"):
             expect(page.locator(f"#{name}-{side} img")).to_be_visible()
-        expect(page.locator(f"#{name}-words")).to_contain_text("r does not measure quality")
+        expect(page.locator(f"#{name}-words")).to_contain_text("mean r")
+    expect(page.get_by_text("So r does not measure quality")).to_be_visible()
 
 
 def test_digits_are_reconstructed_and_bad_values_are_errors(desk):  # noqa: F811
