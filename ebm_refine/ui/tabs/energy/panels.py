@@ -74,7 +74,7 @@ def of_detection(found: Detection) -> str:
     else:
         kind, sentence = "better", f"A digit like others, says the model: {words}."
     means = {THIS_IMAGE: found.energy} | {name: float(values.mean()) for name, values in found.energies.items()}
-    rows = [
+    rows: list[list[str | Cell]] = [
         [dotted(colour, name), number(means[name]), f"{found.aurocs[name]:.3f}" if name in found.aurocs else "–"]
         for name, colour in COLOURS.items()
         if name in means
