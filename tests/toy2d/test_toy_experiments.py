@@ -133,17 +133,25 @@ class Standard(nn.Module):
         return z
 
 
-def test_the_ratio_is_learned():
+@pytest.mark.parametrize("odds", [1, 32])
+def test_the_ratio_is_learned(odds):
     """Data N(m, I) against a generator N(0, I): log p_data / p_gen = m'x - |m|^2 / 2, a plane that one layer can hold."""
     mean = torch.tensor([1.0, -0.5])
     data = torch.randn(20_000, 2, generator=torch.Generator().manual_seed(0)) + mean
     ratio = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
     recipe = PlaneRecipe(400, batch_size=512, rate=0.03, betas=(0.9, 0.999))
-    *_, last = train_ratio({"generator": Standard(), "ratio": ratio}, recipe, data, 0)
+    *_, last = train_ratio({"generator": Standard(), "ratio": ratio}, recipe, data, 0, odds=odds)
     assert last.step == 400
     # Asymptotic deviation of logistic regression at 400 batches of 512, averaged over the falling rate, is below 0.02.
     assert torch.allclose(ratio[0].weight.detach()[0], mean, atol=0.1)
     assert float(ratio[0].bias.detach()) == pytest.approx(-float(mean.square().sum()) / 2, abs=0.1)
+
+
+def test_the_rings_settings_reach_its_training():
+    ring = RECIPES["toy-ring8-ebm"].settings
+    toy = toys.Toy("ring8", "ebm", ring._replace(**MOMENT))
+    assert (toy._chains().fresh, toy.blur.tails) == (0.005, 0.04)
+    assert toys.Toy("moons", "ebm", SETTINGS["ebm"]._replace(**MOMENT))._chains().fresh == 0.02
 
 
 def test_every_family_of_every_data_set_has_its_recipe():

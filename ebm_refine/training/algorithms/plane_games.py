@@ -39,8 +39,8 @@ from ebm_refine.training.common.updates import Watched
 # Weight of half the squared distance between G(z) and the same point revised, in units of the data's present width, beside the
 # generator's loss in the game; and the share of the steps after which it counts.
 COOPERATION, COOPERATES_FROM = 0.1, 0.7
-# Generated points for each of data where a log ratio is learned: in its loss, and in a batch.
-ODDS, FAKES = 32, 4
+# Of the generated points that a log ratio learns from, at most so many for each of data in a batch; the rest is weight.
+MOST_FAKES = 4
 
 
 def train_gan(
@@ -170,13 +170,14 @@ def _round(
 
 
 def train_ratio(
-    networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None
+    networks: dict[str, nn.Module], recipe: PlaneRecipe, data: Tensor, seed: int, run: Run | None = None, odds: int = 1
 ) -> Watched:
     """Teach "ratio" log p_data / p_gen of `data` (N, 2) and the frozen "generator", by noise-contrastive estimation.
 
-    Gutmann and Hyvarinen 2012 (JMLR 13), equation 8: one point of data in 1 + `ODDS` is told from the generator's. With equal
-    odds, a mode that the generator hardly reaches would count as little in the loss as the generator's points there, and its
-    weight would be learned last. A batch has `FAKES` generated points for each of data, all weighed as `ODDS` of them.
+    Gutmann and Hyvärinen 2012 (JMLR 13, 307-361), with `odds` generated points for each of data. At 1 this is a
+    discriminator's loss: a mode that the generator hardly reaches counts in it as little as the generator's points there, and
+    its weight is learned last. More find it sooner, and also how rare the generator is in the data's tails: peaks of the ratio
+    which rejection pays for.
 
     "ratio" follows the weights of a copy that learns: the noise of single updates, at which a rejection sampler would take its
     bound, averages out.
@@ -190,14 +191,14 @@ def train_ratio(
         source = source_of(seed, step + 1, "cpu")
         set_rates((adam,), recipe, step)
         with torch.no_grad():
-            fake = generator(_latents(generator, FAKES * recipe.batch_size, source))
+            fake = generator(_latents(generator, min(odds, MOST_FAKES) * recipe.batch_size, source))
         real = batch_of(data, recipe.batch_size, source)
         on_real, on_fake = learner(torch.cat([real, fake])).split([len(real), len(fake)])
-        of_data = F.softplus(math.log(ODDS) - on_real).mean()
-        of_fakes = F.softplus(on_fake - math.log(ODDS)).mean()
-        loss = update_of(adam, of_data + ODDS * of_fakes)
+        of_data = F.softplus(math.log(odds) - on_real).mean()
+        of_fakes = F.softplus(on_fake - math.log(odds)).mean()
+        loss = update_of(adam, of_data + odds * of_fakes)
         follow(ratio, learner, recipe.average_decay, step)
-        return {"cross_entropy": loss / (1 + ODDS)}
+        return {"cross_entropy": loss / (1 + odds)}
 
     return watched(parts, recipe, update, run)
 

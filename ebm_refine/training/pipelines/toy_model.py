@@ -40,8 +40,10 @@ class ToySettings(NamedTuple):
     """`steps` updates of the main phase; `widths` of every network; K = `mcmc_steps` Langevin steps of size `eps` an update.
 
     `eps` None is half the square of the data's width: one step's noise is then smaller than the data's width, and chains are
-    far from where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator. Families
-    without chains ignore K and eps.
+    far from where Langevin turns unstable. `ratio_steps` updates then teach a log ratio for the averaged generator, on batches
+    of `ratio_batch` points of data, with `odds` generated points for each. Of the persistent chains a share `fresh` begins anew
+    in an update, and of an energy's data a share `tails` stays blurred (`plane_loop.Blur`). Families without chains ignore K,
+    eps and both shares.
     """
 
     steps: int
@@ -49,6 +51,10 @@ class ToySettings(NamedTuple):
     mcmc_steps: int = 20
     eps: float | None = None
     ratio_steps: int = 3000
+    ratio_batch: int = 512
+    odds: int = 1
+    fresh: float = 0.02
+    tails: float = 0.02
 
 
 class ToyModel(NamedTuple):
@@ -81,7 +87,7 @@ class Toy:
         self.dataset, self.family, self.seed = dataset, family, seed
         self.settings, self.run, self.levels = settings, run, levels
         self.eps = settings.eps or round(law(dataset).width ** 2 / 2, 6)
-        self.blur = Blur(law(dataset).width)
+        self.blur = Blur(law(dataset).width, tails=settings.tails)
         self.data = load_points(dataset, DATA_POINTS, seed)
         self.networks = self._networks()
         phases: dict[str, Callable[[], Iterable[Progress]]] = {
@@ -179,8 +185,11 @@ class Toy:
         if self.family == "gan":
             self._take_over()
         networks = {"generator": self.networks["average"], "ratio": self.networks["ratio"]}
-        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=1024, rate=2e-3, betas=(0.9, 0.999))
-        return train_ratio(networks, recipe, self.data, self.seed + 1, self.run and self.run.part("ratio"))
+        recipe = PlaneRecipe(
+            self.settings.ratio_steps, batch_size=self.settings.ratio_batch, rate=2e-3, betas=(0.9, 0.999)
+        )
+        run = self.run and self.run.part("ratio")
+        return train_ratio(networks, recipe, self.data, self.seed + 1, run, self.settings.odds)
 
     def _energy(self) -> Watched:
         networks = {name: self.networks[name] for name in ("energy", "average_energy")}
@@ -203,7 +212,7 @@ class Toy:
         """How chains move: at temperature 1, so that exp(-E) is the law that is learned, up to the bias of the step."""
         return EnergyRecipe(
             epochs=0, alpha=1e-3, chain_steps=self.settings.mcmc_steps, eps=self.eps, temperature=1.0, clip=UNCLIPPED,
-            bounds=(-BOX, BOX), fresh=0.02,
+            bounds=(-BOX, BOX), fresh=self.settings.fresh,
         )  # fmt: skip
 
 
