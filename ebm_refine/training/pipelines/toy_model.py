@@ -185,9 +185,7 @@ class Toy:
         if self.family == "gan":
             self._take_over()
         networks = {"generator": self.networks["average"], "ratio": self.networks["ratio"]}
-        recipe = PlaneRecipe(
-            self.settings.ratio_steps, batch_size=self.settings.ratio_batch, rate=2e-3, betas=(0.9, 0.999)
-        )
+        recipe = PlaneRecipe(self.settings.ratio_steps, batch_size=self.settings.ratio_batch, rate=2e-3, betas=(0.9, 0.999))
         run = self.run and self.run.part("ratio")
         return train_ratio(networks, recipe, self.data, self.seed + 1, run, self.settings.odds)
 
