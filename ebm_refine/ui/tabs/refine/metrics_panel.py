@@ -4,6 +4,7 @@ from typing import Any
 
 from ebm_refine.ui.components.html_table import interval, number, panel, percent, small, table
 from ebm_refine.ui.components.html_table import verdict as verdict_html
+from ebm_refine.ui.runtime import limits
 from ebm_refine.ui.tabs.refine import points_panel as point_panel
 
 _UNDERSTOOD = {
@@ -34,6 +35,7 @@ _UNDERSTOOD = {
     "budget_exhausted": "images whose budget ended without an acceptance",
     "exceedances": "log ratios above the bound, which were clipped",
 }
+RECORDED = "The figure below was measured on many more."
 # The kinds of encoders, for readers who do not know them.
 _PLAIN = {
     "classifier": "a classifier",
@@ -54,13 +56,17 @@ def verdict(metrics: dict[str, Any], recorded: bool = False) -> tuple[str, str]:
         return point_panel.verdict(metrics)
     if "kernel_distance" not in metrics:
         return "unknown", f"No verdict: {metrics.get('note', 'nothing was measured')}."
+    if metrics.get("settings", {}).get("label") is not None:
+        return "unknown", "No verdict on one class: the real images are of all classes. Choose “any” as the class to get one."
     count, word = metrics["num_images"], _word(metrics)
     if word == "better":
         return "better", f"Better: these {count} images came closer to real ones, by more than chance explains."
     if word == "worse":
         return "worse", f"Worse: these {count} images moved away from real ones, by more than chance explains."
-    more = "The figure below was measured on many more." if recorded else "Run with more images to narrow the interval."
-    return "same", f"{count} images are too few to tell. {more}"
+    more = (
+        "More images tell more: Advanced has their number." if count < limits.MAX_IMAGES else "The page draws no more at once."
+    )
+    return "same", f"{count} images are too few to tell. {RECORDED if recorded else more}"
 
 
 def _word(metrics: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ class Results:
         self.verdict = gr.HTML(first["verdict"] if first else "", elem_id="numbers")
         self.stage = stage(first["stage"] if first else None)
         with gr.Column(visible=False, elem_id="results") as self.finished:
-            with gr.Row(equal_height=True):
+            with gr.Row(equal_height=True, elem_id="viewing"):
                 self.order = gr.Dropdown(
                     list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order", min_width=200
                 )

@@ -1,0 +1,23 @@
+"""The sentence of a verdict: what it advises, and where there can be none."""
+
+from typing import Any
+
+from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.tabs.refine.metrics_panel import RECORDED, verdict
+
+
+def metrics(word: str = "same", images: int = 64, label: int | None = None) -> dict[str, Any]:
+    return {"num_images": images, "kernel_distance": {}, "verdict": {"word": word}, "settings": {"label": label}}
+
+
+def test_more_images_are_advised_only_where_there_may_be_more():
+    assert verdict(metrics())[1].endswith("Advanced has their number.")
+    assert verdict(metrics(images=limits.MAX_IMAGES))[1].endswith("draws no more at once.")
+    assert verdict(metrics(), recorded=True)[1].endswith(RECORDED)
+
+
+def test_one_class_is_not_judged_by_images_of_all_classes():
+    assert verdict(metrics("worse"))[0] == "worse"
+    kind, sentence = verdict(metrics("worse", label=3))
+    assert kind == "unknown"
+    assert "all classes" in sentence
