@@ -2,7 +2,7 @@
 
     python benchmarks/amortised.py draw mnist-gan            states of long chains of elliptical slice sampling
     python benchmarks/amortised.py fit mnist-gan             the maps (`latent_maps.py`), on these states
-    python benchmarks/amortised.py measure mnist-gan --data ../shared/data/mnist -> benchmarks/results/MODEL-amortised.json
+    python benchmarks/amortised.py measure mnist-gan         -> benchmarks/results/MODEL-amortised.json
 
 The states: chains begin in the prior and are looked at after about 150 passes and then at every 15 more up to 405, always
 after a set number of transitions. The flow is fitted to them by maximum likelihood; the surrogate to r at them and at as many
@@ -33,13 +33,12 @@ from latent_maps import (
     surrogate,
     surrogate_loss,
 )
-from panel import MOST_REAL, Seen, part_of, row_of
+from panel import Seen, part_of, row_of
 from speed import machine
 from table import best_ratio
 from torch import Tensor, nn
 
 from ebm_refine import load
-from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import target_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.metrics.panel_store import embedded_panel
@@ -58,14 +57,13 @@ CHAINS, FIRST_SEED = 192, 10_000
 REFERENCE = "elliptical-slice:n_steps=150"
 # Draws by which effective shares are measured; their seed is no chain's.
 WEIGHED, WEIGHED_SEED, WEIGHED_STEPS = 4096, 9_999, 16
-RATE, DECAY, BATCH, PATIENCE, MOST_EPOCHS = 1e-3, 1e-4, 256, 8, 200
+RATES, DECAY, BATCH, PATIENCE, MOST_EPOCHS = {"flow": 2e-4, "surrogate": 1e-3}, 1e-2, 256, 4, 40
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=("draw", "fit", "measure"))
     parser.add_argument("model")
-    parser.add_argument("--data", help="measure: the real images' folder")
     parser.add_argument("--blocks", type=int, default=4, help=f"draw: of {CHAINS} chains, {len(MARKS)} states each")
     parser.add_argument("--num-images", type=int, default=500, help="measure: images a seed")
     parser.add_argument("--seeds", default="0,1")
@@ -74,17 +72,15 @@ def main() -> None:
     chosen = parser.parse_args()
     checkpoint = load(chosen.model)
     target: Any = target_of(checkpoint, best_ratio(checkpoint), dtype=dtype_for("auto", "cpu"))
-    folder = chosen.runs / checkpoint.name
+    folder = chosen.runs / Path(checkpoint.name).name
     folder.mkdir(parents=True, exist_ok=True)
     if chosen.what == "draw":
         draw(target, folder, chosen.blocks)
     elif chosen.what == "fit":
         fit(target, folder)
     else:
-        if not chosen.data:
-            parser.error("measure needs --data, the folder of the real images")
         seeds = [int(seed) for seed in chosen.seeds.split(",")]
-        measure(checkpoint, target, folder, chosen.data, chosen.num_images, seeds, chosen.samples)
+        measure(checkpoint, target, folder, chosen.num_images, seeds, chosen.samples)
 
 
 def draw(target: Any, folder: Path, blocks: int) -> None:
@@ -121,7 +117,7 @@ def fit(target: Any, folder: Path) -> None:
         torch.manual_seed(0)
         network = make(target.shape[0])
         train, unseen = columns(parts[:-1]), columns(parts[-1:])
-        best, epochs = trained(network, loss, train, unseen)
+        best, epochs = trained(network, loss, train, unseen, RATES[name])
         network.load_state_dict(best)
         facts = {"epochs": epochs, "states": len(train[0]), "unseen_loss": evaluated(network, loss, unseen)}
         facts["processor_seconds"] = time.process_time() - began
@@ -136,9 +132,11 @@ def columns(parts: Sequence[dict[str, Tensor]]) -> list[Tensor]:
     return [states, ratio, *(torch.cat([part[name] for part in parts]) for name in ("prior", "prior_ratio"))]
 
 
-def trained(network: nn.Module, loss: Callable[..., Tensor], train: list[Tensor], unseen: list[Tensor]) -> tuple[Any, int]:
+def trained(
+    network: nn.Module, loss: Callable[..., Tensor], train: list[Tensor], unseen: list[Tensor], rate: float
+) -> tuple[Any, int]:
     """The weights of the epoch that was best on the unseen block, and how many epochs there were."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=DECAY)
     lowest, best, since = float("inf"), None, 0
     for epoch in range(1, MOST_EPOCHS + 1):
         for chosen in torch.randperm(len(train[0])).split(BATCH):
@@ -162,8 +160,8 @@ def evaluated(network: nn.Module, loss: Callable[..., Tensor], columns: list[Ten
     return float(loss(network, *columns))
 
 
-def measure(checkpoint: Checkpoint, target: Any, folder: Path, data: str, count: int, seeds: list[int], samples: Path) -> None:
-    """Judge all methods on the test images by the panel, beside 150 passes of elliptical slice sampling from the same seeds."""
+def measure(checkpoint: Checkpoint, target: Any, folder: Path, count: int, seeds: list[int], samples: Path) -> None:
+    """Judge all methods by the panel on test images, beside 150 passes of elliptical slice sampling from the same seeds."""
     shape, fitted = target.shape, {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in ("flow", "surrogate")}
     network, score = flow(shape[0]), surrogate(shape[0])
     for module, facts in ((network, fitted["flow"]), (score, fitted["surrogate"])):
@@ -180,11 +178,10 @@ def measure(checkpoint: Checkpoint, target: Any, folder: Path, data: str, count:
             for seed, base in zip(seeds, reference, strict=True)
         ]
         print(name, {key: value for key, value in parts[name][0].items() if not isinstance(value, Tensor)}, flush=True)
-    real = load_images(checkpoint.config["data"]["dataset"], data, "test").pixels[:MOST_REAL]
     panel = embedded_panel(checkpoint.config["data"]["dataset"])
     seen, judged_rows = Seen(panel), []
     for group in parts.values():
-        row = row_of(checkpoint, seen, real, group, "test")
+        row = row_of(checkpoint, seen, None, group, "test")
         own = [key for key in ("moved", "accepted", "milliseconds", "passes") if key in group[0]]
         row |= {key: sum(part[key] for part in group) / len(group) for key in own}
         judged_rows.append(row)
@@ -193,7 +190,7 @@ def measure(checkpoint: Checkpoint, target: Any, folder: Path, data: str, count:
         row["share_of_long"] = row["verdict"]["median_gain"] / long
     results = {
         "model": checkpoint.name, "weights": checkpoint.hashes, "panel": panel.name, "fingerprint": panel.fingerprint,
-        "num_images": count * len(seeds), "seeds": seeds, "split": "test", "real_images": len(real),
+        "num_images": count * len(seeds), "seeds": seeds, "split": "test", "real_images": judged_rows[0]["reference"]["images"],
         "maps": {name: {key: value for key, value in facts.items() if key != "weights"} for name, facts in fitted.items()},
         "effective_shares": effective_shares(target, proposal, law), "weighed": WEIGHED, "rows": judged_rows, **machine(),
     }  # fmt: skip

@@ -92,7 +92,7 @@ def main() -> None:
 def peer_part(checkpoint: Checkpoint, package: str, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:
     """The images of a peer's Langevin with the settings of `spec`, from the starts of our own; as `panel.part_of`."""
     weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
-    file = runs / checkpoint.name / f"{package}-{versions()[package]}-{seed}-{count}-{weights}.pt"
+    file = runs / Path(checkpoint.name).name / f"{package}-{versions()[package]}-{seed}-{count}-{weights}.pt"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         settings = {key: number(value) for key, _, value in (item.partition("=") for item in spec.split(":")[1:])}

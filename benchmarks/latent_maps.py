@@ -16,7 +16,8 @@ from ebm_refine.samplers.i_sir import Proposal, global_move, prior_proposal
 from ebm_refine.samplers.rng import Draws, Stream
 
 PASSES = 5
-TRANSFORMS, FLOW_HIDDEN, SURROGATE_HIDDEN = 8, (128, 128), 256
+# Wider flows learn the chains by heart within an epoch.
+TRANSFORMS, FLOW_HIDDEN, SURROGATE_HIDDEN = 4, (32,), 256
 # Points of each i-SIR step on the surrogate's law, and steps before each of its proposals to the model's law.
 SURROGATE_PARTICLES, SURROGATE_STEPS = 64, 1
 

@@ -113,13 +113,18 @@ def within(checkpoint: Checkpoint, budget: float, without: Sequence[str] = ()) -
     return [*specs, f"best-of-{tries_within(budget)}", *(f"truncation:{threshold}" for threshold in THRESHOLDS)]
 
 
-def row_of(checkpoint: Checkpoint, seen: "Seen", real: Tensor, parts: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
-    """What the panel says of one method's parts together against uint8 `real` images of `split`, as plain values."""
+def row_of(
+    checkpoint: Checkpoint, seen: "Seen", real: Tensor | None, parts: Sequence[dict[str, Any]], split: str
+) -> dict[str, Any]:
+    """What the panel says of one method's parts together, as plain values; against uint8 `real` images of `split`, or, where
+    None, against the features of that split that the panel stores."""
     before, after = (torch.cat([part[side] for part in parts]) for side in ("before", "after"))
     kinds = kinds_seen(checkpoint.config, parts[0]["ratio"])
-    report = judged(seen.panel, seen.of(before), projected(seen.panel, after), seen.of(real), split=split, seen=kinds)
+    given = None if real is None else seen.of(real)
+    report = judged(seen.panel, seen.of(before), projected(seen.panel, after), given, split=split, seen=kinds)
     if checkpoint.config["data"]["dataset"] == "celeba":
-        report = report._replace(faces=shares({"before": before, "after": after, "real": real}))
+        sets = {"before": before, "after": after, **({} if real is None else {"real": real})}
+        report = report._replace(faces=shares(sets))
     print(f"\n{parts[0]['method']}\n{report}", flush=True)
     row = {name: parts[0][name] for name in ("method", "settings", "ratio")}
     row |= {name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")}
