@@ -42,7 +42,7 @@ def base_change(new: dict[str, Any], old: dict[str, Any]) -> str:
     lines: list[list[str]] = [[f"`{old['model']}`"], [f"`{new['model']}`"], ["change"]]
     kinds, changes = [], []
     for one, other in zip(new["rows"][0]["rows"], old["rows"][0]["rows"], strict=True):
-        votes = not one["why"].startswith("failed")
+        votes = not any(side["why"].startswith("failed") for side in (one, other))  # what a ratio sees matters to no generator
         kinds.append(one["kind"] if votes else f"[{one['kind']}]")
         for line, value in ((lines[0], other["before"]), (lines[1], one["before"])):
             line.append(f"{value['value']:.4f} ± {value['error']:.4f}")

@@ -44,7 +44,8 @@ CIFAR10_CGAN = ConditionalPair(
         save_every=100,
     ),
     alone=AloneRecipe(steps=6000, rate=5e-4, patience=10),
-    defaults={"method": "langevin", "ratio": "calibrated", "langevin": {"eps": 0.01, "n_steps": 50}},
+    # For the ratio that `train linear-ratio` adds.
+    defaults={"method": "langevin", "langevin": {"eps": 0.1, "n_steps": 24}},
     begins_at="cifar10-dcgan",
 )
 
