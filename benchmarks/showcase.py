@@ -22,7 +22,7 @@ PREVIEW_SIZE = (1200, 630)
 # key, title, model, arguments of `refine` where they differ from the model's own
 RUNS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("digits", "Digits", "mnist-gan", {"num_images": 256}),
-    ("cifar", "CIFAR-10", "cifar10-dcgan", {"num_images": 128}),
+    ("cifar", "CIFAR-10", "cifar10-cgan", {"num_images": 128}),
     ("faces", "Faces", "celeba-dcgan", {}),
     ("gaussians", "25 Gaussians", "toy-grid25-exact", {"method": "i-sir", "n_steps": 60, "num_images": 1000,
                                                        "options": {"particles": 100}}),
