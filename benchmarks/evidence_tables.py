@@ -59,6 +59,24 @@ def base_change(new: dict[str, Any], old: dict[str, Any]) -> str:
     return page(grid(["generator", *kinds], lines), words)
 
 
+def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:
+    """The mean of r over the refined law, by two estimators, beside that over test images, model by model."""
+    head = ["model", "generated", "refined: weighted draws", "effective share", "refined: chains", "test images", "difference"]
+    rows = []
+    for found in models:
+        values = [f"{found[name]['mean']:.2f} ± {found[name]['error']:.2f}" for name in ("prior", "weighted", "chains", "real")]
+        difference = found["chains"]["mean"] - found["real"]["mean"]
+        error = (found["chains"]["error"] ** 2 + found["real"]["error"] ** 2) ** 0.5
+        share = f"{found['weighted']['effective_share']:.3f}"
+        rows.append([f"`{found['model']}`", *values[:2], share, *values[2:], f"{difference:+.2f} ± {error:.2f}"])
+    chains = models[0]["chains"]
+    words = (
+        f"Mean of r ± s.e.; {models[0]['prior']['draws']} draws from the prior, {chains['chains']} chains of elliptical slice "
+        f"sampling with {chains['passes']} forward passes; difference: chains less test images."
+    )
+    return page(grid(head, rows), words)
+
+
 def _gain(row: dict[str, Any]) -> str:
     return f"{-row['verdict']['median_gain']:+.0%}"
 

@@ -1,7 +1,7 @@
 """Write the tables of README.md and docs/ from the committed results: python benchmarks/render_tables.py [--check].
 
 The text between `<!-- table: NAME -->` and `<!-- /table -->` is made from `benchmarks/results/NAME.json`; `headline` is made
-from every panel on test images, and those of `BY_TWO` from two files. --check only compares.
+from every panel on test images, `law-of-ratio` from every such file, those of `BY_TWO` from two. --check only compares.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 from cost_tables import cost_quality, energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
-from evidence_tables import amortised, base_change, headline, imagenet, matched
+from evidence_tables import amortised, base_change, headline, imagenet, law_of_ratio, matched
 from page_tables import first_run, page
 from point_tables import joint_stability, toy_sweep, toy_weights, toys
 
@@ -80,6 +80,8 @@ def rendered(page: str) -> str:
     def replace(match: re.Match[str]) -> str:
         if match[2] == "headline":
             made = headline([json.loads(file.read_text()) for file in sorted(folder.glob("*-panel.json"))])
+        elif match[2] == "law-of-ratio":
+            made = law_of_ratio([json.loads(file.read_text()) for file in sorted(folder.glob("*-law-of-ratio.json"))])
         elif match[2] in BY_TWO:
             make, *files = BY_TWO[match[2]]
             made = make(*(json.loads((folder / f"{file}.json").read_text()) for file in files))

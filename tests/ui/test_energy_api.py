@@ -80,13 +80,13 @@ def test_sampling_gives_what_the_library_gives(client, folder):
     assert answer["energy_after"] == pytest.approx(chains.energy_after.tolist())
     assert answer["settings"] == chosen.as_dict()
     assert answer["settings"]["temperature"] == 1.0
-    assert "under one model only" in " ".join(answer["notes"])
+    assert "within one model only" in " ".join(answer["notes"])
 
 
 def test_only_the_model_is_needed_and_the_recipes_run_says_how_cold_it_is(client):
     answer = client.predict("tiny-ebm", api_name="/energy_sample")[2]
     assert answer["settings"]["n_steps"] == 20  # the checkpoint's default
-    assert "800,000 times colder than exp(−E)" in answer["notes"][0]
+    assert "temperature 1.25e-06 instead of 1" in answer["notes"][0]
 
 
 def test_a_digit_is_completed(client, folder):
