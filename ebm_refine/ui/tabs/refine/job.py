@@ -109,7 +109,8 @@ def opening(name: str, arguments: dict[str, Any] | None = None) -> Settings:
         return checked(name, given)
     settings = resolve(info.name, info.config, **given)
     most = int(limits.most_work(settings) / (max(settings.n_steps, 1) * limits.step_price(settings)))
-    if METHODS[settings.method].cost is not None:
+    # The page's first model was chosen because its run is short; an estimate would load it, and the page's start is short, too.
+    if METHODS[settings.method].cost is not None and (given or name != FIRST):
         within = run_time(cached_model(name), settings).images_within(OPENING_SECONDS)
         most = min(most, max(within, LEAST_IMAGES))
     wanted = IMAGES.get(info.dataset, settings.num_images)
