@@ -390,12 +390,12 @@ def test_bad_input_is_one_sentence_and_text_stays_text(opened):
     expect(page.locator("body")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("img[src=x]").count() == 0
     open_advanced(page)
-    page.locator("#seed input").fill("-5")
+    typed(page, "#seed input", "-5")
     page.click("#run")
     expect(page.locator("body")).to_contain_text("seed must be a whole number from 0 to 4294967295; got -5")
     # It stands where it was typed as well, until something else is typed.
     expect(page.locator("#seed .wrong")).to_have_text("seed must be a whole number from 0 to 4294967295; got -5")
-    page.locator("#seed input").fill("5")
+    typed(page, "#seed input", "5")
     expect(page.locator(".wrong")).to_have_count(0)
     # Also of a setting of the method alone, and after its fold was closed.
     page.locator("#options [name=beta]").fill("-1")
