@@ -33,7 +33,7 @@ from latent_maps import (
     surrogate,
     surrogate_loss,
 )
-from panel import Seen, part_of, row_of
+from panel import Seen, part_of, row_of, saved
 from speed import machine
 from table import best_ratio
 from torch import Tensor, nn
@@ -205,23 +205,22 @@ def drawn_part(
 ) -> dict[str, Any]:
     """The images of one method and seed, drawn or read, as `panel.part_of`; with the shares of images `moved` from the start
     and of proposals `accepted`, and the processor's `milliseconds` an image, decoding included."""
-    file = folder / f"{name.replace(' ', '-')}-{seed}-{len(before)}.pt"
-    if not file.exists():
+
+    def make() -> dict[str, Any]:
         index = torch.arange(len(before))
         start = target.init(seed, index)
         forwards, began, busy = target.forwards, time.monotonic(), time.process_time()
         position, accepted = move(start, seed, index)
         after, passes = target.decode(position), target.forwards - forwards
-        part = {
+        return {
             "method": name, "settings": {}, "ratio": best_ratio(checkpoint), "before": before, "after": after,
             "evaluations": spent(passes, 0) / len(before), "passes": passes / len(before),
             "mean_ratio_after": float(target.log_ratio(position).mean()), "seconds": time.monotonic() - began, "fallbacks": 0,
             "milliseconds": 1000 * (time.process_time() - busy) / len(before),
             "moved": float((position != start).any(dim=1).float().mean()), "accepted": accepted,
         }  # fmt: skip
-        with replacing(file) as temporary:
-            torch.save(part, temporary)
-    return torch.load(file, weights_only=True)
+
+    return saved(folder / f"{name.replace(' ', '-')}-{seed}-{len(before)}.pt", make)
 
 
 def effective_shares(target: Any, proposal: Proposal, law: SurrogateLaw) -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from cost_picture import drawn
-from panel import MOST_REAL, Seen, drawn_part, number, part_of, row_of, within
+from panel import MOST_REAL, Seen, drawn_part, number, part_file, part_of, row_of, saved, within
 from peers import chains, versions
 from speed import machine
 from table import best_ratio
@@ -91,15 +91,9 @@ def main() -> None:
 
 def peer_part(checkpoint: Checkpoint, package: str, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:
     """The images of a peer's Langevin with the settings of `spec`, from the starts of our own; as `panel.part_of`."""
-    weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
-    file = runs / Path(checkpoint.name).name / f"{package}-{versions()[package]}-{seed}-{count}-{weights}.pt"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        settings = {key: number(value) for key, _, value in (item.partition("=") for item in spec.split(":")[1:])}
-        part = peer_images(checkpoint, package, settings["eps"], settings["n_steps"], seed, count)
-        with replacing(file) as temporary:
-            torch.save(part, temporary)
-    return torch.load(file, weights_only=True)
+    settings = {key: number(value) for key, _, value in (item.partition("=") for item in spec.split(":")[1:])}
+    file = part_file(checkpoint, f"{package}-{versions()[package]}", seed, count, runs)
+    return saved(file, lambda: peer_images(checkpoint, package, settings["eps"], settings["n_steps"], seed, count))
 
 
 def peer_images(checkpoint: Checkpoint, package: str, eps: float, n_steps: int, seed: int, count: int) -> dict[str, Any]:

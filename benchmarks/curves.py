@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from panel import number
+from panel import number, part_file, saved
 from speed import machine
 from torch import Tensor
 
@@ -91,23 +91,20 @@ def after_transitions(
 
 def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> list[dict[str, Any]]:
     """What the panel sees of one method and seed: of the start and every mark {"evaluations", "ratio": (N,), "features"}."""
-    weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
-    file = runs / checkpoint.name / f"curve-{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def make() -> list[dict[str, Any]]:
         settings = settings_of(checkpoint, spec, seed, count)
         target: Any = target_of(checkpoint, settings.ratio, dtype=dtype_for("auto", "cpu"))
         panel = embedded_panel(checkpoint.config["data"]["dataset"])
         sliced = settings.method == "elliptical-slice"
         real = real_ratios(checkpoint, settings.ratio)
         marks = slice_snapshots(target, settings) if sliced else list(snapshots(target, settings, real))
-        part = [
+        return [
             {"evaluations": cost, "ratio": target.log_ratio(position), "features": projected(panel, target.decode(position))}
             for cost, position in marks
         ]
-        with replacing(file) as temporary:
-            torch.save(part, temporary)
-    return torch.load(file, weights_only=True)
+
+    return saved(part_file(checkpoint, f"curve-{spec.replace(':', '_')}", seed, count, runs), make)
 
 
 def settings_of(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> Settings:

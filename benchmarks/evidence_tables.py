@@ -35,8 +35,9 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
     return page(grid(head, lines), words)
 
 
-def base_change(new: dict[str, Any], old: dict[str, Any]) -> str:
-    """The generator of `new` alone beside that of `old`, from their panels. Their images are not paired, so that errors add."""
+def base_change(panels: Sequence[dict[str, Any]]) -> str:
+    """The generator of a new model alone beside an old one's, from their panels. No images are paired, so that errors add."""
+    new, old = panels
     if new["fingerprint"] != old["fingerprint"] or new["split"] != old["split"]:
         raise ValueError(f"{new['model']} and {old['model']} were measured by different panels, or on different splits")
     lines: list[list[str]] = [[f"`{old['model']}`"], [f"`{new['model']}`"], ["change"]]

@@ -22,6 +22,7 @@ from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
 from ebm_refine.energies.labels import labels_of
 from ebm_refine.evaluation.tables import RESULTS
+from ebm_refine.samplers.flow import effective_share
 from ebm_refine.training.common.scores import scores_of
 from ebm_refine.utils.atomic_io import replacing
 
@@ -83,7 +84,7 @@ def weighted_mean(ratios: Tensor, labels: Tensor) -> dict[str, float]:
         mean = float(weights @ r)
         means.append(mean)
         variances.append(float(weights.square() @ (r - mean).square()))
-        shares.append(1 / float(weights.square().sum()) / len(r))
+        shares.append(effective_share(r))
     count = len(means)
     return {"mean": sum(means) / count, "error": math.sqrt(sum(variances)) / count, "effective_share": sum(shares) / count}
 

@@ -15,7 +15,7 @@ what `choose_defaults.py` chooses from, on holdout. Images are drawn in parts of
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,15 +150,28 @@ def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path
 
     "seconds" by the clock, "processor_seconds" of all threads of this process.
     """
-    weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
-    file = runs / Path(checkpoint.name).name / f"{spec.replace(':', '_')}-{seed}-{count}-{weights}.pt"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def make() -> dict[str, Any]:
         started, busy = time.monotonic(), time.process_time()
         part = drawn_part(checkpoint, spec, seed, count)
-        spent_on = {"seconds": time.monotonic() - started, "processor_seconds": time.process_time() - busy}
+        return {**part, "seconds": time.monotonic() - started, "processor_seconds": time.process_time() - busy}
+
+    return saved(part_file(checkpoint, spec.replace(":", "_"), seed, count, runs), make)
+
+
+def part_file(checkpoint: Checkpoint, name: str, seed: int, count: int, runs: Path) -> Path:
+    """Where a part of a model is saved; other weights of it have other files."""
+    weights = "-".join(sha[:8] for sha in checkpoint.hashes.values())
+    return runs / Path(checkpoint.name).name / f"{name}-{seed}-{count}-{weights}.pt"
+
+
+def saved(file: Path, make: Callable[[], Any]) -> Any:
+    """What lies in `file`, made and saved in one step where it is missing: tensors and plain values."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        made = make()
         with replacing(file) as temporary:
-            torch.save({**part, **spent_on}, temporary)
+            torch.save(made, temporary)
     return torch.load(file, weights_only=True)
 
 

@@ -1,7 +1,7 @@
 """Write the tables of README.md and docs/ from the committed results: python benchmarks/render_tables.py [--check].
 
-The text between `<!-- table: NAME -->` and `<!-- /table -->` is made from `benchmarks/results/NAME.json`; `headline` is made
-from every panel on test images, `law-of-ratio` from every such file, those of `BY_TWO` from two. --check only compares.
+The text between `<!-- table: NAME -->` and `<!-- /table -->` is made from `benchmarks/results/NAME.json`, or from the several
+files of `OF_SEVERAL`. --check only compares.
 """
 
 import argparse
@@ -55,8 +55,12 @@ BY_ENDING = {
     "-cost-quality": cost_quality,
     "-amortised": amortised,
 }
-# Of two files.
-BY_TWO = {"cifar10-cgan-base": (base_change, "cifar10-cgan-panel", "cifar10-dcgan-panel")}
+# Of the contents of several files, in the order of the patterns.
+OF_SEVERAL: dict[str, tuple[Callable[[list[dict[str, Any]]], str], tuple[str, ...]]] = {
+    "headline": (headline, ("*-panel",)),
+    "law-of-ratio": (law_of_ratio, ("*-law-of-ratio",)),
+    "cifar10-cgan-base": (base_change, ("cifar10-cgan-panel", "cifar10-dcgan-panel")),
+}
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -78,13 +82,10 @@ def rendered(page: str) -> str:
     folder = ROOT / "benchmarks" / "results"
 
     def replace(match: re.Match[str]) -> str:
-        if match[2] == "headline":
-            made = headline([json.loads(file.read_text()) for file in sorted(folder.glob("*-panel.json"))])
-        elif match[2] == "law-of-ratio":
-            made = law_of_ratio([json.loads(file.read_text()) for file in sorted(folder.glob("*-law-of-ratio.json"))])
-        elif match[2] in BY_TWO:
-            make, *files = BY_TWO[match[2]]
-            made = make(*(json.loads((folder / f"{file}.json").read_text()) for file in files))
+        if match[2] in OF_SEVERAL:
+            make, patterns = OF_SEVERAL[match[2]]
+            files = [file for pattern in patterns for file in sorted(folder.glob(f"{pattern}.json"))]
+            made = make([json.loads(file.read_text()) for file in files])
         else:
             made = renderer(match[2])(json.loads((folder / f"{match[2]}.json").read_text()))
         return f"{match[1]}{made}{match[4]}"

@@ -110,13 +110,11 @@ class LabelledTarget:
         return self.start(Draws(seed, index, 0), Stream.INIT)
 
     def start(self, draws: Draws, stream: Stream) -> Tensor:
-        parts = [batch.target.start(draws._replace(index=draws.index[batch.rows]), stream) for batch in self.batches]
-        return self._merged(parts, len(draws.index))
+        return self._drawn("start", draws, stream)
 
     def prior(self, draws: Draws, block: int = 0) -> Tensor:
         """Fresh draws (B, d…), each from the prior of its own label."""
-        parts = [batch.target.prior(draws._replace(index=draws.index[batch.rows]), block) for batch in self.batches]
-        return self._merged(parts, len(draws.index))
+        return self._drawn("prior", draws, block)
 
     def prior_energy(self, position: Tensor) -> Tensor:
         return self._each("prior_energy", position)
@@ -134,6 +132,10 @@ class LabelledTarget:
         found = [batch.target.energy_and_grad(position[rows]) for rows, batch in self._within(len(position))]
         energy, grad = (self._merged(list(column), len(position)) for column in zip(*found, strict=True))
         return energy, grad
+
+    def _drawn(self, name: str, draws: Draws, which: Stream | int) -> Tensor:
+        found = [getattr(batch.target, name)(draws._replace(index=draws.index[batch.rows]), which) for batch in self.batches]
+        return self._merged(found, len(draws.index))
 
     def _each(self, name: str, position: Tensor) -> Tensor:
         parts = [getattr(batch.target, name)(position[rows]) for rows, batch in self._within(len(position))]

@@ -150,9 +150,9 @@ def panel(
         )
     given = None if real is None else _pixels(real, "real", LEAST_IMAGES)
     seen = () if body is None else (body,) if isinstance(body, str) else tuple(body)
-    if strange := [kind for kind in seen if kind not in {*BODY_KINDS.values(), PIXELS, *(encoders or {})}]:
-        known = ", ".join(sorted({*BODY_KINDS.values(), PIXELS}))
-        raise InputError(f"body must be one or several of {known}, or None; got {shorten(strange[0])}")
+    known = {*BODY_KINDS.values(), PIXELS}
+    if strange := [kind for kind in seen if kind not in {*known, *(encoders or {})}]:
+        raise InputError(f"body must be one or several of {', '.join(sorted(known))}, or None; got {shorten(strange[0])}")
     if dataset is not None:
         if encoders:
             raise InputError("encoders go with real images of your own; leave dataset or encoders out")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.models.networks.ratio import FeatureRatio
+from ebm_refine.samplers.flow import effective_share
 
 ITERATIONS, TOLERANCE = 200, 1e-7
 # Between which the ridge is sought, and how often the interval is halved, on a logarithmic scale.
@@ -59,11 +60,6 @@ def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, share: floa
     last.bias.fill_(-float(shift))
     law = torch.softmax(log_weights, 0) @ seen
     return {"ridge": ridge, "effective_share": effective_share(log_weights), "mean_gap": float((wanted - law) @ weights)}
-
-
-def effective_share(log_weights: Tensor) -> float:
-    """(sum w)² / (M sum w²) in (0, 1] of weights given by their logarithms (M,) (Kish 1965)."""
-    return float(torch.exp(2 * torch.logsumexp(log_weights, 0) - torch.logsumexp(2 * log_weights, 0))) / len(log_weights)
 
 
 def tilt(wanted: Tensor, seen: Tensor, ridge: float, start: Tensor) -> Tensor:

@@ -78,7 +78,8 @@ def fitted(
         return Part("vector-ratio", arguments, network), measured
     size = _seen_size(shape)
     if size != shape[1:]:
-        sides = Sides(*(_smaller(side, size) for side in sides[:4]))
+        shrunk = {name: _smaller(getattr(sides, name), size) for name in ("train", "pool", "holdout", "fakes")}
+        sides = sides._replace(**shrunk)
     if body == "cnn":
         stages = 2 if min(size) < 16 else 3
         architecture, arguments = "ratio-network", {"widths": [32, 64, 88][:stages], "channels": shape[0], "hidden": 64}
