@@ -8,6 +8,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
 
-from ebm_refine.ui.app import build, launch, options
+from ebm_refine.ui.runtime.gradio_import import import_gradio
+
+import_gradio()
+
+from ebm_refine.ui.app import build, launch, options  # noqa: E402
 
 __all__ = ["build", "launch", "options"]
