@@ -166,7 +166,6 @@ def scroll_on_a_phone(browser: Browser, address: str) -> float:
 
 
 def measured(tree: Path, port: int, repeats: int) -> dict[str, Any]:
-    load = os.getloadavg()[0]
     server, start = served(tree, port)
     address = f"http://127.0.0.1:{port}/"
     try:
@@ -188,7 +187,6 @@ def measured(tree: Path, port: int, repeats: int) -> dict[str, Any]:
     firsts = {f"first_{name}": round(value, 2) for name, value in (visitor or {}).items()}
     later = {name: round(statistics.median(one[name] for one in minutes if one), 2) for name in visitor or {}}
     return {
-        "load_average": round(load, 2),
         "start_s": round(start, 2),
         **html,
         "requests": best["requests"],

@@ -28,8 +28,7 @@ def page(results: dict[str, Any]) -> str:
     before, after = results["before"], results["after"]
     lines = [f"| | before ({before['commit']}) | after ({after['commit']}) |", "| --- | --- | --- |"]
     lines += [f"| {title} | {_written(before, name, form)} | {_written(after, name, form)} |" for name, title, form in ROWS]
-    busy = f"Load average when the second column was measured: {after['load_average']:.1f}." if "load_average" in after else ""
-    return "\n".join([*lines, *(["", busy] if busy else [])]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def first_run(results: dict[str, Any]) -> str:

@@ -9,16 +9,17 @@ from typing import Any
 
 
 def import_gradio() -> None:
-    """Import Gradio; its components' source files are out of its sight meanwhile."""
-    found = inspect.getfile
+    """Import Gradio; its components' source files cannot be found meanwhile."""
+    module: Any = inspect
+    found = module.getfile
 
     def unless_component(thing: Any) -> str:
         if isinstance(thing, type) and thing.__module__.startswith("gradio."):
             raise OSError(f"{thing.__name__} gets no stub")
-        return found(thing)
+        return str(found(thing))
 
-    inspect.getfile = unless_component
+    module.getfile = unless_component
     try:
         import gradio  # noqa: F401
     finally:
-        inspect.getfile = found
+        module.getfile = found
