@@ -22,6 +22,7 @@ from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
+from ebm_refine.models.ratio_file import weights_hash
 from ebm_refine.training.algorithms import feature_ratio as feature_module
 from ebm_refine.training.algorithms import ratio_learning as module
 from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, features_of, train_head
@@ -232,6 +233,7 @@ def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, 
     assert {role: new.hashes[role] for role in old.hashes} == old.hashes
     assert (new.config["calibration"], new.config["defaults"]) == (old.config["calibration"], old.config["defaults"])
     assert set(new.config["ratio_report"]) == {"raw", "calibrated", "isotonic", "refitted"}
+    assert new.config["training"]["ratio"]["recipe"] == recipe
     assert new.config["training"]["ratio"]["step"] in (5, 10)
     assert {name: len(r) for name, r in new.tables[REAL_RATIOS].items()} == dict.fromkeys(new.config["ratio_report"], 15)
     logged = [json.loads(line) for line in (tmp_path / "runs" / f"{recipe}-tiny" / "log.jsonl").read_text().splitlines()]
@@ -248,7 +250,8 @@ def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, 
 @pytest.mark.parametrize("classes", [0, 3])
 def test_a_linear_ratio_has_an_embedded_body_and_sees_what_the_generator_makes(classes, tiny_models, tmp_path):
     shutil.copytree(Path(__file__).parents[2] / "checkpoints" / "cifar10-dcgan", tiny_models / "cifar10-dcgan")
-    config, parts = tiny_pair_config(), tiny_pair_parts()
+    earlier: dict = {"metrics": [], "choice": {}, "panel_choice": [], "evidence": {}}
+    config, parts = tiny_pair_config() | earlier, tiny_pair_parts()
     if classes:
         config["labels"] = {"count": classes, "names": [str(one) for one in range(classes)]}
         torch.manual_seed(0)
@@ -269,9 +272,11 @@ def test_a_linear_ratio_has_an_embedded_body_and_sees_what_the_generator_makes(c
     body, source = new.networks["ratio"].body.state_dict(), load("cifar10-dcgan").networks["ratio"].body.state_dict()
     assert all(torch.equal(body[name], source[name]) for name in source)
     record = new.config["training"]["ratio"]
-    assert record["body_of"].startswith("cifar10-dcgan, ratio ")
+    assert record["recipe"] == "linear-ratio"
+    assert (record["body"]["model"], record["body"]["sha256"]) == ("cifar10-dcgan", weights_hash(new.networks["ratio"].body))
     assert 0 < record["effective_share"] <= 1
     assert set(new.config["ratio_report"]) == {"raw", "calibrated", "isotonic", "refitted"}
+    assert not earlier.keys() & new.config.keys()  # what was measured with another ratio
 
     # E_real[r] - E_law[r] = ridge |w|² on the images of the fit.
     squared = float(new.networks["ratio"].last.weight.detach().square().sum())

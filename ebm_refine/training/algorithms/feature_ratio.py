@@ -83,9 +83,8 @@ def feature_ratio(job: Job) -> None:
     recipe = HeadRecipe(steps=job.steps or 8000)
     measured = train_head(network, recipe, sides, mirror=body.mirror, run=job.run, seed=job.seed, device=job.device)
     unit = f"batches of {recipe.batch_size} real and as many generated"
-    finish(
-        job, "ratio", Part("feature-ratio", arguments, network), network.last, sides, {**measured, "body": body_record}, unit
-    )
+    measured["body"] = body_record
+    finish(job, "feature-ratio", "ratio", Part("feature-ratio", arguments, network), network.last, sides, measured, unit)
 
 
 def train_head(

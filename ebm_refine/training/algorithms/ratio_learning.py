@@ -45,6 +45,8 @@ from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 
 # Seeds of the samples that stop, calibrate and report (as those of a fresh pair), and of the pool that trains.
 HOLDOUT_SEED, POOL_SEED = 1, 2
+# Entries of a config that were measured with the network of before, and go with it.
+MEASURED = ("metrics", "choice", "panel_choice", "evidence")
 
 
 class RatioRecipe(NamedTuple):
@@ -73,7 +75,7 @@ def refitted_ratio(job: Job) -> None:
     """A small network of its own. `steps` counts batches of 64 real and 64 generated images."""
     shape = pair_of(job).config["data"]["shape"]
     arguments = {"widths": [32, 64, 88], "channels": shape[0], "hidden": 64}
-    _refit(job, "ratio", "ratio-network", arguments, RatioRecipe(steps=job.steps or 8000))
+    _refit(job, "ratio", "ratio", "ratio-network", arguments, RatioRecipe(steps=job.steps or 8000))
 
 
 def refitted_head(job: Job) -> None:
@@ -81,7 +83,7 @@ def refitted_head(job: Job) -> None:
     part = pair_of(job).config["parts"]["discriminator"]
     if part["architecture"] != "dcgan-discriminator":
         raise InputError(f"recipe 'ratio-head' needs a discriminator of the DCGAN family; got {part['architecture']!r}")
-    _refit(job, "ratio", "ratio-head", {**part["arguments"], "hidden": 64}, RatioRecipe(steps=job.steps or 4000))
+    _refit(job, "ratio-head", "ratio", "ratio-head", {**part["arguments"], "hidden": 64}, RatioRecipe(steps=job.steps or 4000))
 
 
 def refitted_discriminator(job: Job) -> None:
@@ -92,7 +94,7 @@ def refitted_discriminator(job: Job) -> None:
         raise InputError(f"recipe 'discriminator' needs one that gives a logit; that of {checkpoint.name} gives {output!r}")
     part = checkpoint.config["parts"]["discriminator"]
     recipe = RatioRecipe(steps=job.steps or 6000, rate=5e-4, penalty=0.0)
-    _refit(job, "discriminator", part["architecture"], part["arguments"], recipe)
+    _refit(job, "discriminator", "discriminator", part["architecture"], part["arguments"], recipe)
 
 
 def train_ratio(
@@ -208,29 +210,30 @@ def sides_of(job: Job) -> Sides:
 
 
 def finish(
-    job: Job, role: str, part: Part, last: nn.Linear | nn.Conv2d | None, sides: Sides, measured: dict[str, Any], unit: str
-) -> None:
+    job: Job, recipe: str, role: str, part: Part, last: nn.Linear | nn.Conv2d | None, sides: Sides, measured: dict[str, Any],
+    unit: str,
+) -> None:  # fmt: skip
     """Calibrate the trained network of `part` in place, report on all ratios, and write the checkpoint with it for `role`.
 
-    `role` is "ratio", whose network's layer `last` gives r (None: r needs no calibration), or "discriminator". `measured` goes
-    into the training record.
+    `recipe` is the name under which it was trained; `role` is "ratio", whose network's layer `last` gives r (None: r needs no
+    calibration), or "discriminator". `measured` goes into the training record.
     """
     checkpoint, (architecture, arguments, network) = pair_of(job), part
     to_device(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
-    config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
+    config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables", *MEASURED)}
     if role == "ratio" and last is not None:
         fitting = Halves(*(scores_of(network, pixels) for pixels in sides.judges))
         measured["calibration"] = calibrate_last_layer(network, last, fitting)
-    if role == "discriminator":  # what was fitted to the old one, or measured with it, goes with it
-        config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic", "metrics", "choice")}
+    if role == "discriminator":  # what was fitted to the old one goes with it
+        config = {name: value for name, value in config.items() if name not in ("calibration", "isotonic")}
 
     # Reported is what the stored half-precision weights say.
     networks = {name: one for name, one in checkpoint.networks.items() if name in ("discriminator", "ratio")}
     networks[role] = copy.deepcopy(network).half().float()
     labels = UNLABELLED if sides.fake_labels is None else Labels(sides.holdout.labels, sides.fake_labels)
     entries, table = ratio_entries(networks, config, sides.holdout.pixels, sides.fakes, labels)
-    own = record(architecture, job, measured["step"], unit, sides.train.pixels)
+    own = record(recipe, job, measured["step"], unit, sides.train.pixels)
     training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
     config = {**config, **entries, "training": training}
     card = model_card({**config, "name": checkpoint.name})
@@ -242,8 +245,8 @@ def finish(
         job.run.log(phase="report", ratio=name, **{key: report[key] for key in shown})
 
 
-def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
-    """Train a network for `role`, "ratio" or "discriminator", and write the checkpoint with it."""
+def _refit(job: Job, name: str, role: str, architecture: str, arguments: dict[str, Any], recipe: RatioRecipe) -> None:
+    """Train a network for `role`, "ratio" or "discriminator", by the recipe called `name`, and write the checkpoint with it."""
     checkpoint, sides = pair_of(job), sides_of(job)
     torch.manual_seed(job.seed)
     network: Any = build(architecture, arguments)
@@ -257,4 +260,4 @@ def _refit(job: Job, role: str, architecture: str, arguments: dict[str, Any], re
     measured = train_ratio(network, recipe, train, sides.pool, *sides.judges, job.run, job.seed, job.device)
     last = network.last if role == "ratio" else None
     unit = f"batches of {recipe.batch_size} real and as many generated"
-    finish(job, role, Part(architecture, arguments, network), last, sides, measured, unit)
+    finish(job, name, role, Part(architecture, arguments, network), last, sides, measured, unit)

@@ -10,12 +10,13 @@ from typing import Any
 from ebm_refine.catalogue import load
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
+from ebm_refine.models.ratio_file import weights_hash
 from ebm_refine.training.algorithms.feature_ratio import features_of
 from ebm_refine.training.algorithms.moment_matching import match_moments
 from ebm_refine.training.algorithms.ratio_learning import finish, pair_of, sides_of
 from ebm_refine.training.common.job import Job
 
-# The models whose ratio lends its body. That was trained on real images alone, and knows no generator.
+# The models whose ratio lends its body, one's own included. It was trained on real images alone, and knows no generator.
 BODY_OF = {"cifar10": "cifar10-dcgan", "mnist": "mnist-gan", "celeba": "celeba-dcgan"}
 SIDE = 8
 # The effective share of the generated images under the ratio. Chosen on holdout by the panel: smaller shares lost in the
@@ -37,5 +38,6 @@ def linear_ratio(job: Job) -> None:
     # No mirror images: a generator that was trained on mirrored ones may turn things either way, and this shows in the pixels.
     real, fake = (features_of(network, pixels, job.device) for pixels in (sides.train.pixels, sides.pool))
     measured: dict[str, Any] = match_moments(network, real.cpu(), fake.cpu(), SHARE)
-    measured |= {"step": 1, "body_of": f"{source.name}, ratio {source.hashes['ratio'][:12]}"}
-    finish(job, "ratio", Part("feature-ratio", arguments, network), None, sides, measured, "exact solution")
+    learned = source.config.get("training", {}).get("ratio", {}).get("body", {})
+    measured |= {"step": 1, "body": {**learned, "model": source.name, "sha256": weights_hash(network.body)}}
+    finish(job, "linear-ratio", "ratio", Part("feature-ratio", arguments, network), None, sides, measured, "exact solution")
