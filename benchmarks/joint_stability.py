@@ -14,6 +14,7 @@ import json
 import math
 import platform
 import resource
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +85,38 @@ def main() -> None:
         "widths": list(settings.widths),
         "mcmc_steps": settings.mcmc_steps,
         "failed_floors": FAILED_FLOORS,
-        "device": f"CPU {platform.machine()}, torch {torch.__version__}",
+        "device": machine(),
         "games": {game: levels._asdict() for game, levels in GAMES.items()},
         "titles": {dataset: TITLES[dataset] for dataset in DATASETS},
         "floors": {dataset: floor(dataset, POINTS) for dataset in DATASETS},
     }
-    results = json.loads(FILE.read_text()) if FILE.is_file() else {"rows": []}
+    which = itertools.product(GAMES, DATASETS, ("gan", "gan-ebm"), SEEDS)
+    trainings(FILE, shared, which, ("game", "dataset", "family", "seed"), lambda one: trained(*one))
+
+
+def trainings(
+    file: Path,
+    shared: dict[str, Any],
+    which: Iterable[tuple[Any, ...]],
+    names: tuple[str, ...],
+    train: Callable[[tuple[Any, ...]], dict[str, Any]],
+) -> None:
+    """One row of `train(one)` for each `one` of `which`; a row of the same `names` that stands in `file` is not made again."""
+    results = json.loads(file.read_text()) if file.is_file() else {"rows": []}
     # Trainings of other settings are no part of this comparison.
     rows = results["rows"] if {name: results.get(name) for name in shared} == json.loads(json.dumps(shared)) else []
-    done = {(row["game"], row["dataset"], row["family"], row["seed"]) for row in rows}
-    for which in itertools.product(GAMES, DATASETS, ("gan", "gan-ebm"), SEEDS):
-        if which in done:
+    done = {tuple(row[name] for name in names) for row in rows}
+    for one in which:
+        if one in done:
             continue
-        rows.append(trained(*which))
-        with replacing(FILE) as temporary:
+        rows.append(train(one))
+        with replacing(file) as temporary:
             temporary.write_text(json.dumps({**shared, "rows": rows}, indent=1) + "\n")
         print(rows[-1], flush=True)
+
+
+def machine() -> str:
+    return f"CPU {platform.machine()}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":
