@@ -38,19 +38,13 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
 def base_change(panels: Sequence[dict[str, Any]]) -> str:
     """The generator of a new model alone beside an old one's, from their panels. No images are paired, so that errors add."""
     new, old = panels
-    if new["fingerprint"] != old["fingerprint"] or new["split"] != old["split"]:
-        raise ValueError(f"{new['model']} and {old['model']} were measured by different panels, or on different splits")
+    changed = kind_changes(new, old)
     lines: list[list[str]] = [[f"`{old['model']}`"], [f"`{new['model']}`"], ["change"]]
-    kinds, changes = [], []
-    for one, other in zip(new["rows"][0]["rows"], old["rows"][0]["rows"], strict=True):
-        votes = not any(side["why"].startswith("failed") for side in (one, other))  # what a ratio sees matters to no generator
-        kinds.append(one["kind"] if votes else f"[{one['kind']}]")
-        for line, value in ((lines[0], other["before"]), (lines[1], one["before"])):
-            line.append(f"{value['value']:.4f} ± {value['error']:.4f}")
-        difference = one["before"]["value"] - other["before"]["value"]
-        error = (one["before"]["error"] ** 2 + other["before"]["error"] ** 2) ** 0.5
-        lines[2].append(f"{difference / other['before']['value']:+.0%} ({difference / error:+.1f})")
-        changes += [difference / other["before"]["value"]] if votes else []
+    for line, panel in ((lines[0], old), (lines[1], new)):
+        line += [f"{one['before']['value']:.4f} ± {one['before']['error']:.4f}" for one in panel["rows"][0]["rows"]]
+    lines[2] += [f"{change:+.0%} ({errors:+.1f})" for _, change, errors, _ in changed]
+    kinds = [kind if votes else f"[{kind}]" for kind, _, _, votes in changed]
+    changes = [change for _, change, _, votes in changed if votes]
     words = (
         f"Generators alone, panel `{new['panel']}`, N = {old['num_images']} and {new['num_images']} images, "
         f"{new['real_images']} {new['split']} images. Unbiased kernel distance ± s.e.; its change, and in brackets the same in "
@@ -58,6 +52,19 @@ def base_change(panels: Sequence[dict[str, Any]]) -> str:
         f"**{statistics.median(changes):+.0%}**."
     )
     return page(grid(["generator", *kinds], lines), words)
+
+
+def kind_changes(new: dict[str, Any], old: dict[str, Any]) -> list[tuple[str, float, float, bool]]:
+    """(kind, relative change of its distance of the generator alone, the same in standard errors, whether it votes)."""
+    if new["fingerprint"] != old["fingerprint"] or new["split"] != old["split"]:
+        raise ValueError(f"{new['model']} and {old['model']} were measured by different panels, or on different splits")
+    found = []
+    for one, other in zip(new["rows"][0]["rows"], old["rows"][0]["rows"], strict=True):
+        votes = not any(side["why"].startswith("failed") for side in (one, other))  # what a ratio sees matters to no generator
+        difference = one["before"]["value"] - other["before"]["value"]
+        error = (one["before"]["error"] ** 2 + other["before"]["error"] ** 2) ** 0.5
+        found.append((one["kind"], difference / other["before"]["value"], difference / error, votes))
+    return found
 
 
 def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:

@@ -1,7 +1,7 @@
 """Write the tables of README.md and docs/ from the committed results: python benchmarks/render_tables.py [--check].
 
 The text between `<!-- table: NAME -->` and `<!-- /table -->` is made from `benchmarks/results/NAME.json`, or from the several
-files of `OF_SEVERAL`. --check only compares.
+files of `OF_SEVERAL`, or from the models' configs (`OF_CONFIGS`). --check only compares.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from cost_tables import cost_quality, energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, mnist
 from distance_tables import known, seen_by_ratio, sense
 from evidence_tables import amortised, base_change, headline, imagenet, law_of_ratio, matched
+from model_tables import models, models_before
 from page_tables import first_run, page
 from point_tables import joint_stability, toy_sweep, toy_weights, toys
 
@@ -60,7 +61,10 @@ OF_SEVERAL: dict[str, tuple[Callable[[list[dict[str, Any]]], str], tuple[str, ..
     "headline": (headline, ("*-panel",)),
     "law-of-ratio": (law_of_ratio, ("*-law-of-ratio",)),
     "cifar10-cgan-base": (base_change, ("cifar10-cgan-panel", "cifar10-dcgan-panel")),
+    "models-before": (models_before, ("models-before", "mnist", "toys-models", "cifar10-cgan-panel", "cifar10-dcgan-panel")),
 }
+# Of the models' own configs.
+OF_CONFIGS: dict[str, Callable[[], str]] = {"models": models}
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
@@ -82,7 +86,9 @@ def rendered(page: str) -> str:
     folder = ROOT / "benchmarks" / "results"
 
     def replace(match: re.Match[str]) -> str:
-        if match[2] in OF_SEVERAL:
+        if match[2] in OF_CONFIGS:
+            made = OF_CONFIGS[match[2]]()
+        elif match[2] in OF_SEVERAL:
             make, patterns = OF_SEVERAL[match[2]]
             files = [file for pattern in patterns for file in sorted(folder.glob(f"{pattern}.json"))]
             made = make([json.loads(file.read_text()) for file in files])
