@@ -24,7 +24,8 @@ from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import kernel_for, real_ratios, target_of
 from ebm_refine.evaluation.curves import drawn_curves
 from ebm_refine.evaluation.tables import RESULTS
-from ebm_refine.metrics.panel import judged, kinds_seen, projected
+from ebm_refine.metrics.panel import judged, projected
+from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers import METHODS

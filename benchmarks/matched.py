@@ -26,7 +26,8 @@ from ebm_refine.data.images import load_images
 from ebm_refine.energies.targets import target_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.metrics.distances import kernel_distance
-from ebm_refine.metrics.panel import kinds_seen, projected
+from ebm_refine.metrics.panel import projected
+from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.utils.atomic_io import replacing

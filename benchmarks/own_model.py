@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import ebm_refine
 from ebm_refine.evaluation.tables import RESULTS
-from ebm_refine.metrics.panel import kinds_seen
+from ebm_refine.metrics.panel_kinds import kinds_seen
 
 REAL, IMAGES = 5000, 2000
 

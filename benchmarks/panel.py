@@ -33,7 +33,8 @@ from ebm_refine.evaluation.jobs import plan
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.evaluation.truncation import truncated
 from ebm_refine.metrics.faces_found import shares
-from ebm_refine.metrics.panel import judged, kinds_seen, projected
+from ebm_refine.metrics.panel import judged, projected
+from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.cost import spent

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.tables import FALLBACKS_ARE
-from ebm_refine.metrics.panel import GAIN_ERRORS, LEAST_IMAGES, MOST_IMAGES, PanelReport, judged, kinds_seen, projected
-from ebm_refine.metrics.panel_kinds import DATASETS
+from ebm_refine.metrics.panel import GAIN_ERRORS, LEAST_IMAGES, MOST_IMAGES, PanelReport, judged, projected
+from ebm_refine.metrics.panel_kinds import DATASETS, kinds_seen
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.utils.atomic_io import replacing

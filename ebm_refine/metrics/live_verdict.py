@@ -13,8 +13,7 @@ from torch import Tensor
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import change_projections
 from ebm_refine.metrics.features import Reference
-from ebm_refine.metrics.panel import kinds_seen
-from ebm_refine.metrics.panel_kinds import DATASETS
+from ebm_refine.metrics.panel_kinds import DATASETS, kinds_seen
 from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import Member, embedded_panel
 

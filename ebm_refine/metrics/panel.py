@@ -263,16 +263,6 @@ def verdict(rows: Sequence[Row]) -> Verdict:
     return Verdict("open", said, gain)
 
 
-def kinds_seen(config: Mapping[str, Any], ratio: str | None = "refitted") -> tuple[str, ...]:
-    """The kinds of features that a model's refitted ratio sees, by its checkpoint's config; none for other ratios."""
-    part = config.get("parts", {}).get("ratio", {})
-    if ratio != "refitted" or part.get("architecture") != "feature-ratio":
-        return ()
-    arguments = part["arguments"]
-    body = BODY_KINDS.get(arguments.get("body"))
-    return (*([body] if body else []), *([PIXELS] if arguments.get("pixels") else []))
-
-
 def _pixels(images: Any, name: str, least: int = LEAST_IMAGES) -> Tensor:
     """As uint8 tensor (N, C, H, W). Raises InputError for anything else."""
     tensor = images if isinstance(images, Tensor) else torch.as_tensor(np.asarray(images))

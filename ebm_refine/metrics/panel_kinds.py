@@ -4,7 +4,7 @@ Kinds, not networks: two classifiers of the same labels overlook the same things
 and have one vote. "filter bank" and "pixels" need no training and take images of any size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -31,6 +31,16 @@ DATASETS = ("cifar10", "mnist", "celeba")
 CELLS = 8
 CHUNK = 50
 BORROWED_SIDE = 32
+
+
+def kinds_seen(config: Mapping[str, Any], ratio: str | None = "refitted") -> tuple[str, ...]:
+    """The kinds of features that a model's refitted ratio sees, by its checkpoint's config; none for other ratios."""
+    part = config.get("parts", {}).get("ratio", {})
+    if ratio != "refitted" or part.get("architecture") != "feature-ratio":
+        return ()
+    arguments = part["arguments"]
+    body = BODY_KINDS.get(arguments.get("body"))
+    return (*([body] if body else []), *([PIXELS] if arguments.get("pixels") else []))
 
 
 class Kind(NamedTuple):

@@ -7,8 +7,8 @@ import torch
 
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import Estimate
-from ebm_refine.metrics.panel import Row, kinds_seen, measured, panel, verdict
-from ebm_refine.metrics.panel_kinds import training_free
+from ebm_refine.metrics.panel import Row, measured, panel, verdict
+from ebm_refine.metrics.panel_kinds import kinds_seen, training_free
 from ebm_refine.metrics.panel_rights import blurred, noisy, rights
 from ebm_refine.metrics.panel_store import Member, Panel
 from ebm_refine.metrics.principal_components import fit_basis

@@ -133,5 +133,8 @@ def test_the_first_result_is_small_and_stands_on_recorded_evidence():
     assert "Confirmed on 5,000 images by the whole panel" in evidence.panel_html(checked(first_model(), {}))
     assert "Contradicted on" in evidence.panel_html(checked(first_model(), {"method": "dg-flow"}))
     assert evidence.panel_html(checked(first_model(), {"n_steps": 3})) == ""
+    # Where ratio and distance are of one kind of network, the page says so.
+    assert "The ratio itself uses a network of this kind" in evidence.as_html(found)
+    assert not evidence.shares_kind(checked(first_model(), {"ratio": "calibrated"}))
     # A measurement of one seed has no spread, and claims none.
     assert not [card.key for card in showcase.cards().values() if "nan" in card.verdict]

@@ -5,9 +5,12 @@ import math
 from functools import cache
 from typing import Any, NamedTuple
 
+from ebm_refine.catalogue import EMBEDDED
 from ebm_refine.evaluation.tables import RESULTS, committed
+from ebm_refine.metrics.panel_kinds import BODY_KINDS, kinds_seen
 from ebm_refine.settings import Settings
 from ebm_refine.ui.components.html_table import Cell, bar, percent, small, table
+from ebm_refine.ui.tabs.refine.job import model_named
 
 # Values of a row that must agree with those of a run.
 _SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
@@ -20,7 +23,10 @@ _PANEL_WORDS = {
 
 
 class Evidence(NamedTuple):
-    """A Fréchet distance before and after, between real images at that number of images, and what it was taken with."""
+    """A Fréchet distance before and after, between real images at that number of images, and what it was taken with.
+
+    `shared_kind`: the ratio sees with a network of the same kind as the extractor, so that this figure alone proves little.
+    """
 
     before: float
     after: float
@@ -30,6 +36,7 @@ class Evidence(NamedTuple):
     seeds: int
     title: str
     split: str
+    shared_kind: bool
 
 
 def recorded(settings: Settings) -> Evidence | None:
@@ -59,6 +66,8 @@ def as_html(evidence: Evidence | None, title: str = "Measured with these setting
         f"{'seeds' if evidence.seeds > 1 else 'seed'}, to the {evidence.split} split, in {evidence.title}; not the same number "
         "as Inception FID."
     )
+    if evidence.shared_kind:
+        words_below += " The ratio itself uses a network of this kind; the encoders that judge do not."
     return (
         f"<section class='evidence' aria-label='Measurement'><p class='figure'>{title}: "
         f"<strong>{words}</strong></p>{made}{small(words_below)}</section>"
@@ -76,6 +85,20 @@ def panel_html(settings: Settings) -> str:
                 text = f"{_PANEL_WORDS.get(word, word).format(images=row['images'])} {reason}."
                 return small(text)
     return ""
+
+
+def shares_kind(settings: Settings) -> bool:
+    """Whether the ratio of a run sees with a network of the kind in whose features Fréchet distances are taken."""
+    config = model_named(settings.model).config
+    return _kind_of_extractor(config["data"]["dataset"]) in kinds_seen(config, settings.ratio)
+
+
+@cache
+def _kind_of_extractor(dataset: str) -> str | None:
+    file = EMBEDDED / f"{dataset}-features" / "config.json"
+    if not file.is_file():
+        return None
+    return BODY_KINDS.get(json.loads(file.read_text())["parts"]["features"]["architecture"])
 
 
 @cache
@@ -105,6 +128,7 @@ def _matching(results: dict[str, Any], settings: Settings) -> list[Evidence]:
             seeds=row["seeds"],
             title=results["title"],
             split=results["reference"]["split"],
+            shared_kind=shares_kind(settings),
         )
         for row in results["rows"][1:]
         if all(row.get(name) == mine.get(name) for name in _SETTINGS if name in row)

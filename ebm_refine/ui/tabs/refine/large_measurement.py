@@ -83,13 +83,13 @@ class LargeMeasurement:
             with closing(run(record.settings, count)) as news:
                 for item in news:
                     if isinstance(item, dict):
-                        yield {self.said: as_html(item)}
+                        yield {self.said: as_html(item, record.settings)}
                         return
                     share = share if item is None else item
                     yield {self.said: _progress(share, time.monotonic() - began)}
 
 
-def as_html(report: dict[str, Any]) -> str:
+def as_html(report: dict[str, Any], settings: Settings) -> str:
     """The Fréchet distance before and after, the distance of real images from real ones, and the kernel distance's change."""
     if "frechet_distance" not in report:
         return small(report.get("note", report.get("frechet_note", "nothing was measured")))
@@ -99,6 +99,7 @@ def as_html(report: dict[str, Any]) -> str:
     found = evidence.Evidence(
         before=frechet["before"], after=frechet["after"], error=None, real=report["floors"].get("frechet_mean"),
         num_images=report["num_images"], seeds=1, title=report["title"], split=report["reference"]["split"],
+        shared_kind=evidence.shares_kind(settings),
     )  # fmt: skip
     words = f"Change of the kernel distance: {number(difference['value'])} (95 % interval {interval(low, high)}: {certain})."
     return panel(evidence.as_html(found, "Measured just now"), small(words))
