@@ -86,9 +86,9 @@ def who_says(metrics: dict[str, Any]) -> str:
 
 
 def _change(one: dict[str, Any]) -> str:
-    """A change in percent of the distance before, with its standard error; plain where there was no distance before."""
-    if one["before"] <= 0:
-        return f"{number(one['change'])} ± {number(one['error'])}"
+    """A change in percent of the distance before, with its standard error; none where that exceeds the distance itself."""
+    if one["error"] >= one["before"]:
+        return "cannot tell with so few"
     return f"{percent(one['change'] / one['before'], sign='+')} ± {percent(one['error'] / one['before'])}"
 
 
