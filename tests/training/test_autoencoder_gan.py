@@ -32,7 +32,7 @@ from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.pipelines import energy_gan as energy_gan_module
 
 TINY = {"widths": [4, 4], "side": 28, "code": 6}
-RECIPE = AutoencoderRecipe(6, "ebgan", batch_size=8, measure_every=2, told_every=2)
+RECIPE = AutoencoderRecipe(6, "ebgan", batch_size=8, measure_every=2, report_every=2)
 
 
 def digits(count: int = 24, seed: int = 0) -> Tensor:

@@ -42,7 +42,7 @@ from ebm_refine.training.common.stopping import Stopping
 from ebm_refine.training.pipelines import energy_training as energy_model_module
 from ebm_refine.training.pipelines import joint_model as joint_module
 
-RECIPE = EnergyRecipe(epochs=3, batch_size=8, chain_steps=3, buffer=20, told_every=4)
+RECIPE = EnergyRecipe(epochs=3, batch_size=8, chain_steps=3, buffer=20, report_every=4)
 
 
 def points(count: int = 64, seed: int = 0) -> torch.Tensor:
@@ -140,7 +140,7 @@ def test_contrastive_divergence_finds_the_precision_of_gaussian_data():
     variance = float(data.square().mean())
     recipe = EnergyRecipe(epochs=150, batch_size=1000, rate=0.3, decay=0.98, max_norm=1e9, alpha=0.0, input_noise=0.0,
                           chain_steps=5, eps=eps, temperature=1.0, clip=1e9, buffer=1000, fresh=0.0, bounds=(-2.0, 2.0),
-                          told_every=4)  # fmt: skip
+                          report_every=4)  # fmt: skip
     quadratic, thetas = Quadratic(2.0), []
     for _ in train_energy(quadratic, recipe, data, data, 0):
         thetas.append(quadratic.theta.item())
@@ -232,7 +232,7 @@ def test_the_average_of_the_weights_is_part_of_the_state_and_follows_them(decay)
     """average <- d average + (1 - d) weights after every update, with d = min(decay, (1 + step) / (10 + step))."""
     net = network()
     expected = {name: value.double() for name, value in net.state_dict().items()}
-    recipe = RECIPE._replace(average_decay=decay, told_every=1)
+    recipe = RECIPE._replace(average_decay=decay, report_every=1)
     for progress in train_energy(net, recipe, points(), points(10, 1), 5):
         d = min(decay, progress.step / (9 + progress.step))
         weights = progress.state["network"]
@@ -261,7 +261,7 @@ def test_a_classifier_as_an_energy_learns_its_labels():
     labels = torch.arange(60) % 3
     images = torch.zeros(60, 1, 8, 8) + (labels.float() - 1)[:, None, None, None]
     torch.testing.assert_close(net(images), -net.logits(images).logsumexp(1))
-    recipe = RECIPE._replace(epochs=20, rate=3e-2, batch_size=20, chain_steps=1, told_every=15, max_norm=10.0, alpha=0.01)
+    recipe = RECIPE._replace(epochs=20, rate=3e-2, batch_size=20, chain_steps=1, report_every=15, max_norm=10.0, alpha=0.01)
     progress = [p.numbers["cross_entropy"] for p in train_energy(net, recipe, images, images[:6], 0, labels=labels)]
     assert progress[-1] < 0.5 * progress[0]
     with torch.no_grad():
@@ -295,7 +295,7 @@ def job(tmp_path: Path, resume: bool = False) -> Job:
 
 
 def trained_energy(tmp_path: Path, epochs: int = 2, resume: bool = False, **changes) -> Path:
-    algorithm = EnergyRecipe(epochs=epochs, batch_size=20, chain_steps=2, buffer=30, told_every=2)._replace(**changes)
+    algorithm = EnergyRecipe(epochs=epochs, batch_size=20, chain_steps=2, buffer=30, report_every=2)._replace(**changes)
     recipe = energy_model_module.ImageEnergy(
         name="tiny-ebm", title="tiny energy", dataset="cifar10", shape=[3, 32, 32],
         architecture="energy-cnn", arguments={"widths": [2, 2, 2, 2], "channels": 3, "side": 32, "classes": 10},

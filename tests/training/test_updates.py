@@ -13,7 +13,8 @@ def trained(folder, until: int, resume: bool = False) -> tuple[nn.Linear, Update
     torch.manual_seed(0)
     layer = nn.Linear(3, 1)
     adam = torch.optim.Adam(layer.parameters(), lr=0.1)
-    updates = Updates(Run(folder, resume=resume), {"layer": layer, "adam": adam}, 10, "test", told=torch.zeros(1), best=None)
+    networks = {"layer": layer, "adam": adam}
+    updates = Updates(Run(folder, resume=resume), networks, 10, "test", smoothed=torch.zeros(1), best=None)
     made = []
     for step in updates:
         if step == until:
@@ -23,7 +24,7 @@ def trained(folder, until: int, resume: bool = False) -> tuple[nn.Linear, Update
         loss.backward()
         adam.step()
         made.append(step)
-        updates.extra["told"] = updates.extra["told"].lerp(loss.detach()[None], 0.5)
+        updates.extra["smoothed"] = updates.extra["smoothed"].lerp(loss.detach()[None], 0.5)
         if updates.due(step + 1, 4):
             updates.extra["best"] = {"step": step + 1}
             updates.save(step + 1)
@@ -37,7 +38,7 @@ def test_a_cut_loop_goes_on_to_the_same_bits(tmp_path):
     cut, rest, second = trained(tmp_path / "cut", 99, resume=True)
     assert (first, second, rest.first) == (list(range(7)), list(range(4, 10)), 4)
     assert torch.equal(whole.weight, cut.weight)
-    assert torch.equal(full.extra["told"], rest.extra["told"])
+    assert torch.equal(full.extra["smoothed"], rest.extra["smoothed"])
     assert full.extra["best"] == rest.extra["best"] == {"step": 10}
     assert [done for done in range(1, 11) if full.due(done, 4)] == [4, 8, 10]
 

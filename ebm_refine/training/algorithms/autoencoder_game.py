@@ -42,7 +42,7 @@ class AutoencoderRecipe(NamedTuple):
     `family` one of `energy_gans.CONTROLS`. Before the game come `pretraining_steps` of the autoencoder alone, from which
     MAGAN's margin comes; `margin` m is EBGAN's, in D's unit. `gamma` is BEGAN's balance L(G(z)) / L(x). `pulling_weight` is
     that of the pulling-away term, of "ebgan-pt" alone. The curves have a point
-    every `told_every` steps, a mean over them.
+    every `report_every` steps, a mean over them.
     """
 
     steps: int
@@ -58,7 +58,7 @@ class AutoencoderRecipe(NamedTuple):
     falling_share: float = 0.3
     average_decay: float = 0.999
     measure_every: int = 500
-    told_every: int = 100
+    report_every: int = 100
 
 
 class Control:
@@ -84,7 +84,7 @@ class Control:
             self.fake_before = mean_fake
             self.epoch = dict.fromkeys(self.epoch, 0)
         _add(self.since_told, real=real, fake=fake, cosine=cosine)
-        if step % self.recipe.told_every == 0:
+        if step % self.recipe.report_every == 0:
             count = self.since_told["count"]
             mean = {name: self.since_told[name] / count for name in ("real", "fake", "cosine")}
             convergence = began_convergence(mean["real"], mean["fake"], self.recipe.gamma)

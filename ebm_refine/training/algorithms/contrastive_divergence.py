@@ -35,7 +35,7 @@ class EnergyRecipe(NamedTuple):
     """How long, how the chains move (`samplers.short_run`), and how the weights follow.
 
     `rate` falls by the factor `decay` an epoch; `max_norm` clips the gradient of all weights together. `fresh` is the share of
-    chains that restart from uniform noise in `bounds`; `input_noise` the deviation of what is added to the data. `told_every`
+    chains that restart from uniform noise in `bounds`; `input_noise` the deviation of what is added to the data. `report_every`
     counts steps. A run whose mean |E| passes `max_energy` is stopped. `average_decay`: the weights' exponential average is part
     of the state too, as "average". `bf16_chains`: chains follow gradients of a copy of the network in bfloat16, which errs by
     less than one per cent and takes two thirds of the time; positions stay float32.
@@ -56,7 +56,7 @@ class EnergyRecipe(NamedTuple):
     buffer: int = 8192
     fresh: float = 0.05
     bounds: tuple[float, float] = (-1.0, 1.0)
-    told_every: int = 100
+    report_every: int = 100
     max_energy: float = 100.0
     average_decay: float | None = None
     bf16_chains: bool = False
@@ -110,7 +110,7 @@ def train_energy(
     run: Run | None = None,
     **extra: Any,
 ) -> Watched:
-    """Train `network`, which gives energies (B,), in place; a Progress every `told_every` steps, all of them saved.
+    """Train `network`, which gives energies (B,), in place; a Progress every `report_every` steps, all of them saved.
 
     data, unseen: (N, *shape), uint8 images or float32 in `recipe.bounds`; `unseen` is only measured. labels (N,) int64: a
     network with `logits` also learns them by cross-entropy, and so p(x, y) (Grathwohl et al. 2020, arXiv 1912.03263).
@@ -139,7 +139,7 @@ def train_energy(
     def report(step: int) -> dict[str, float]:
         return {**means.taken(), **contrast(network, samples(unseen, device), recipe.bounds, source)}
 
-    return Watched(updates, recipe.told_every, update, lambda numbers: diverged(numbers, recipe), report)
+    return Watched(updates, recipe.report_every, update, lambda numbers: diverged(numbers, recipe), report)
 
 
 def energy_step(

@@ -35,7 +35,7 @@ def train_autoencoder(
     to_device(network, device)
     network.train()
     adam = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    updates = Updates(run, {"network": network, "adam": adam}, recipe.steps, "autoencoder", told=torch.zeros(()))
+    updates = Updates(run, {"network": network, "adam": adam}, recipe.steps, "autoencoder", smoothed=torch.zeros(()))
     for step in updates:
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
@@ -47,10 +47,10 @@ def train_autoencoder(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        updates.extra["told"] = updates.extra["told"].lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
+        updates.extra["smoothed"] = updates.extra["smoothed"].lerp(loss.detach().cpu(), 1.0 if step == 0 else 0.02)
         if updates.due(step + 1, recipe.save_every):
-            run.log(phase="autoencoder", step=step + 1, loss=float(updates.extra["told"]))
+            run.log(phase="autoencoder", step=step + 1, loss=float(updates.extra["smoothed"]))
             updates.save(step + 1)
     to_device(network, "cpu", torch.contiguous_format)
     settle_norms(network, train)
-    return {"loss": float(updates.extra["told"])}
+    return {"loss": float(updates.extra["smoothed"])}

@@ -57,7 +57,7 @@ def train_encoder(
     to_device(networks, device)
     networks.train()
     adam = torch.optim.AdamW(networks.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
-    updates = Updates(run, {"networks": networks, "adam": adam}, recipe.steps, "encoder", told=torch.zeros(2))
+    updates = Updates(run, {"networks": networks, "adam": adam}, recipe.steps, "encoder", smoothed=torch.zeros(2))
     for step in updates:
         adam.param_groups[0]["lr"] = recipe.rate * rise_and_fall(step / recipe.steps)
         images = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
@@ -69,14 +69,14 @@ def train_encoder(
         adam.zero_grad(set_to_none=True)
         loss.backward()
         adam.step()
-        running = updates.extra["told"].lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
-        updates.extra["told"] = running
+        running = updates.extra["smoothed"].lerp(torch.stack([loss.detach(), accuracy]).cpu(), 1.0 if step == 0 else 0.02)
+        updates.extra["smoothed"] = running
         if updates.due(step + 1, recipe.save_every):
             run.log(phase="encoder", step=step + 1, loss=float(running[0]), accuracy=float(running[1]))
             updates.save(step + 1)
     to_device(networks, "cpu", torch.contiguous_format)
     settle_norms(encoder, train)
-    loss, accuracy = updates.extra["told"].tolist()
+    loss, accuracy = updates.extra["smoothed"].tolist()
     return {"loss": loss, "accuracy": accuracy}
 
 

@@ -87,7 +87,7 @@ def energy_model(job: Job, recipe: ImageEnergy) -> None:
             job.run.log(step=progress.step, stopped=stopped)
             break
         job.run.log(step=progress.step, **progress.numbers)
-        before = progress.step - algorithm.told_every
+        before = progress.step - algorithm.report_every
         epochs = progress.step // per_epoch
         if epochs // recipe.measure_every > before // per_epoch // recipe.measure_every or progress.step == progress.steps:
             weights = progress.state.get("average", progress.state["network"])

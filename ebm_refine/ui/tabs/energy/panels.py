@@ -79,7 +79,7 @@ def of_detection(found: Detection) -> str:
         for name, colour in COLOURS.items()
         if name in means
     ]
-    made = table(["", "mean energy", "told from digits (AUROC)"], rows)
+    made = table(["", "mean energy", "separation from digits (AUROC)"], rows)
     notes = small(
         f"Measured on {found.measured_on}. AUROC: take a digit and an image of the other kind; how often has the other the "
         f"higher energy? 1.000 is always, 0.5 is chance, and below 0.5 the model prefers the other kind to digits.",
