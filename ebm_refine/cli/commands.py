@@ -203,7 +203,9 @@ def _monitor(chosen: argparse.Namespace) -> int:
     records = monitor.read_log(folder)
     for problem, remedy in (found := monitor.findings(records)):
         print(f"{problem}\n  {remedy}")
-    if not found:
+    if not found and len(records) < monitor.FEWEST:
+        print(f"too few records to find a fault: {len(records)}, where {monitor.FEWEST} are the least")
+    elif not found:
         print(f"nothing found wrong in {len(records)} records")
     file = Path(chosen.out) if chosen.out else folder / "monitor.svg"
     monitor.draw(records, file, folder.name)

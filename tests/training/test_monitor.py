@@ -105,5 +105,9 @@ def test_the_command_says_what_is_wrong_and_draws(tmp_path, capsys):
     log.write_text("".join(json.dumps(record) + "\n" for record in HEALTHY[1]))
     assert main(["monitor", str(tmp_path), "--out", str(tmp_path / "curves.svg")]) == 0
     assert "nothing found wrong in 5 records" in capsys.readouterr().out
+    log.write_text(json.dumps(HEALTHY[1][0]) + "\n")
+    assert main(["monitor", str(tmp_path)]) == 0
+    assert "too few records to find a fault: 1" in capsys.readouterr().out
+    assert "no curve yet" in (tmp_path / "monitor.svg").read_text()
     assert main(["monitor", str(tmp_path / "absent")]) == 2
     assert "holds no training run" in capsys.readouterr().err

@@ -175,10 +175,11 @@ CHECKS: tuple[Callable[[Records], Finding | None], ...] = (
 
 
 def draw(records: Records, file: Path, title: str) -> None:
-    """Write the curves of a run as an SVG: a small diagram for each number that the log has, over its steps."""
+    """Write the curves of a run as an SVG: a small diagram for each number that the log has at two steps at least."""
     drawn = [(name, points) for name in CURVES if len(points := _points(records, name)) > 1]
     columns, width, height = 3, 300, 150
     rows = math.ceil(len(drawn) / columns)
+    title = title if drawn else f"{title}: no curve yet, nothing is logged at two steps"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * width}" height="{30 + rows * height}" '
         'font-family="sans-serif" font-size="11">',
