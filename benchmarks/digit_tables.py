@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from markdown import grid, listed, number, page, plus_minus
+from point_tables import compared
 
 DIGIT_COLUMNS = {
     "frechet_distance": ("Fréchet distance", 2),
@@ -173,3 +174,33 @@ def grid_search(results: dict[str, Any]) -> str:
     head = ["family", "trials", "mean score", "median, other way round", "best, other way round", "the best's setting"]
     spans = [f"{low:.1f}–{high:.1f}" for low, high in itertools.pairwise(edges)]
     return page(words, grid(head, rows), grid(["family", "layers of G and D", "trials", *spans], bins))
+
+
+def joint_digits(results: dict[str, Any]) -> str:
+    """A GAN of digits alone against the same GAN beside an energy, and its digits revised, over the seeds of training."""
+    seeds = sorted({row["seed"] for row in results["rows"]})
+    words = (
+        f"Trained with seeds {listed(seeds)}, {results['steps']} batches of {results['batch_size']} each, chains of "
+        f"{results['chains']['chain_steps']} steps; {results['device']}. {results['title']} (`{results['extractor']}`, sha256 "
+        f"{results['sha256'][:12]}), N = {results['num_images']}, reference: test images; mean ± sd over the seeds. Found: "
+        f"classes with at least {results['failed_share']:.0%} of the images. Failed: a class that is not found, or a distance "
+        f"over {results['failed_distance']:g}. Fréchet floor {results['floors']['frechet_mean']:.2f}."
+    )
+    head = ["digits of", "Fréchet distance", "worst", "classes found", "confidence", "failed", "processor seconds"]
+    rows = []
+    for family, steps, of in compared(results["rows"]):
+        trained = [row for row in results["rows"] if row["family"] == family]
+        found = [row["by"][steps] for row in trained]
+        distances, confidence = ([one[name] for one in found] for name in ("frechet_distance", "mean_confidence"))
+        rows.append(
+            [
+                of,
+                f"{statistics.fmean(distances):.2f} ± {statistics.stdev(distances):.2f}",
+                f"{max(distances):.2f}",
+                listed(one["classes"] for one in found),
+                f"{statistics.fmean(confidence):.3f}",
+                f"{sum(one['failed'] for one in found)} of {len(found)}",
+                f"{statistics.fmean(row['cpu_seconds'] for row in trained):.0f}" if steps == "0" else "–",
+            ]
+        )
+    return page(words, grid(head, rows))

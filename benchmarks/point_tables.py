@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from markdown import grid, listed, page
@@ -89,7 +90,7 @@ def joint_stability(results: dict[str, Any]) -> str:
     measured = {row["game"] for row in results["rows"]}
     games = [game for game in results["games"] if game in measured]
     for game, (dataset, title) in itertools.product(games, results["titles"].items()):
-        for family, steps, of in _compared(results):
+        for family, steps, of in compared(results["rows"]):
             which = (game, dataset, family)
             trained = [row for row in results["rows"] if (row["game"], row["dataset"], row["family"]) == which]
             found = [row["by"][steps] for row in trained]
@@ -114,8 +115,8 @@ def joint_stability(results: dict[str, Any]) -> str:
 _GAMES = {"noise": "noise of many levels", "plain": "no noise"}
 
 
-def _compared(results: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(family, steps, words) of each line of a data set."""
-    revised = [steps for steps in next(row for row in results["rows"] if row["family"] == "gan-ebm")["by"] if steps != "0"]
+def compared(trainings: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """(family, steps, words) of each line of a table that sets trainings of a GAN alone and beside an energy side by side."""
+    revised = [steps for steps in next(row for row in trainings if row["family"] == "gan-ebm")["by"] if steps != "0"]
     alone = [("gan", "0", "the GAN alone"), ("gan-ebm", "0", "the GAN beside an energy")]
     return [*alone, *(("gan-ebm", steps, f"the same, revised by {steps} steps") for steps in revised)]

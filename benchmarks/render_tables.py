@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cost_tables import cost_quality, energy_step, precision, speed
-from digit_tables import dbn, ebgan, grid_search, mnist
+from digit_tables import dbn, ebgan, grid_search, joint_digits, mnist
 from distance_tables import known, seen_by_ratio, sense
 from evidence_tables import amortised, base_change, headline, imagenet, law_of_ratio, matched
 from model_tables import models, models_before
@@ -38,6 +38,7 @@ RENDERERS = {
     "toys-weights": toy_weights,
     "toys-sweep": toy_sweep,
     "joint-stability": joint_stability,
+    "joint-digits": joint_digits,
     "grid-search": grid_search,
     "celeba-features-sense": sense,
     "celeba-dcgan-ratio": seen_by_ratio,

@@ -95,6 +95,11 @@ def test_the_picture_has_a_curve_a_number_whose_ends_are_its_lowest_and_highest(
     assert "1 to 3, now 2" in picture
 
 
+def test_whatever_number_is_logged_is_drawn(tmp_path):
+    draw([{"step": s, "phase": "ratio", "some_number": v} for s, v in ((1, 3.0), (2, 1.0))], tmp_path / "m.svg", "run")
+    assert re.findall(r">(some number|step|phase)<", (tmp_path / "m.svg").read_text()) == ["some number"]
+
+
 def test_the_command_says_what_is_wrong_and_draws(tmp_path, capsys):
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps(record) + "\n" for record in pair(0.05, [9, 8, 8, 8, 8])))

@@ -30,6 +30,7 @@ CHANCE, NEAR_CHANCE, WON = 2 * math.log(2), 0.03, 0.15
 # A distance that has risen this far over its lowest says that the best state is past.
 RISEN = 1.25
 
+# What is drawn first, in this order; whatever else is logged comes after it.
 CURVES = (
     "holdout_distance", "holdout_distance_0.999", "holdout_distance_0.9999", "holdout_distance_0.99",
     "loss_d", "loss_g", "logit_real", "logit_fake",
@@ -176,7 +177,8 @@ CHECKS: tuple[Callable[[Records], Finding | None], ...] = (
 
 def draw(records: Records, file: Path, title: str) -> None:
     """Write the curves of a run as an SVG: a small diagram for each number that the log has at two steps at least."""
-    drawn = [(name, points) for name in CURVES if len(points := _points(records, name)) > 1]
+    logged = dict.fromkeys(name for record in records for name in record if name not in ("step", *CURVES))
+    drawn = [(name, points) for name in (*CURVES, *logged) if len(points := _points(records, name)) > 1]
     columns, width, height = 3, 300, 150
     rows = math.ceil(len(drawn) / columns)
     title = title if drawn else f"{title}: no curve yet, nothing is logged at two steps"
