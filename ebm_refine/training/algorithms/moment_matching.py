@@ -37,7 +37,6 @@ def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, share: floa
     Raises InputError where the network's head is not linear.
     """
     norm: Any = network.head[0]
-    last = network.last
     if len(network.head) != 2:
         raise InputError("moments are matched by a linear head; give the network hidden=0")
     norm.reset_running_stats()
@@ -55,11 +54,34 @@ def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, share: floa
     ridge = high
     weights = tilt(wanted, seen, ridge, weights)
     log_weights = seen @ weights
-    shift = torch.logsumexp(log_weights, 0) - torch.tensor(float(len(seen))).log()
-    last.weight.copy_(weights[None])
-    last.bias.fill_(-float(shift))
+    network.last.weight.copy_(weights[None])
+    network.last.bias.fill_(_bias(log_weights))
     law = torch.softmax(log_weights, 0) @ seen
     return {"ridge": ridge, "effective_share": effective_share(log_weights), "mean_gap": float((wanted - law) @ weights)}
+
+
+@torch.no_grad()
+def refits(network: FeatureRatio, real: Tensor, fake: Tensor, ridge: float, count: int, seed: int) -> dict[str, Tensor]:
+    """The fitted head of `network`, fitted `count` times more to features drawn with replacement (bootstrap; Efron 1979).
+
+    `real` (N, d), `fake` (M, d) and `ridge` are those of `match_moments`; each refit takes N and M rows of them, and is
+    normalised over its own. Returns "weight" (count, d) and "bias" (count,) float32, and "of" (d,), the weights that they
+    belong to, float16 as they are stored.
+    """
+    source = torch.Generator().manual_seed(seed)
+    on_real, on_fake = network.head(real).double(), network.head(fake).double()
+    start, weights, biases = network.last.weight[0].double(), [], []
+    for _ in range(count):
+        drawn, seen = (rows[torch.randint(len(rows), (len(rows),), generator=source)] for rows in (on_real, on_fake))
+        weights.append(tilt(drawn.mean(0), seen, ridge, start))
+        biases.append(_bias(seen @ weights[-1]))
+    stacked = torch.stack(weights).float()
+    return {"weight": stacked, "bias": torch.tensor(biases), "of": network.last.weight[0].half()}
+
+
+def _bias(log_weights: Tensor) -> float:
+    """What makes the mean of exp(r) over generated samples one."""
+    return -float(torch.logsumexp(log_weights, 0) - torch.tensor(float(len(log_weights))).log())
 
 
 def tilt(wanted: Tensor, seen: Tensor, ridge: float, start: Tensor) -> Tensor:

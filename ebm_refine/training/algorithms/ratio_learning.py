@@ -211,12 +211,12 @@ def sides_of(job: Job) -> Sides:
 
 def finish(
     job: Job, recipe: str, role: str, part: Part, last: nn.Linear | nn.Conv2d | None, sides: Sides, measured: dict[str, Any],
-    unit: str,
+    unit: str, tables: dict[str, dict[str, Tensor]] | None = None,
 ) -> None:  # fmt: skip
     """Calibrate the trained network of `part` in place, report on all ratios, and write the checkpoint with it for `role`.
 
     `recipe` is the name under which it was trained; `role` is "ratio", whose network's layer `last` gives r (None: r needs no
-    calibration), or "discriminator". `measured` goes into the training record.
+    calibration), or "discriminator". `measured` goes into the training record, `tables` beside the weights.
     """
     checkpoint, (architecture, arguments, network) = pair_of(job), part
     to_device(network, "cpu", torch.contiguous_format)
@@ -237,9 +237,8 @@ def finish(
     training = {**config.get("training", {}), "alone_further" if role == "discriminator" else "ratio": {**own, **measured}}
     config = {**config, **entries, "training": training}
     card = model_card({**config, "name": checkpoint.name})
-    save_checkpoint(
-        job.folder, config, {role: Part(architecture, arguments, network)}, card, {REAL_RATIOS: table}, previous=checkpoint
-    )
+    tables = {REAL_RATIOS: table, **(tables or {})}
+    save_checkpoint(job.folder, config, {role: Part(architecture, arguments, network)}, card, tables, previous=checkpoint)
     for name, report in entries["ratio_report"].items():
         shown = ("cross_entropy", "z_statistic", "log_mean_weight", "effective_sample_share")
         job.run.log(phase="report", ratio=name, **{key: report[key] for key in shown})

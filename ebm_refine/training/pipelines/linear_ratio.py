@@ -8,11 +8,12 @@ no choice among its images can mend. A linear one, fitted by the means that the 
 from typing import Any
 
 from ebm_refine.catalogue import load
+from ebm_refine.metrics.ratio_spread import REFITS
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.ratio_file import weights_hash
 from ebm_refine.training.algorithms.feature_ratio import features_of
-from ebm_refine.training.algorithms.moment_matching import match_moments
+from ebm_refine.training.algorithms.moment_matching import match_moments, refits
 from ebm_refine.training.algorithms.ratio_learning import finish, pair_of, sides_of
 from ebm_refine.training.common.job import Job
 
@@ -22,6 +23,8 @@ SIDE = 8
 # The effective share of the generated images under the ratio. Chosen on holdout by the panel: smaller shares lost in the
 # contrastive kind, larger ones gained less.
 SHARE = 0.2
+# How often the head is fitted again, to resampled images, so that a run can show how far r is decided by them.
+REFITTED = 8
 
 
 def linear_ratio(job: Job) -> None:
@@ -38,6 +41,8 @@ def linear_ratio(job: Job) -> None:
     # No mirror images: a generator that was trained on mirrored ones may turn things either way, and this shows in the pixels.
     real, fake = (features_of(network, pixels, job.device) for pixels in (sides.train.pixels, sides.pool))
     measured: dict[str, Any] = match_moments(network, real.cpu(), fake.cpu(), SHARE)
+    again = refits(network, real.cpu(), fake.cpu(), measured["ridge"], REFITTED, job.seed)
     learned = source.config.get("training", {}).get("ratio", {}).get("body", {})
     measured |= {"step": 1, "body": {**learned, "model": source.name, "sha256": weights_hash(network.body)}}
-    finish(job, "linear-ratio", "ratio", Part("feature-ratio", arguments, network), None, sides, measured, "exact solution")
+    part = Part("feature-ratio", arguments, network)
+    finish(job, "linear-ratio", "ratio", part, None, sides, measured, "exact solution", {REFITS: again})

@@ -44,7 +44,8 @@ def refine(model, method=None, eps=None, n_steps=None, num_images=64, seed=0, ra
     """Refine a model's samples. While it runs, progress instead of metrics ({step, n_steps, mean_energy}); then four values.
     before: PNG of the samples as they began; after: PNG of the same samples refined; metrics: an object with settings (those
     that were used), diagnostics of the chain (ignored: what the method does not use), kernel_distance and, of images with
-    enough encoders, verdict; bundle: a zip with both pictures, samples.npz, settings.json and metrics.json."""
+    enough encoders, verdict (ratio_spread, where the ratio has refits: how far they agree); bundle: a zip with both pictures,
+    samples.npz, settings.json and metrics.json."""
     progress: dict[str, Any] = {"step": 0}
     with user_errors():
         arguments = {"method": method, "eps": eps, "n_steps": n_steps, "num_images": num_images, "seed": seed, "ratio": ratio}

@@ -18,6 +18,7 @@ from ebm_refine import pipeline
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.run_time import run_time
+from ebm_refine.metrics.ratio_spread import ratio_spread
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import listed, shorten
@@ -185,6 +186,8 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
     measures = measured(checkpoint, result.before, result.after)
     metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
     metrics |= _judged(checkpoint, result)
+    if result.settings.ratio == "refitted" and (spread := ratio_spread(checkpoint, result.before, result.after)):
+        metrics["ratio_spread"] = spread
     record = Record(
         settings=result.settings,
         before=result.before,

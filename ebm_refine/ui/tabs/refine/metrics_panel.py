@@ -85,6 +85,19 @@ def who_says(metrics: dict[str, Any]) -> str:
     return small(f"Judged by encoders that this method does not use. Change of the distance to real images: {said}.")
 
 
+def how_far(metrics: dict[str, Any]) -> str:
+    """How far refits of the ratio agree on this run, as HTML; nothing of ratios without refits."""
+    found = metrics.get("ratio_spread")
+    if found is None:
+        return ""
+    low, high = found["rise_by_refits"]
+    return small(
+        f"How far to believe the score r: it rose by {found['rise']:.2f} on average; by {found['refits']} refits of it to "
+        f"resampled images, by {low:.2f} to {high:.2f}. On one image they differ by ± {found['sd_before']:.2f} before and "
+        f"± {found['sd_after']:.2f} after."
+    )
+
+
 def _change(one: dict[str, Any]) -> str:
     """A change in percent of the distance before, with its standard error; none where that exceeds the distance itself."""
     if one["error"] >= one["before"]:
