@@ -94,7 +94,7 @@ def how_far(metrics: dict[str, Any]) -> str:
     return small(
         f"How far to believe the score r: it rose by {found['rise']:.2f} on average; by {found['refits']} refits of it to "
         f"resampled images, by {low:.2f} to {high:.2f}. On one image they differ by ± {found['sd_before']:.2f} before and "
-        f"± {found['sd_after']:.2f} after."
+        f"± {found['sd_after']:.2f} after. They share its form, and overlook what it overlooks."
     )
 
 
