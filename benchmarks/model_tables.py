@@ -116,7 +116,10 @@ def images_seen(training: dict[str, Any]) -> str | None:
 
 def stated_time(config: dict[str, Any]) -> str | None:
     """What the card says of the time that training took."""
-    notes = [config.get("training", {}).get("note"), *config.get("notes", [])]
+    training = config.get("training", {})
+    if "minutes" in training:
+        return f"{training['minutes']:g} minutes, {training['processor']}"
+    notes = [training.get("note"), *config.get("notes", [])]
     return next((note for note in notes if note and " minutes" in note), None)
 
 

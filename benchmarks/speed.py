@@ -36,7 +36,7 @@ from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers.langevin import langevin
 from ebm_refine.samplers.mala import mala
 from ebm_refine.samplers.rng import Draws
-from ebm_refine.utils.devices import check_device, has_bfloat16
+from ebm_refine.utils.devices import check_device, has_bfloat16, processor
 
 BATCHES = {"cpu": (1, 16, 64, 256), "cuda": (1, 16, 64, 256, 1024, 4096)}
 EPS = 0.01
@@ -208,16 +208,6 @@ def machine(device: str = "cpu") -> dict[str, object]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def processor() -> str:
-    """The processor's own name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
 
 
 if __name__ == "__main__":

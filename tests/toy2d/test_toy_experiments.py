@@ -101,6 +101,8 @@ def test_what_ships_is_a_model_that_refines(quick, tmp_path, family):
     checkpoint = load(trained(tmp_path / "out", family))
     assert law_of(checkpoint.config) == {"ebm": "energy", "gan-ebm": "joint"}.get(family, "pair")
     assert checkpoint.config["training"]["steps"] == MOMENT["steps"]
+    assert checkpoint.config["training"]["minutes"] >= 0
+    assert checkpoint.config["training"]["processor"]
     assert ("ratio_report" in checkpoint.config) == (family in ("gan", "wgan"))
     result = ebm_refine.refine(checkpoint, n_steps=2, num_images=5)
     assert result.after.shape == (5, 2)

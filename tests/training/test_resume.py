@@ -130,3 +130,26 @@ def test_sigterm_ends_a_run_cleanly(tmp_path):
     assert "stopped" in errors
     assert os.listdir(tmp_path) in ([], ["out"])
     assert not out.exists() or os.listdir(out) == []
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sittings_and_phases(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    run = Run(tmp_path / "run", resume=False)
+    clock[0] = 60.0
+    run.save({"step": 1})
+    alone = run.part("alone")
+    clock[0] = 100.0
+    alone.save({"step": 1})
+    assert run.seconds() == 100
+
+    # What a kill takes away is not counted, nor the pause.
+    clock[0] = 1000.0
+    again = Run(tmp_path / "run", resume=True)
+    assert again.load() is not None
+    assert again.part("alone").load() is not None
+    clock[0] = 1005.0
+    assert again.seconds() == 60 + 40 + 5
+    again.save({"step": 2})
+    again.load()
+    assert again.seconds() == 60 + 40 + 5

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.training.common.resumable import Run
+from ebm_refine.utils.devices import processor
 
 
 class Job(NamedTuple):
@@ -29,7 +30,10 @@ class Job(NamedTuple):
 
 
 def record(recipe: str, job: Job, steps: int, unit: str, pixels: Tensor) -> dict[str, Any]:
-    """The `training` entry of a checkpoint's config: recipe, length, seed, device, and a fingerprint of the training pixels."""
+    """The `training` entry of a checkpoint's config: recipe, length, seed, device, time, and a fingerprint of the pixels.
+
+    `minutes` are those of the clock, of all sittings of the run, up to this call.
+    """
     device = torch.cuda.get_device_name() if job.device.startswith("cuda") else f"CPU {platform.machine()}"
     return {
         "recipe": recipe,
@@ -37,6 +41,8 @@ def record(recipe: str, job: Job, steps: int, unit: str, pixels: Tensor) -> dict
         "unit": unit,
         "seed": job.seed,
         "device": f"{device}, torch {torch.__version__}",
+        "processor": processor(),
+        "minutes": round(job.run.seconds() / 60, 1),
         "data": {"images": len(pixels), "sha256": hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()},
         "date": time.strftime("%Y-%m-%d"),
     }

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,7 +16,7 @@ from ebm_refine.parameters import shorten
 from ebm_refine.utils.atomic_io import replacing
 
 # The entry of a state that names its run; the version of the code is recorded and printed, not compared.
-IDENTITY, VERSION, LINES = "run", "code", "log_lines"
+IDENTITY, VERSION, LINES, SECONDS = "run", "code", "log_lines", "seconds"
 
 
 class Run:
@@ -30,6 +31,8 @@ class Run:
         self.folder = folder
         self.state_file, self.log_file = folder / "state.pt", folder / "log.jsonl"
         self.identity, self.version = identity or {}, version
+        self.began, self.earlier, self.sat_before = time.monotonic(), 0.0, True
+        self.parts: dict[str, Run] = {}
         if self.state_file.exists() and not resume:
             raise InputError(f"{folder} already holds a run; pass --resume to go on with it, or remove the folder")
         if self.state_file.exists():
@@ -37,8 +40,17 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
 
     def part(self, name: str) -> "Run":
-        """The run of a phase, in a folder of its own within this one."""
-        return Run(self.folder / name, resume=True, identity=self.identity, version=self.version)
+        """The run of a phase, in a folder of its own within this one; asked for again, the same."""
+        if name not in self.parts:
+            self.parts[name] = Run(self.folder / name, resume=True, identity=self.identity, version=self.version)
+        return self.parts[name]
+
+    def seconds(self) -> float:
+        """How long this run has taken by the clock, phases and earlier sittings with it, these up to their last saved state."""
+        return time.monotonic() - self.began + self._of_earlier_sittings()
+
+    def _of_earlier_sittings(self) -> float:
+        return self.earlier + sum(part._of_earlier_sittings() for part in self.parts.values())
 
     def load(self) -> dict[str, Any] | None:
         """The last saved state, or None for a fresh run. What was logged after it is dropped: it will be logged again."""
@@ -49,12 +61,18 @@ class Run:
         if len(lines) > counted:
             with replacing(self.log_file) as temporary:
                 temporary.write_text("".join(lines[:counted]))
+        # The clock is no part of what a run resumes to.
+        seconds = (state or {}).pop(SECONDS, 0.0)
+        self.earlier = seconds if self.sat_before else self.earlier
         return state
 
     def save(self, state: dict[str, Any]) -> None:
+        self.sat_before = False  # what is saved from now on holds the time of this sitting
         lines = len(self.log_file.read_bytes().splitlines()) if self.log_file.exists() else 0
         with replacing(self.state_file) as temporary:
-            torch.save({**state, IDENTITY: self.identity, VERSION: self.version, LINES: lines}, temporary)
+            torch.save(
+                {**state, IDENTITY: self.identity, VERSION: self.version, LINES: lines, SECONDS: self.seconds()}, temporary
+            )
 
     def log(self, **record: float | int | str) -> None:
         with open(self.log_file, "a") as log:
