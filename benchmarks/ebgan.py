@@ -79,7 +79,7 @@ def measured(
 ) -> dict[str, Any]:
     """Everything of one model; `summary` holds means and deviations over the seeds."""
     assert is_energy_gan(checkpoint.config)
-    runs = [one_run(checkpoint, len(digits), seed, extractor, out) for seed in seeds]
+    runs = [one_run(checkpoint, len(digits), seed, extractor, out if seed == seeds[0] else None) for seed in seeds]
     summary: dict[str, Any] = {
         f"{name}_{when}": spread([run[when][name] for run in runs]) for when in ("before", "after") for name in MEASURES
     }

@@ -4,9 +4,10 @@
         [--models mnist-gan-ebm,…]
 
 Of every model that is embedded, for each sampling seed: Fréchet distance in MNIST features with its floor, classes and their
-histogram, Inception-style score and confidence, before and after the model's own sampler; and grids, beside the JSON. Of models
-with an energy: the mean energy of real digits, of what chains begin with, and of what they end with. Of `mnist-ebm` and
-`mnist-jem` besides: 256 chains from noise, and the area under the ROC curve of unseen digits against what is no digit.
+histogram, Inception-style score and confidence, before and after the model's own sampler; and grids of the first seed, beside
+the JSON. Of models with an energy: the mean energy of real digits, of what chains begin with, and of what they end with. Of
+`mnist-ebm` and `mnist-jem` besides: 256 chains from noise, and the area under the ROC curve of unseen digits against what is no
+digit.
 Models that are not asked for keep the numbers that stand in --out.
 """
 
@@ -83,7 +84,7 @@ def measured(
     checkpoint: Checkpoint, digits: Tensor, seeds: list[int], extractor: FeatureExtractor, out: Path
 ) -> dict[str, Any]:
     """Everything of one model; `summary` holds means and deviations over the seeds."""
-    runs = [one_run(checkpoint, len(digits), seed, extractor, out) for seed in seeds]
+    runs = [one_run(checkpoint, len(digits), seed, extractor, out if seed == seeds[0] else None) for seed in seeds]
     summary = {
         f"{name}_{when}": spread([run[when][name] for run in runs])
         for when in ("before", "after")
@@ -126,8 +127,10 @@ def entries(results: dict[str, Any], summary: dict[str, Any]) -> list[dict[str, 
     return found
 
 
-def one_run(checkpoint: Checkpoint, num_images: int, seed: int, extractor: FeatureExtractor, out: Path) -> dict[str, Any]:
-    """One sampling seed with the model's own method and settings; grids of the first 100 images are written."""
+def one_run(
+    checkpoint: Checkpoint, num_images: int, seed: int, extractor: FeatureExtractor, out: Path | None
+) -> dict[str, Any]:
+    """One sampling seed with the model's own method and settings; with `out`, grids of the first 100 images lie beside it."""
     result = refine(checkpoint, num_images=num_images, seed=seed)
     run: dict[str, Any] = {"settings": result.settings.as_dict()}
     for when, images, energy in (
@@ -140,7 +143,9 @@ def one_run(checkpoint: Checkpoint, num_images: int, seed: int, extractor: Featu
             "mean_energy": float(energy.mean()),
             **{name: value for name, value in report.items() if name not in extractor.describe()},
         }
-        if when == "after" or "generator" in checkpoint.networks:  # an energy alone begins at noise: nothing to look at
+        if out and (
+            when == "after" or "generator" in checkpoint.networks
+        ):  # an energy alone begins at noise: nothing to look at
             render.save_png(
                 render.grid(images[:100]).convert("L"), out.with_name(f"{out.stem}-{checkpoint.name}-seed{seed}-{when}.png")
             )
