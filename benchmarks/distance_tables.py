@@ -45,7 +45,7 @@ def known(results: dict[str, Any]) -> str:
             "kernel × 1000", "gain"]  # fmt: skip
     rows, floors, sizes = [], [], []
     for name, model in results["models"].items():
-        sizes.append(f"`{name}` {model['large']}")
+        sizes.append(f"`{name}` {model['large']}, seed(s) {listed(model['seeds'])}, {model['machine']}")
         floor = model["floor_small"]
         floors.append(f"`{name}` {floor['frechet_mean']:.2f} ± {floor['frechet_sd']:.2f}")
         for row in model["rows"]:
@@ -66,8 +66,7 @@ def known(results: dict[str, Any]) -> str:
     words = (
         f"Langevin, {ratio} ratio. Published: Inception-v3 features of {small} images against another data set; ours: each "
         f"model's own features against its test images. The two columns of Fréchet distances are not comparable. Of "
-        f"{small} images mean ± sd over {len(results['small_seeds'])} seeds; large N: {'; '.join(sizes)}, seed(s) "
-        f"{listed(results['seeds'])}. "
-        f"Real against real at {small}: {'; '.join(floors)}. {results['machine']}."
+        f"{small} images mean ± sd over {len(results['small_seeds'])} seeds; large N: {'; '.join(sizes)}. "
+        f"Real against real at {small}: {'; '.join(floors)}."
     )
     return page(words, grid(head, rows))

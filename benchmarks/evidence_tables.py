@@ -77,10 +77,10 @@ def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:
         error = (found["chains"]["error"] ** 2 + found["real"]["error"] ** 2) ** 0.5
         share = f"{found['weighted']['effective_share']:.3f}"
         rows.append([f"`{found['model']}`", *values[:2], share, *values[2:], f"{difference:+.2f} ± {error:.2f}"])
-    chains = models[0]["chains"]
+    sizes = "; ".join(f"`{one['model']}` {one['chains']['chains']} with {one['chains']['passes']}" for one in models)
     words = (
-        f"Mean of r ± s.e.; {models[0]['prior']['draws']} draws from the prior, {chains['chains']} chains of elliptical slice "
-        f"sampling with {chains['passes']} forward passes; difference: chains less test images."
+        f"Mean of r ± s.e.; {models[0]['prior']['draws']} draws from the prior. Chains of elliptical slice sampling, and their "
+        f"forward passes: {sizes}. Difference: chains less test images."
     )
     return page(grid(head, rows), words)
 
