@@ -58,9 +58,12 @@ def kind_changes(new: dict[str, Any], old: dict[str, Any]) -> list[tuple[str, fl
     """(kind, relative change of its distance of the generator alone, the same in standard errors, whether it votes)."""
     if new["fingerprint"] != old["fingerprint"] or new["split"] != old["split"]:
         raise ValueError(f"{new['model']} and {old['model']} were measured by different panels, or on different splits")
+    # A row of a method whose ratio sees a kind says only that; one without a ratio, as truncation, says who failed a test.
+    rows = [one for panel in (new, old) for row in panel["rows"] for one in row["rows"]]
+    failing = {one["kind"] for one in rows if one["why"].startswith("failed")}
     found = []
     for one, other in zip(new["rows"][0]["rows"], old["rows"][0]["rows"], strict=True):
-        votes = not any(side["why"].startswith("failed") for side in (one, other))  # what a ratio sees matters to no generator
+        votes = one["kind"] not in failing  # what a ratio sees matters to no generator
         difference = one["before"]["value"] - other["before"]["value"]
         error = (one["before"]["error"] ** 2 + other["before"]["error"] ** 2) ** 0.5
         found.append((one["kind"], difference / other["before"]["value"], difference / error, votes))

@@ -53,6 +53,13 @@ def test_errors_of_two_generators_add_and_a_kind_that_failed_has_no_vote():
     assert errors == pytest.approx(-0.5 / (0.3 * 2**0.5))
 
 
+def test_a_kind_that_failed_has_no_vote_where_the_ratios_of_both_see_it():
+    seen = [panel(name, [1.0, 1.5], "the ratio sees it") for name in ("new", "old")]
+    assert [votes for *_, votes in kind_changes(*seen)] == [True, True]
+    seen[1]["rows"] += panel("old", [1.0, 1.5], "failed it")["rows"]  # a row without a ratio
+    assert [votes for *_, votes in kind_changes(*seen)] == [False, True]
+
+
 def test_figures_of_other_sizes_are_not_set_beside_each_other():
     measured = {"sha256": "a", "num_images": 1000, "seeds": [0]}
     old = {"digits": {**measured, "num_images": 500, "models": {}}, "points": {"models": {}}}
