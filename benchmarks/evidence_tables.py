@@ -72,20 +72,44 @@ def kind_changes(new: dict[str, Any], old: dict[str, Any]) -> list[tuple[str, fl
 
 def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:
     """The mean of r over the refined law, by two estimators, beside that over test images, model by model."""
-    head = ["model", "generated", "refined: weighted draws", "effective share", "refined: chains", "test images", "difference"]
+    head = ["model", "generated", "refined: weighted draws", "effective share", "refined: chains", "test images", "difference",
+            "beta solved"]  # fmt: skip
     rows = []
     for found in models:
         values = [f"{found[name]['mean']:.2f} ± {found[name]['error']:.2f}" for name in ("prior", "weighted", "chains", "real")]
         difference = found["chains"]["mean"] - found["real"]["mean"]
         error = (found["chains"]["error"] ** 2 + found["real"]["error"] ** 2) ** 0.5
+        beta = f"{found['beta']['value']:.2f}" if "beta" in found else "–"
         share = f"{found['weighted']['effective_share']:.3f}"
-        rows.append([f"`{found['model']}`", *values[:2], share, *values[2:], f"{difference:+.2f} ± {error:.2f}"])
+        rows.append([f"`{found['model']}`", *values[:2], share, *values[2:], f"{difference:+.2f} ± {error:.2f}", beta])
     sizes = "; ".join(f"`{one['model']}` {one['chains']['chains']} with {one['chains']['passes']}" for one in models)
     words = (
         f"Mean of r ± s.e.; {models[0]['prior']['draws']} draws from the prior. Chains of elliptical slice sampling, and their "
-        f"forward passes: {sizes}. Difference: chains less test images."
+        f"forward passes: {sizes}. Difference: chains less test images. Beta solved: under which weighted draws have the mean "
+        "of r of held-out images that nothing else used."
     )
     return page(grid(head, rows), words)
+
+
+def fresh_classifier(models: Sequence[dict[str, Any]]) -> str:
+    """The held-out cross-entropy of a classifier between real images and those of each law, model by model and kind by kind."""
+    kinds = list(dict.fromkeys(kind for found in models for kind in found["rows"][0]["kinds"]))
+    rows = []
+    for found in models:
+        for row in found["rows"]:
+            cells = []
+            for kind in kinds:
+                one = row["kinds"].get(kind)
+                gain = f" ({one['gain']:+.3f} ± {one['gain_error']:.3f})" if one and "gain" in one else ""
+                cells.append(f"{one['cross_entropy']:.3f} ± {one['error']:.3f}{gain}" if one else "(the ratio's own)")
+            rows.append([f"`{found['model']}`", _name(row), *cells])
+    words = (
+        "Nats, on the half that the classifier was not fitted to, ± s.e.; in brackets the gain over base, paired. "
+        "0.693 (log 2): the classifier cannot distinguish the two. "
+        + "; ".join(f"`{found['model']}` N = {found['num_images']}, {found['real_images']} test images" for found in models)
+        + "."
+    )
+    return page(grid(["model", "images", *kinds], rows), words)
 
 
 def _gain(row: dict[str, Any]) -> str:
