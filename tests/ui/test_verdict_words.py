@@ -25,7 +25,7 @@ def test_one_class_is_not_judged_by_images_of_all_classes():
 
 def test_an_error_larger_than_the_distance_is_no_figure():
     kind = {"kind": "contrastive", "before": 0.01, "change": -0.0128, "error": 0.0496}
-    assert "cannot tell with so few" in who_says({"verdict": {"kinds": [kind]}})
+    assert "cannot tell from so few" in who_says({"verdict": {"kinds": [kind]}})
     assert "%" not in who_says({"verdict": {"kinds": [kind]}})
     assert "cannot tell" in who_says({"verdict": {"kinds": [{**kind, "before": -0.001, "error": 0.0005}]}})
     assert "−49\u00a0% ± 16\u00a0%" in who_says({"verdict": {"kinds": [{**kind, "change": -0.0049, "error": 0.0016}]}})

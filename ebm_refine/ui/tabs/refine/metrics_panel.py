@@ -101,7 +101,7 @@ def how_far(metrics: dict[str, Any]) -> str:
 def _change(one: dict[str, Any]) -> str:
     """A change in percent of the distance before, with its standard error; none where that exceeds the distance itself."""
     if one["error"] >= one["before"]:
-        return "cannot tell with so few"
+        return "cannot tell from so few images"
     return f"{percent(one['change'] / one['before'], sign='+')} ± {percent(one['error'] / one['before'])}"
 
 

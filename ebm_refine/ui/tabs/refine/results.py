@@ -248,8 +248,8 @@ def verdict_of(settings: Settings, metrics: dict[str, Any], more: str = "") -> s
     """The verdict on these samples, the recorded measurement of the same settings beside it, and `more` HTML."""
     found = evidence.recorded(settings)
     kind, sentence = panel.verdict(metrics, bool(found))
-    words = verdict_html(kind, sentence) + panel.who_says(metrics) + panel.how_far(metrics)
-    recorded = evidence.as_html(found) + evidence.panel_html(settings) + curves_html(settings.model)
+    words = verdict_html(kind, sentence) + panel.who_says(metrics)
+    recorded = evidence.as_html(found) + evidence.panel_html(settings) + curves_html(settings.model) + panel.how_far(metrics)
     return f"<div class='panel result'><div>{words}{more}</div><div>{recorded}</div></div>"
 
 
