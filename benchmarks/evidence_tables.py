@@ -88,7 +88,11 @@ def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:
         f"forward passes: {sizes}. Difference: chains less test images. Beta solved: under which weighted draws have the mean "
         "of r of held-out images that nothing else used."
     )
-    return page(grid(head, rows), words)
+    spread = [
+        [f"`{found['model']}`", *(" / ".join(f"{q:.2f}" for q in found["quantiles"][name]) for name in ("chains", "real"))]
+        for found in models
+    ]
+    return page(grid(head, rows), words, grid(["model: r at 10 % / 50 % / 90 %", "refined: chains", "test images"], spread))
 
 
 def fresh_classifier(models: Sequence[dict[str, Any]]) -> str:
