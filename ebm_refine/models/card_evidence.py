@@ -12,8 +12,8 @@ def evidence(judged: dict[str, Any] | None) -> list[str]:
     return [
         "## Is it better?",
         "",
-        f"What encoders of several kinds say (`{judged['panel']}`, {str(judged['fingerprint'])[:12]}; docs/evidence.md) of "
-        f"{judged['num_images']} images against {judged['real_images']} {judged['split']} images:",
+        f"Verdicts of the panel of encoders `{judged['panel']}` ({str(judged['fingerprint'])[:12]}; docs/evidence.md has the "
+        f"rule) on {judged['num_images']} images, compared with {judged['real_images']} {judged['split']} images:",
         "",
         *table(["method", "setting", "verdict", "because"], rows),
     ]
@@ -35,8 +35,8 @@ def chosen(entries: list[dict[str, Any]] | None) -> list[str]:
         "",
         f"By the voting kinds of `{first['panel']}` ({str(first['fingerprint'])[:12]}) on {first['split']} images, every "
         f"method at equal cost, N = {first['num_images']}: confirmed before open before contradicted, then by the median "
-        "change of the voting kinds' distances. Of each budget the best three methods and the best of the baselines (best of n "
-        "draws by r, the prior truncated).",
+        "change of the voting kinds' distances. For each budget the table has the best three methods and the best baseline "
+        "(best of n draws by r, or a truncated prior).",
         "",
         *table(["budget", "method", "ratio", "setting", "evaluations", "verdict", "median change"], rows),
     ]
@@ -53,11 +53,11 @@ def rights(config: dict[str, Any]) -> list[str]:
         for kind, result in found.items()
     ]
     return [
-        "## Who may vote",
+        "## Which kinds may vote",
         "",
-        f"On {tested.get('images')} and {tested.get('images')} real images ({tested.get('split')}) and samples of "
-        f"`{tested.get('base')}`; dropped: {tested.get('classes')}. In standard errors: how far a series goes from end to end, "
-        "or how far a distance is from 0; * where the test was failed.",
+        f"Tested on two sets of {tested.get('images')} real images ({tested.get('split')}) and on samples of "
+        f"`{tested.get('base')}`. Classes to drop: {tested.get('classes')}. In standard errors: the distance between the ends "
+        "of a series, or a distance from 0. An asterisk marks a failed test.",
         "",
         *table(["kind", "votes", *tests], rows),
     ]

@@ -6,8 +6,8 @@ from ebm_refine.models.card_evidence import chosen, evidence, rights, table
 
 HUB_DATASETS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10", "celeba": "nielsr/CelebA-faces"}
 RAW_NOTE = (
-    "The discriminator gives no logit. Scale and offset of its raw score are arbitrary: the row says no more than how wrong it "
-    "would be to take it for one."
+    "The discriminator gives no logit: the scale and the offset of its raw score are arbitrary. The raw row shows how poor a "
+    "log ratio that score is without calibration."
 )
 KIND_TEXT = {
     "pair": "a GAN pair: a generator and its discriminator, which together are an energy-based model of images",
@@ -19,7 +19,7 @@ KIND_TEXT = {
     "features": "a frozen classifier whose penultimate layer gives the features in which samples are compared",
 }
 ENCODER_TEXT = "a frozen encoder, trained without labels, that gives the features in which samples are compared"
-PANEL_TEXT = "an evidence panel: frozen encoders of several kinds, and by which damage each earned its vote on samples"
+PANEL_TEXT = "an evidence panel: frozen encoders of several kinds, and the tests that decide which of them may vote"
 # Where the data's terms bind what is trained on it.
 DATA_LICENSES = {"celeba": "other"}
 
@@ -29,7 +29,7 @@ def model_card(config: dict[str, Any]) -> str:
     sections = [
         [f"# {config.get('title') or config.get('name') or 'Model'}", "", _what(config)],
         _usage(config),
-        _ratios(config.get("ratio_report"), config.get("discriminator_output", "logit")),
+        _ratios(config),
         _scores(config.get("discriminator_scores")),
         chosen(config.get("panel_choice")),
         _choice(config.get("choice")),
@@ -126,23 +126,24 @@ def _usage(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _ratios(report: dict[str, Any] | None, output: str) -> list[str]:
+def _ratios(config: dict[str, Any]) -> list[str]:
+    report, samples = config.get("ratio_report"), "points" if config.get("kind") == "points" else "images"
     if not report:
         return []
     columns = ("cross_entropy", "z_statistic", "mean_weight", "effective_sample_share")
     rows = [[name, *(_number(values.get(column)) for column in columns)] for name, values in report.items()]
     sizes = next(iter(report.values()))
     return [
-        "## How far the log ratio can be believed",
+        "## How good the log ratios are",
         "",
-        f"On {sizes.get('n_real', '?')} held-out real images and {sizes.get('n_fake', '?')} fresh fakes. Chance is a "
-        "cross-entropy of 0.693; a calibrated ratio has a Z statistic like a standard normal number, a mean weight of 1, and "
-        "the larger the effective share of samples, the less the weights have collapsed.",
+        f"On {sizes.get('n_real', '?')} held-out real {samples} and {sizes.get('n_fake', '?')} newly generated ones. Chance is "
+        "a cross-entropy of 0.693. A calibrated ratio has a Z statistic like a standard normal number and a mean weight exp(r) "
+        "of 1. The effective share is near 0 where a few samples carry all the weight.",
         "",
         *table(["ratio", "cross-entropy", "Z", "mean weight", "effective share"], rows),
-        *([] if output == "logit" else ["", RAW_NOTE]),
+        *([] if config.get("discriminator_output", "logit") == "logit" else ["", RAW_NOTE]),
         "",
-        "Reliability: where the ratio says that a share of images is real (mean over a tenth of the scale), the share that is.",
+        f"Reliability, by tenths of the scale: share of real {samples} predicted → observed (number of {samples}).",
         "",
         *_reliability(report),
     ]
@@ -160,14 +161,14 @@ def _reliability(report: dict[str, Any]) -> list[str]:
 
 
 def _scores(scores: dict[str, Any] | None) -> list[str]:
-    """D's raw score on images that it was trained on beside held-out ones: how much it knows by heart."""
+    """D's raw score on images that it was trained on beside held-out ones: how much it has memorised."""
     if not scores:
         return []
     rows = [[name, *(_number(row.get(column)) for column in ("mean", "sd", "images"))] for name, row in scores.items()]
     return [
-        "## What the discriminator knows by heart",
+        "## How much the discriminator has memorised",
         "",
-        "Its raw score. A log ratio gives training images no more than held-out ones of the same law.",
+        "Its raw score. A discriminator that has memorised nothing gives training images and held-out ones the same mean.",
         "",
         *table(["images", "mean", "sd", "N"], rows),
     ]
@@ -263,7 +264,9 @@ def _honesty(config: dict[str, Any]) -> list[str]:
         notes.append("No quality metric has been recorded for this model.")
     training = config.get("training") or {}
     if training.get("recipe") == "import":
-        notes.append(f"Imported from foreign weights; what a state dict does not tell was assumed: {training.get('assumed')}.")
+        notes.append(
+            f"Imported from foreign weights; what a state dict does not record was assumed: {training.get('assumed')}."
+        )
     return ["## Notes", "", *(f"- {note}" for note in notes)]
 
 
