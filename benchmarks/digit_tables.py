@@ -51,7 +51,7 @@ def mnist(results: dict[str, Any]) -> str:
             )
     head = ["model", "side", *(title for title, _ in DIGIT_COLUMNS.values()), "mean energy", "of real digits"]
     classes = grid(["% of images", "side", *range(10)], counts)
-    return page(words, grid(head, rows), "How often the feature net saw each digit:", classes, "\n\n".join(asked))
+    return page(words, grid(head, rows), "How often the classifier assigned each digit:", classes, "\n\n".join(asked))
 
 
 def shares(histograms: Sequence[Sequence[int]]) -> list[str]:
@@ -66,14 +66,14 @@ def dbn(results: dict[str, Any]) -> str:
         f"`{results['model']}`: {_measured(results)}, confidence {real['mean_confidence']:.3f}, {_scores(real)}. "
         f"{results['machine']}, torch {results['torch']}."
     )
-    head = ["Gibbs steps from a coin's tosses", *(title for title, _ in ENERGY_GAN_COLUMNS.values())]
+    head = ["Gibbs steps from random bits", *(title for title, _ in ENERGY_GAN_COLUMNS.values())]
     rows = [
         [str(steps), *(plus_minus(row[key], digits) for key, (_, digits) in ENERGY_GAN_COLUMNS.items())]
         for steps, row in results["samples"]["by_steps"].items()
     ]
     partitions = listed(f"{one['value']:.2f} ± {one['error']:.2f}" for one in likely["log_partitions"]["top"])
     likelihood = (
-        f"log p(v) of {likely['digits']} test digits made bits, nats: lower bound of the network "
+        f"log p(v) of {likely['digits']} test digits turned into bits, nats: lower bound of the network "
         f"{_nats(likely['lower_bound'])}, its first machine alone {_nats(likely['first_machine_alone'])}, independent pixels "
         f"{_nats(likely['independent_pixels'])} (± standard error over the digits; sd over seeds of the bits and draws, "
         f"{likely['draws']} draws a digit). log Z of the top machine by annealing, {likely['temperatures']} temperatures and "

@@ -178,7 +178,7 @@ def amortised(results: dict[str, Any]) -> str:
         "the start's. Accepted: of all proposals."
     )
     fits = (
-        f"Fitted to {flow['states']} states. On chains held back the flow's log likelihood is {-flow['unseen_loss']:.2f} nats "
+        f"Fitted to {flow['states']} states. On held-out chains the flow's log likelihood is {-flow['unseen_loss']:.2f} nats "
         f"above the prior's, and the surrogate's root mean square error of r is {surrogate['unseen_loss'] ** 0.5:.2f} nats. "
         f"Processor seconds of the fits: {flow['processor_seconds']:.0f} and {surrogate['processor_seconds']:.0f}. Effective "
         f"share of {results['weighed']} draws under their weights: {shares}."

@@ -142,7 +142,7 @@ def methods(target: Any, proposal: Proposal, law: SurrogateLaw) -> dict[str, Mov
         "Metropolis, flow": lambda start, seed, index: flow_steps(from_flow(seed, index), seed, index),
         "surrogate alone": lambda start, seed, index: (on_surrogate(start, seed, index), 1.0),
         "Metropolis, surrogate": surrogate_steps,
-        "Metropolis, surrogate, begun in its law": lambda start, seed, index: surrogate_steps(
+        "Metropolis, surrogate, started from its law": lambda start, seed, index: surrogate_steps(
             on_surrogate(start, seed, index), seed, index
         ),
     }

@@ -6,7 +6,7 @@ from typing import Any
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("start_s", "start to served page, s", "{:.1f}"),
     ("html_bytes", "HTML of the first page, kB", "kB"),
-    ("html_bytes_sent", "the same as sent, kB", "kB"),
+    ("html_bytes_sent", "the same, compressed, kB", "kB"),
     ("requests", "requests to load it", "{:.0f}"),
     ("run_visible_s", "Run is visible after, s", "{:.1f}"),
     ("run_visible_slowed_s", "the same with 4× CPU throttling, s", "{:.1f}"),

@@ -26,7 +26,7 @@ def toys(results: dict[str, Any]) -> str:
                 f"{row['title']}: `{row['model']}`" if "title" in row else f"`{row['model']}`",
                 ", ".join([settings["method"], *given]),
                 f"{before['over_floor']:.2f}",
-                f"{after['over_floor']:.2f}" if math.isfinite(after["over_floor"]) else "flown apart",
+                f"{after['over_floor']:.2f}" if math.isfinite(after["over_floor"]) else "diverged",
                 f"{before['high_quality']:.2%}",
                 f"{after['high_quality']:.2%}",
                 f"{min(after['recovered'])} of {row['modes']}" if row["modes"] > 1 else "–",
@@ -60,15 +60,15 @@ def toy_weights(results: dict[str, Any]) -> str:
 def toy_sweep(results: dict[str, Any]) -> str:
     """A GAN with an energy over architecture, step size and number of steps."""
     words = (
-        f"GAN with an energy, {results['dataset_title']}: earth mover's distance over its floor after K Langevin steps; flown "
-        f"apart: a hundred floors or more. N = {results['num_points']}, seeds {listed(results['seeds'])}; trained with "
+        f"GAN with an energy, {results['dataset_title']}: earth mover's distance over its floor after K Langevin steps; "
+        f"diverged: a hundred floors or more. N = {results['num_points']}, seeds {listed(results['seeds'])}; trained with "
         f"K = {results['trained_with']['mcmc_steps']}, eps {results['trained_with']['eps']:g}."
     )
     rows = [
         [
             row["architecture"],
             f"{row['eps']:g}",
-            *("flown apart" if value is None else f"{value:.2f}" for value in row["over_floor"].values()),
+            *("diverged" if value is None else f"{value:.2f}" for value in row["over_floor"].values()),
         ]
         for row in results["rows"]
     ]

@@ -25,11 +25,11 @@ def _langevin(eps: float, n_steps: int, **more: Any) -> dict[str, Any]:
 
 EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
-        "Exact discriminator, a generator that knows nothing: 25 Gaussians",
+        "Exact discriminator, a generator of one broad Gaussian: 25 Gaussians",
         "toy-grid25-exact",
         {"method": "i-sir", "n_steps": 60, "options": {"particles": 100}},
-        "The generator is one broad Gaussian that knows nothing of the data. With an exact discriminator this is enough, at "
-        "the price of many proposals: all 25 modes are found.",
+        "The generator draws from one broad Gaussian and has learned nothing. With an exact discriminator this is enough: "
+        "all 25 modes are found, at the price of many proposals.",
     ),
     Experiment(
         "GAN alone: two moons",
@@ -54,7 +54,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "GAN with EBM: two moons, the step of its training",
         "toy-moons-gan-ebm",
         _langevin(5e-3, 100),
-        "The chains spread over the moons, in their whole width, and stay there.",
+        "The chains spread over the whole width of the moons and stay there.",
     ),
     Experiment(
         "GAN with EBM: two moons, large step",
@@ -63,7 +63,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "This step is too large: its noise drives seven points of ten out of the window, and nothing brings them back.",
     ),
     Experiment(
-        "GAN with EBM: two moons, big step",
+        "GAN with EBM: two moons, very large step",
         "toy-moons-gan-ebm",
         _langevin(5.0, 100),
         "A step far too large: all but a few points leap out of the window.",
@@ -91,8 +91,8 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "WGAN, Langevin in latent space: 25 Gaussians",
         "toy-grid25-wgan",
         _langevin(0.01, 100, ratio="refitted"),
-        "Watch both windows: the latents move a little, and their points jump. All end in the two outer columns: that is where "
-        "this discriminator's score is highest, so 15 of the 25 modes are lost.",
+        "Watch both windows: the latents move a little, and their points jump. All end in the two outer columns, where the "
+        "score of this discriminator is highest, so 15 of the 25 modes are lost.",
     ),
     *(
         Experiment(
@@ -116,7 +116,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             (
                 "i-SIR succeeds",
                 {"method": "i-sir", "n_steps": 60, "options": {"particles": 10}},
-                "Chains jump to fresh points wherever their weight says so, without any path between.",
+                "Chains jump to fresh points of high weight and need no path between the modes.",
             ),
         )
     ),
