@@ -1,7 +1,7 @@
 """Whether the face features see what they should, and the known 32-image experiments beside what they could have measured.
 
     python benchmarks/faces.py features --data ../shared/data/celeba --cifar10 ../shared/data/cifar10
-    python benchmarks/faces.py known [--large 1000] [--seeds 0]
+    python benchmarks/faces.py known [--large 1000] [--seeds 0] [--model cifar10-dcgan]
     python benchmarks/faces.py ratio
 
 `features` -> benchmarks/results/celeba-features-sense.json: kernel distance of held-out faces, spoiled in growing strength, to
