@@ -23,7 +23,7 @@ MAX_BYTES, MAX_THREADS = 2**20, 4096
 def add_refine(commands: Any) -> None:
     refine = commands.add_parser("refine", help="sample a model and write images before and after")
     refine.add_argument("--model", help=MODEL_HELP)
-    refine.add_argument("--like", metavar="FILE", help="repeat to the bit the run of this settings.json, or say why not")
+    refine.add_argument("--like", metavar="FILE", help="repeat the run of this settings.json to the bit, or report why not")
     refine.add_argument("--method", help=f"one of {', '.join(METHODS)}; without it the model's default")
     add_settings(refine)
     refine.add_argument("--seed", default="0")

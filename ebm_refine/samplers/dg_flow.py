@@ -74,8 +74,8 @@ METHOD = Method(
     cost=one_gradient,
     law=Law(
         Claim.NONE,
-        "Samples no law: nothing pulls it back to the prior. Classes sharpen and textures go wrong: on all three image pairs "
-        "here, encoders that the ratio does not use find its images further from real ones than before.",
+        "Samples no law: nothing pulls it back to the prior. Classes sharpen and textures go wrong: on every image pair "
+        "measured, encoders that the ratio does not use find its images further from real ones than before.",
     ),
     capturable=True,
 )

@@ -91,7 +91,7 @@ METHOD = Method(
     law=Law(
         Claim.NONE,
         "Samples no law: it climbs the score, right or wrong, near its start. Its gains were measured in features of the kind "
-        "that the score itself uses; the panel of other encoders has not judged it.",
+        "that the score itself uses; on held-out digits the panel of other encoders leaves it open.",
     ),
     capturable=True,
 )

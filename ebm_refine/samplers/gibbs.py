@@ -65,7 +65,7 @@ def _kernel(target: Machine, values: Values, pilot: Pilot) -> Kernel:
 METHOD = Method(
     name="gibbs",
     title="Block Gibbs",
-    summary="Tosses all hidden bits given the visible ones, then all visible ones given the hidden.",
+    summary="Draws all hidden bits given the visible ones, then all visible bits given the hidden ones.",
     parameters=(Parameter("n_steps", "int", 1000, 1, 10_000, unit="steps", help="steps of all hidden, then all visible bits"),),
     published={"n_steps": 1000},
     kernel=_kernel,

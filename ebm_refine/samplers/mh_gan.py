@@ -103,7 +103,7 @@ def _cost(values: Values) -> Cost:
 METHOD = Method(
     name="mh-gan",
     title="Metropolis-Hastings GAN",
-    summary="Offers each image one fresh sample after another; a better one is taken, a worse one sometimes.",
+    summary="Proposes fresh samples one after another; a better one replaces the image, a worse one sometimes.",
     parameters=(
         Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="K: proposals of each image"),
         Parameter(

@@ -156,7 +156,7 @@ def _pilot_cost(values: Values) -> Passes:
 METHOD = Method(
     name="rejection",
     title="Rejection (DRS)",
-    summary="Draws images until the discriminator is satisfied; keeps or replaces, never changes.",
+    summary="Draws images until one is accepted, by chance and its log ratio; replaces images, never changes them.",
     parameters=(
         Parameter("n_steps", "int", 100, 1, 10_000, unit="proposals", help="proposal budget of each image"),
         Parameter(

@@ -113,8 +113,8 @@ METHOD = Method(
     pilot_cost=mala.tuning_cost,
     law=Law(
         Claim.NONE,
-        "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images. The panel of "
-        "other encoders has not judged it.",
+        "Has no step that leaves a law as it is: a population is carried once, and ends in copies of few images. On "
+        "held-out digits the panel of other encoders contradicts it.",
     ),
     coupled=True,
 )

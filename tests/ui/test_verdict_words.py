@@ -11,7 +11,7 @@ def metrics(word: str = "same", images: int = 64, label: int | None = None) -> d
 
 
 def test_more_images_are_advised_only_where_there_may_be_more():
-    assert verdict(metrics())[1].endswith("Advanced has their number.")
+    assert verdict(metrics())[1].endswith("see Advanced.")
     assert verdict(metrics(images=limits.MAX_IMAGES))[1].endswith("draws no more at once.")
     assert verdict(metrics(), recorded=True)[1].endswith(RECORDED)
 

@@ -17,7 +17,7 @@ def full_report(on_real: Tensor, on_fake: Tensor, weighed: Tensor) -> dict[str, 
 
     What concerns the weights exp(r) is of `weighed` (M,), r on further generated samples, which are to be had in any number.
 
-    - `calibration_slope`: of a logistic regression on r, 1 where r is right, below 1 where it is too sure of itself;
+    - `calibration_slope`: of a logistic regression on r, 1 where r is right, below 1 where it is overconfident;
       `calibration_slope_error` its standard error.
     - `mean_weighted`: the mean of r over generated samples weighted by exp(r), that is over the law that will be sampled. Where
       r is right it equals `mean_on_real`.
@@ -56,14 +56,14 @@ def in_words(report: dict[str, Any]) -> str:
     if entropy > CHANCE - 0.01:
         return f"Nothing to gain: the ratio hardly tells real from generated samples ({figures})."
     if slope + 2 * report["calibration_slope_error"] < 0.8:
-        doubts.append("it is too sure of itself (use a beta below 1, or more real samples)")
+        doubts.append("it is overconfident (use a beta below 1, or more real samples)")
     if effective < LEAST_EFFECTIVE:
         doubts.append(
-            f"its weights rest on about {effective:.0f} of {report['n_weighed']} samples, so far is the generator from the "
-            "data: use gradient methods or a beta below 1 rather than rejection"
+            f"its weights rest on about {effective:.0f} of {report['n_weighed']} samples, because the generator is far from "
+            "the data: use gradient methods or a beta below 1 rather than rejection"
         )
     if abs(apart) > max(3 * report["mean_error"], 0.1 * abs(report["mean_on_real"]) + 0.1):
-        doubts.append("its mean over weighted samples is not that over real ones")
+        doubts.append("its means over weighted and over real samples differ")
     if doubts:
         return f"Use with care: {'; '.join(doubts)} ({figures})."
     return f"To be believed: it is calibrated, and its weights are spread ({figures})."

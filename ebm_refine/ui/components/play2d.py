@@ -27,8 +27,8 @@ _TEMPLATE = f"""
 <div class="play2d">
   <div><canvas role="img" aria-label="300 particles in the plane, on their way to the data"></canvas></div>
   <div class="side">
-    <p class="exact">The generator knows nothing: it draws from one broad Gaussian. The discriminator is exact. Together they
-      find the data.</p>
+    <p class="exact">The generator has learned nothing: it draws from one broad Gaussian. The discriminator is exact. Together
+      they find the data.</p>
     <p class="learned" hidden>An energy that was learned from data, and no generator: particles begin anywhere and slide
       downhill, with noise.</p>
     <label>What is sampled<select class="law">{_options(LAWS)}</select></label>

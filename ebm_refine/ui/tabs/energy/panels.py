@@ -28,7 +28,7 @@ COLOURS = {
     "inverted": "#0d9488",
     "uniform noise": "#65a30d",
 }
-ONE_MODEL = "Energies can be compared within one model only: the zero of every model's energy is another, and nobody knows it."
+ONE_MODEL = "Energies can be compared within one model only: each model has a zero of its own, which is unknown."
 RATIO = "The log ratio (natural logarithm) is a difference of two energies, so their unknown zero cancels."
 
 
@@ -59,7 +59,7 @@ def of_chains(chains: Chains) -> str:
     if chains.settings.method == "mala":
         parts.append(f"{percent(diagnostics['accepted_share'])} of the moves were accepted at eps {diagnostics['eps']:.3g}.")
     if diagnostics["nonfinite_proposals"]:
-        parts.append(f"{diagnostics['nonfinite_proposals']} moves to infinity were refused.")
+        parts.append(f"{diagnostics['nonfinite_proposals']} moves to infinity were rejected.")
     parts.append(of_sampler(chains.settings))
     return panel(small(*parts))
 
@@ -72,7 +72,7 @@ def of_detection(found: Detection) -> str:
     elif share < 0.05:
         kind, sentence = "same", f"An unusual digit, says the model: {words}."
     else:
-        kind, sentence = "better", f"A digit like others, says the model: {words}."
+        kind, sentence = "better", f"A typical digit, says the model: {words}."
     means = {THIS_IMAGE: found.energy} | {name: float(values.mean()) for name, values in found.energies.items()}
     rows: list[list[str | Cell]] = [
         [dotted(colour, name), number(means[name]), f"{found.aurocs[name]:.3f}" if name in found.aurocs else "–"]
@@ -81,8 +81,8 @@ def of_detection(found: Detection) -> str:
     ]
     made = table(["", "mean energy", "separation from digits (AUROC)"], rows)
     notes = small(
-        f"Measured on {found.measured_on}. AUROC: take a digit and an image of the other kind; how often has the other the "
-        f"higher energy? 1.000 is always, 0.5 is chance, and below 0.5 the model prefers the other kind to digits.",
+        f"Measured on {found.measured_on}. AUROC: take a digit and an image of the other kind; how often does the other "
+        f"have the higher energy? 1.000 means always, 0.5 is chance, and below 0.5 the model prefers the other kind to digits.",
         ONE_MODEL,
     )
     return _panel(kind, sentence, made, notes)

@@ -91,9 +91,9 @@ def _head(info: ModelInfo) -> str:
     sizes = "–".join(map(str, info.config["parts"]["energy"]["arguments"]["sizes"]))
     return (
         f"`{info.name}` has neither a generator nor a discriminator: it is a stack of restricted Boltzmann machines, {sizes}, "
-        "learned one after the other. A chain begins in the tosses of a coin and goes to and fro between the two layers of the "
-        "topmost machine (block Gibbs); one pass down turns its bits into a picture, the mean of the pixels. No move is ever "
-        "refused and there is no step size: the number of steps is all there is to choose."
+        "learned one after the other. A chain begins in random bits and alternates between the two layers of the topmost "
+        "machine (block Gibbs); one pass down turns its bits into a picture, the mean of the pixels. No move is ever rejected "
+        "and there is no step size: only the number of steps can be chosen."
     )
 
 
@@ -106,11 +106,12 @@ def _shown(by_steps: dict[str, Any]) -> str:
         for name in ("frechet_distance", "mean_confidence", "histogram_divergence")
     )
     return (
-        f"More steps are not better digits. From the tosses to {best} steps the Fréchet distance falls from {distance[first]} "
-        f"to {distance[best]}; after {last} steps it is {distance[last]}, though each digit by itself looks surer than ever to "
-        f"the classifier (confidence {confidence[best]}, then {confidence[last]}): by then the chains have crowded into few "
+        f"More steps do not always give better digits. From random bits to {best} steps the Fréchet distance falls from "
+        f"{distance[first]} to {distance[best]}; after {last} steps it is {distance[last]}. By then the classifier is more "
+        f"certain of each digit (confidence {confidence[best]}, then {confidence[last]}), but the chains have crowded into few "
         f"classes (KL of classes to uniform {crowding[best]}, then {crowding[last]}). The top machine learned from chains of "
-        f"about {best} steps from such tosses and mixes slowly, so its law at rest has other proportions than the data."
+        f"about {best} steps from such bits and mixes slowly, so its stationary distribution has other class proportions than "
+        "the data."
     )
 
 
@@ -118,6 +119,6 @@ def _filmed(view: ChainsView, record: Record) -> dict[Any, Any]:
     before, after = (number(float(energy.mean())) for energy in (record.energy_before, record.energy_after))
     words = (
         f"Mean energy {before} → {after} after {record.steps[-1]} steps: the free energy of the top machine's visible bits. It "
-        "falls because a coin knows nothing of the law; that it lies low says nothing about the digits."
+        "falls because random bits are improbable under the model; a low value says nothing about the quality of the digits."
     )
     return view.filmed(*film_pictures(record), panel(small(words)), energy_frame(record))

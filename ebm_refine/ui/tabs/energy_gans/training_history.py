@@ -31,8 +31,8 @@ class Opened(NamedTuple):
 def energies() -> Opened:
     """A histogram a model: D of held-out real digits and of as many generated ones."""
     gr.Markdown(
-        "D of held-out real digits and of as many digits of the generator, at the state that ships. Where the two lie on each "
-        "other, D tells them no longer apart; each model has its own unit.",
+        "D of held-out real digits and of as many digits of the generator, at the state that ships. Where the two "
+        "overlap, D no longer distinguishes them; each model has its own unit.",
         elem_classes="note",
     )
     models = energy_gan_models()

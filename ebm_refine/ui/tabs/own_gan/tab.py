@@ -13,7 +13,7 @@ page runs no code of its visitors, so it happens on your machine, with the Pytho
 PYTHON = """import ebm_refine
 
 pair = ebm_refine.pair(generator, discriminator, latent=128)      # your own modules, or any two functions
-pair = ebm_refine.fit_ratio(pair, "my-pictures/")                 # says whether the ratio can be believed
+pair = ebm_refine.fit_ratio(pair, "my-pictures/")                 # reports how far to trust the ratio
 result = ebm_refine.refine(pair, "langevin", num_images=64)
 result.save("refined")
 ebm_refine.evaluate(pair, methods=["langevin"], real="held-out-pictures/")
@@ -31,8 +31,8 @@ WORDS = """- `latent` is a dimension or a shape, such as `(128, 1, 1)`; `prior` 
   own.
 - `output` says what the score means: `"logit"`, `"critic"`, `"energy"` (low is real) or `"inverted"`; `value_range` how images
   are coded, `(-1, 1)` or `(0, 1)`.
-- A small call checks shapes, types, signs of noise and batch norm before anything is sampled, and says in one sentence what is
-  wrong.
+- A small test call checks shapes, types, batch norm, and that the generator draws no noise of its own. An error names in one
+  sentence what is wrong.
 - Real pictures must be cropped and resized exactly as for the training of the generator."""
 
 

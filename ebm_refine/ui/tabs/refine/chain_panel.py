@@ -63,6 +63,6 @@ def _why_none(record: Record) -> str:
 
 _SMALL_PRINT = (
     "R-hat and effective draws are of the energies in the later half of the recorded steps. The Stein "
-    "discrepancy sets the chains' ends against the law that they are meant to have; it cannot see wrong weights of modes far "
-    "apart, and in many dimensions sees little. None of these is a measure of the images' quality."
+    "discrepancy compares the chains' ends with the law that they should have; it cannot detect wrong weights of modes far "
+    "apart, and detects little in many dimensions. None of these is a measure of the images' quality."
 )

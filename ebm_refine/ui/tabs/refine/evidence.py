@@ -17,7 +17,7 @@ _SETTINGS = ("method", "ratio", "beta", "eps", "n_steps", "temperature")
 _DIGITS = 2
 _PANEL_WORDS = {
     "confirmed": "Confirmed on {images:,} images by the whole panel of such encoders:",
-    "open": "Open on {images:,} images, says the whole panel of such encoders:",
+    "open": "Left open on {images:,} images by the whole panel of such encoders:",
     "contradicted": "Contradicted on {images:,} images by the whole panel of such encoders:",
 }
 

@@ -63,9 +63,7 @@ def verdict(metrics: dict[str, Any], recorded: bool = False) -> tuple[str, str]:
         return "better", f"Better: these {count} images came closer to real ones, by more than chance explains."
     if word == "worse":
         return "worse", f"Worse: these {count} images moved away from real ones, by more than chance explains."
-    more = (
-        "More images tell more: Advanced has their number." if count < limits.MAX_IMAGES else "The page draws no more at once."
-    )
+    more = "More images may decide it: see Advanced." if count < limits.MAX_IMAGES else "The page draws no more at once."
     return "same", f"{count} images are too few to tell. {RECORDED if recorded else more}"
 
 
@@ -94,7 +92,7 @@ def how_far(metrics: dict[str, Any]) -> str:
     return small(
         f"How far to believe the score r: it rose by {found['rise']:.2f} on average; by {found['refits']} refits of it to "
         f"resampled images, by {low:.2f} to {high:.2f}. On one image they differ by ± {found['sd_before']:.2f} before and "
-        f"± {found['sd_after']:.2f} after. They share its form, and overlook what it overlooks."
+        f"± {found['sd_after']:.2f} after. The refits have the form of r, so they miss what it misses."
     )
 
 

@@ -46,9 +46,9 @@ def small_print(metrics: dict[str, Any]) -> str:
     count = metrics["earth_movers_distance"]["num_points"]
     text = (
         f"{metrics['num_points']} points, one a chain. The earth mover's distance is that of {count} points to as many fresh "
-        "ones of the data; its floor is the same between data and data. High quality is within 4 component widths of the "
-        "nearest component; p is that of the chi-square of the counts by mode: small where the weights are wrong. No energy "
-        "is among these numbers: a sampler lowers it by construction."
+        "ones of the data; its floor is the distance between two such sets of data. High quality: within 4 component widths of "
+        "the nearest component. p is that of a chi-square test of the counts by mode, small where the weights are wrong. No "
+        "energy is among these numbers: a sampler lowers it by construction."
     )
     return html_table.small(text)
 

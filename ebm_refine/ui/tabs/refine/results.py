@@ -48,8 +48,8 @@ BEFORE = {
     "pair": "Before: the generator alone",
     "joint": "Before: the generator alone",
     "energy": "Before: the noise in which the chains begin",
-    "rbm": "Before: the coin tosses in which the chains begin",
-    "dbn": "Before: what lies below the coin tosses in which the chains begin",
+    "rbm": "Before: the random bits in which the chains begin",
+    "dbn": "Before: the pictures of the random bits in which the chains begin",
 }
 EXTREMES = "Most realistic (above) and least realistic (below), according to the discriminator"
 LIVE_QUALITY = 80
