@@ -82,3 +82,18 @@ def test_every_paper_cited_is_in_the_references():
     for file in [*SOURCES, *DOCUMENTS]:
         for paper in re.findall(r"arXiv[\s#:]*(\d{4}\.\d{4,5})", file.read_text()):
             assert paper in listed, f"{file.relative_to(ROOT)} cites arXiv {paper}"
+
+
+# "Hinton 2010", "Earl and Deem 2005", "Che et al. 2020", "Del Moral, Doucet and Jasra 2006, …": the first name and the year.
+CITED = re.compile(
+    r"\b([A-Z][^\W\d_]+)(?:,? (?:[A-Z][\w.-]+,? )*(?:and|et al\.) ?(?:[A-Z][\w-]+)?)?,? \(?(19[4-9]\d|20[01]\d|202[0-5])\b"
+)
+
+
+def test_every_author_cited_is_in_the_references():
+    listed = " ".join((ROOT / "docs" / "references.md").read_text().split())
+    found = {file: CITED.findall(" ".join(file.read_text().split())) for file in [*SOURCES, *DOCUMENTS]}
+    assert sum(map(len, found.values())) > 100
+    for file, papers in found.items():
+        for name, year in papers:
+            assert re.search(rf"\b{name}\b.{{0,80}}?{year}", listed), f"{file.relative_to(ROOT)} cites {name} {year}"
