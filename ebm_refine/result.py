@@ -26,8 +26,8 @@ class Frame(NamedTuple):
     `positions` (K, d…), `energy` and `ratio` (K,) float32 of the first K chains, on the CPU: up to 64, of points up to 1,000.
     `ratio` is NaN at beta = 0 and where the model has none. `mean_energy`, `accepted` (a share) and `gradient_norm`, the mean
     length of the energy's gradient and NaN for methods that use none, are over all of them. `keep` marks the thinned frames
-    that the result records (at most 60). `proposals` (K, d…) are the positions that the last transition offered, `taken` (K,)
-    bool whether they were accepted; None of methods that do not take or reject.
+    that the result records (at most 60). `proposals` (K, d…) are the positions that the last transition proposed, `taken` (K,)
+    bool whether they were accepted; None for methods that do not accept or reject.
     """
 
     step: int

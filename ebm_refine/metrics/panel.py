@@ -1,4 +1,6 @@
-"""Evidence: do encoders of several kinds agree that refined images are nearer to real ones? `panel` asks, `verdict` decides.
+"""Evidence: do encoders of several kinds agree that refined images are nearer to real ones?
+
+`panel` measures; `verdict` applies the rule.
 
 Each kind of features gives the unbiased kernel distance (Bińkowski et al. 2018, arXiv 1801.01401) of images before and after
 from real ones, and the change with its standard error, s² = s²_generated / images + s²_reference / M: the noise of the real
@@ -35,7 +37,7 @@ WORDS = ("confirmed", "open", "contradicted")
 
 
 class Row(NamedTuple):
-    """What one kind says. `why` it has no vote, "" where it has one; differences are after - before, negative is better."""
+    """The result of one kind. `why` it has no vote, "" where it has one; differences are after - before, negative is better."""
 
     kind: str
     title: str
@@ -71,7 +73,7 @@ class Verdict(NamedTuple):
 
 
 class PanelReport(NamedTuple):
-    """All that a panel says of one change. `faces`: shares of images in which a face is found, or a note; None for others."""
+    """The whole result of a panel. `faces`: shares of images in which a face is found, or a note; None for other data sets."""
 
     verdict: Verdict
     rows: tuple[Row, ...]

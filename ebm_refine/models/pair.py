@@ -1,7 +1,7 @@
 """Your own GAN as a model: any generator, any score.
 
-`pair(generator, discriminator, latent=64)` gives what is accepted wherever a model's name is. Everything about the callables
-that can be seen from outside is tried out by a small call before anything is sampled (`models.pair_checks`).
+`pair(generator, discriminator, latent=64)` gives what is accepted wherever a model's name is. A small test call
+checks the callables before anything is sampled (`models.pair_checks`).
 """
 
 import hashlib
@@ -86,8 +86,8 @@ def pair(
     generator: any callable of latents (B, *latent) float32, and labels (B,) int64 where there are any, that gives images
     (B, C, H, W) in `value_range`, or vectors (B, d). The same latent must give the same sample twice.
     discriminator: any callable of such samples (and labels) that gives one number each, (B,), (B, 1) or (B, 1, 1, 1): a
-    discriminator, a critic, a reward. It may be no PyTorch at all; then methods that follow gradients say so, and the others
-    run. None: fit a ratio with `fit_ratio`.
+    discriminator, a critic, a reward. It need not be PyTorch; then methods that follow gradients raise an error, and the
+    others run. None: fit a ratio with `fit_ratio`.
     latent: dimension or shape. prior: "normal", "uniform" (on [-1, 1]), or two functions: `sample` maps standard normal noise
     (B, *latent) to latents, `log_density` latents to (B,), a constant may be missing.
     output: what the score means: "logit" (high is real), "critic" (a Wasserstein score), "energy" (low is real), "inverted" (a

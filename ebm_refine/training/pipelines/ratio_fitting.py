@@ -57,12 +57,12 @@ def fit_ratio(
 
     pair: what `ebm_refine.pair` gave; it needs no discriminator. real: see `data.real_images.real_images`: arrays, (array,
     labels), a folder of pictures, parquet files or a Hub data set. 200 samples at the least.
-    body: what looks at a sample: "classifier" (features that a classifier of the labels learns; the default where there are
-    labels), "contrastive" (features learned without; the default without labels from 32 pixels on), "cnn" (a network fitted
-    directly; the default for smaller images), "mlp" (vectors). steps: batches of the fit; None: the body's own number.
+    body: the network that sees a sample: "classifier" (features that a classifier of the labels learns; the default where there
+    are labels), "contrastive" (features learned without; the default without labels from 32 pixels on), "cnn" (a network
+    fitted directly; the default for smaller images), "mlp" (vectors). steps: batches of the fit; None: the body's own number.
     A tenth of the real samples is held out. Half of it stops the fit; all of it calibrates r, and reports, each half under
     the other one's calibration. The report is in `config["ratio_report"]["refitted"]`, in words under "verdict", which
-    `progress` also prints. A fit that is interrupted goes on when the same call is made again; `runs` is the folder of its
+    `progress` also prints. An interrupted fit continues when the same call is made again; `runs` is the folder of its
     state (None: the system's temporary folder).
 
     Density ratio estimation by classification: Sugiyama et al. 2012; in feature space: Ding et al. 2020 (arXiv 1909.10670).
