@@ -11,7 +11,7 @@ def test_a_pair_s_card_tells_the_verdicts():
     card = model_card({"name": "mine", "kind": "pair", "data": DATA, "evidence": {**judged, "rows": [row]}})
     assert "## Is it better?" in card
     assert "| langevin | eps 0.1 | **open** | 0 of 3 \\| voting kinds |" in card
-    assert "`cifar10-panel`, abababababab" in card
+    assert "`cifar10-panel` (abababababab" in card
     assert "Is it better" not in model_card({"name": "mine", "kind": "pair", "data": DATA})
 
 
