@@ -1,7 +1,7 @@
 """Real pictures of one's own: arrays, a folder of pictures, parquet files or a Hub data set, as a generator's own samples are.
 
 Nothing is cropped, resized or recoloured here: distances between pictures of two codings say nothing, and only their
-owner knows how the training images were made. What does not fit is refused with what to do about it.
+owner knows how the training images were made. What does not fit is rejected, with advice.
 """
 
 from collections.abc import Iterator, Sequence

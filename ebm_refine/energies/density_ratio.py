@@ -100,7 +100,7 @@ def available_ratios(config: dict[str, Any]) -> tuple[str, ...]:
 def fit_calibration(on_real: Tensor, on_fake: Tensor) -> dict[str, float]:
     """Logistic regression of real (1) against fake (0) on the raw ratio, equal weights: {"slope", "intercept"}.
 
-    on_real, on_fake (N,) raw ratios of held-out images and fresh fakes, equal in number. Raises ValueError where they are not.
+    on_real, on_fake (N,) raw ratios of held-out and of newly generated images, equal in number. Raises ValueError else.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -137,7 +137,7 @@ def fit_isotonic(on_real: Tensor, on_fake: Tensor) -> list[list[float]]:
 
 
 def ratio_report(on_real: Tensor, on_fake: Tensor, bins: int = 10) -> dict[str, Any]:
-    """How far r can be believed, from r on held-out real images (N,) and on fresh fakes (M,).
+    """How good r is, from r on held-out real images (N,) and on newly generated ones (M,).
 
     - `cross_entropy`: mean of -log sigmoid(r) over real and -log sigmoid(-r) over fake; chance is log 2 = 0.693.
     - `z_statistic`: sum(y - D) / sqrt(sum D(1 - D)), standard normal where D = sigmoid(r) is calibrated (Turner et al. 2019).

@@ -3,7 +3,7 @@
 A state dict names tensors, not operations. What it cannot tell (activations, strides, paddings) is taken as in the DCGAN
 family: ReLU after the generator's batch norms, tanh last, LeakyReLU(0.2) in the discriminator, stride 2 and padding 1 with
 4x4 kernels; in pairs of perceptrons the same activations; in energies SiLU. A final sigmoid has no weights, so leaving it out,
-as our logit does, needs nothing. Where shapes or positions contradict this, the file is refused rather than guessed at.
+as our logit does, needs nothing. Where shapes or positions contradict this, the file is rejected.
 """
 
 import hashlib

@@ -37,9 +37,9 @@ class RBMRecipe(NamedTuple):
     """How long, by which chains, and how the weights follow.
 
     `gibbs` counts the chains' steps an update; `chains` is the number of persistent ones, 0 for chains that begin in the batch.
-    `life` is how many updates each persistent chain lives, 0 for ever: then it begins anew in a coin's tosses and makes `warm`
-    steps before it counts. Where chains mix too slowly to reach the law at rest, this makes the law of chains of about that age
-    the one that is learned (Decelle, Furtlehner and Seoane 2021, "Equilibrium and non-equilibrium regimes in the learning of
+    `life` is how many updates each persistent chain lives, 0 for ever: then it restarts from random bits and makes `warm`
+    steps before it counts. Where chains mix too slowly to reach the stationary law, the law of chains of about that length is
+    learned instead (Decelle, Furtlehner and Seoane 2021, "Equilibrium and non-equilibrium regimes in the learning of
     restricted Boltzmann machines"). The rate stays for the share `steady` of the run and then falls to 0 along a line. `decay`
     pulls W towards 0 (L2).
     """

@@ -23,7 +23,7 @@ class Run:
     """A run's folder: `state.pt` (tensors and plain values only), `log.jsonl`, and whatever pictures the recipe draws.
 
     `identity` is what the run is of: recipe, seed, steps, data and the like, as plain values. It stands in every state, and a
-    state of another identity is refused at once, so that no weights ship under a seed that they were not trained with.
+    state of another identity is rejected at once, so that no weights ship under a seed that they were not trained with.
     """
 
     def __init__(self, folder: Path, *, resume: bool, identity: dict[str, Any] | None = None, version: str = ""):

@@ -1,4 +1,4 @@
-"""What a pair's networks say of held-out images and of fresh fakes: calibrations, reports, and stored ratios of real images."""
+"""Scores of a pair on held-out and on newly generated images: calibrations, reports, and stored ratios of real images."""
 
 from typing import Any, NamedTuple
 

@@ -32,7 +32,7 @@ SHOWN = 100
 class BeliefNet(NamedTuple):
     """A stack of machines with layers of `sizes`, from the pixels up, an algorithm each, whose `epochs` are its length.
 
-    While the top machine learns, chains of `chain_steps` from a coin's tosses are measured every `measure_every` epochs.
+    While the top machine learns, chains of `chain_steps` from random bits are measured every `measure_every` epochs.
     """
 
     name: str
@@ -94,7 +94,7 @@ def bits_of(network: DBN, pixels: Tensor, number: int, source: torch.Generator) 
 
 @torch.no_grad()
 def long_chains(network: DBN, count: int, steps: int, source: torch.Generator) -> Tensor:
-    """Pixels (count, P) uint8, on the CPU, below the top machine after `steps` from a fair coin's tosses."""
+    """Pixels (count, P) uint8, on the CPU, below the top machine after `steps` from random bits."""
     device = network.top.weight.device
     coin = torch.full((count, network.top.visible), 0.5, device=device)
     ends = block_gibbs(network.top, drawn(coin, source), steps, source)

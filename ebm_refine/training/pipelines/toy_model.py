@@ -247,7 +247,7 @@ def toy_model(job: Job, recipe: ToyModel) -> None:
 
 @torch.no_grad()
 def _report(parts: dict[str, Part], dataset: str, family: str, seed: int) -> dict[str, Any]:
-    """How far the ratios can be believed: on fresh data and fresh fakes, of which one half fits the calibration."""
+    """How good the ratios are: on new data and new generated points, of which one half fits the calibration."""
     if family not in ("gan", "wgan"):
         return {}
     real = load_points(dataset, REPORT_POINTS, UNSEEN_SEED + 1)

@@ -147,8 +147,8 @@ MNIST_DBN = BeliefNet(
         "The energy is the free energy of the top machine's visible bits, which lie one layer above the pixels. An image "
         "is the mean of the pixels given these bits, which one pass down gives exactly; no pixel is drawn.",
         "The top machine has no units for the labels.",
-        "The top machine learned from chains of 30 to 130 steps from a coin's tosses, so its digits are those of chains of "
-        "about that age. Chains of several hundred steps crowd into few classes: the law at rest has other proportions.",
+        "The top machine learned from chains of 30 to 130 steps from random bits, so its digits are those of chains of "
+        "about that length. Chains of several hundred steps crowd into few classes: the stationary law has other proportions.",
     ),
 )
 

@@ -260,7 +260,7 @@ def _as_sentence(status: int, text: bytes) -> tuple[int, str]:
     if isinstance(said, list):  # of pydantic: what is wrong where, and what came, which is left out
         said = "; ".join(f"{'.'.join(map(str, one.get('loc', [])[1:])) or 'body'}: {one.get('msg', '')}" for one in said[:3])
     if not isinstance(said, str) or not said:
-        return status, MISTAKE if status >= 500 else "the request was refused"
+        return status, MISTAKE if status >= 500 else "the request was rejected"
     # A sentence of the library comes as a 500 from calls that pass by the queue.
     return (422 if status == 500 and isinstance(value, dict) and "error" in value else status), said
 
