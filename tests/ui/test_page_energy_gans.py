@@ -104,7 +104,7 @@ def test_the_belief_networks_table_shows_its_own_numbers():
     made = belief_net.as_html(json.loads(belief_net.FILE.read_text()))
     for cell in ("11.91 ± 0.07", "2.90 ± 0.13", "10.70 ± 0.16", "0.762 ± 0.012"):
         assert f"<td>{cell}</td>" in made
-    assert "From the tosses to 75 steps the Fréchet distance falls from 11.91 to 2.90; after 500 steps it is 10.70" in made
+    assert "From random bits to 75 steps the Fréchet distance falls from 11.91 to 2.90; after 500 steps it is 10.70" in made
 
 
 def test_phone(opened):  # noqa: F811
