@@ -149,10 +149,16 @@
     for (const one of place.querySelectorAll('.wrong')) one.remove();
     for (const one of place.querySelectorAll('[aria-invalid]')) one.removeAttribute('aria-invalid');
   }
+  // Of a number that has more digits by now: the answers to two keystrokes may come in either order.
+  function outdated(sentence, field) {
+    const got = /; got (.*)$/s.exec(sentence)?.[1], value = field?.querySelector('input:not([type="range"]), textarea')?.value;
+    return Boolean(got && value && value !== got && value.startsWith(got));
+  }
   function blame(sentence) {
     const words = document.createElement('p'), field = fieldOf(sentence);
     words.className = 'wrong';
     words.textContent = sentence;
+    if (outdated(sentence, field)) return;
     if (field) {
       forgive(field);  // what was said of an earlier value
       let seen = field;

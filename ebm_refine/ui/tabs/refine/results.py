@@ -187,7 +187,8 @@ class Results:
             None, None, None, js=_TO_ONE_IMAGE, **PRIVATE
         )
         self.number.submit(self._look, [self.record, self.number], looked, **LOOK)
-        self.number.input(self._look, [self.record, self.number], looked, trigger_mode="always_last", **LOOK)
+        # Not "always_last": after an error Gradio 6.31.0 forgets what was typed meanwhile.
+        self.number.input(self._look, [self.record, self.number], looked, trigger_mode="multiple", **LOOK)
         self.animate.click(self._animate, [self.record, self.kind], self.animation, **LOOK)
 
     def _arrange(self, record: Record | None, order: str, captions: bool, everything: bool) -> Any:
