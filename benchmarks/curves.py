@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ebm_refine import load
 from ebm_refine.data.images import load_images
+from ebm_refine.energies.labels import labels_of
 from ebm_refine.energies.targets import kernel_for, real_ratios, target_of
 from ebm_refine.evaluation.curves import drawn_curves
 from ebm_refine.evaluation.tables import RESULTS
@@ -95,7 +96,8 @@ def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path
 
     def make() -> list[dict[str, Any]]:
         settings = settings_of(checkpoint, spec, seed, count)
-        target: Any = target_of(checkpoint, settings.ratio, dtype=dtype_for("auto", "cpu"))
+        labels = labels_of(checkpoint.config, seed, torch.arange(count))
+        target: Any = target_of(checkpoint, settings.ratio, dtype=dtype_for("auto", "cpu"), labels=labels)
         panel = embedded_panel(checkpoint.config["data"]["dataset"])
         sliced = settings.method == "elliptical-slice"
         real = real_ratios(checkpoint, settings.ratio)
