@@ -10,13 +10,13 @@ and of the generated ones, and its cross-entropy on the other half, both ways ro
 row, so that what they share cancels in the gain. Images are drawn, or read from --runs, as by `benchmarks/panel.py`.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from panel import part_of
+from logistic import logistic
+from panel import part_of, parts_parser
 from speed import machine
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from ebm_refine.utils.atomic_io import replacing
 
 METHODS = "default,elliptical-slice:n_steps=50,elliptical-slice:n_steps=150,best-of-50,dg-flow"
 # The ridge is on the mean loss, in standardised features.
-RIDGE, NEWTON_STEPS, FARTHEST = 1e-3, 20, 6.0
+RIDGE, FARTHEST = 1e-3, 6.0
 
 
 def losses(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,12 +55,7 @@ def fitted(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     is_real = torch.cat([torch.zeros(len(made)), torch.ones(len(real))]).double()
     # Each class has half of the weight, however many rows it has.
     share = torch.cat([torch.full((len(made),), 0.5 / len(made)), torch.full((len(real),), 0.5 / len(real))]).double()
-    weights, ridge = torch.zeros(rows.shape[1], dtype=torch.float64), RIDGE * torch.eye(rows.shape[1], dtype=torch.float64)
-    for _ in range(NEWTON_STEPS):
-        odds = (rows @ weights).sigmoid()
-        curvature = (rows * (share * odds * (1 - odds))[:, None]).T @ rows + ridge
-        weights = weights + torch.linalg.solve(curvature, rows.T @ (share * (is_real - odds)) - RIDGE * weights)
-    return weights, middle, spread
+    return logistic(rows, is_real, RIDGE, share), middle, spread
 
 
 def _terms(rows: Tensor, middle: Tensor, spread: Tensor) -> Tensor:
@@ -84,17 +79,7 @@ def summary(made: tuple[Tensor, Tensor], base: tuple[Tensor, Tensor] | None) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("--data", required=True)
-    parser.add_argument(
-        "--methods", default="default,elliptical-slice:n_steps=50,elliptical-slice:n_steps=150,best-of-50,dg-flow"
-    )
-    parser.add_argument("--num-images", type=int, default=500, help="images a seed, as --runs holds them")
-    parser.add_argument("--seeds", default="0,1,2,3")
-    parser.add_argument("--real", type=int, default=5000, help="test images")
-    parser.add_argument("--runs", type=Path, default=Path("runs/panel"))
-    chosen = parser.parse_args()
+    chosen = parts_parser(__doc__, METHODS).parse_args()
     checkpoint = load(chosen.model)
     dataset = checkpoint.config["data"]["dataset"]
     panel, seeds = embedded_panel(dataset), [int(seed) for seed in chosen.seeds.split(",")]

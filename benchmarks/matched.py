@@ -10,13 +10,12 @@ the real images' distribution of these numbers, and the panel is asked again, ba
 drawn, or read from --runs, as by `benchmarks/panel.py`. Beside it stands how r goes with each number among base images.
 """
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from panel import part_of
+from logistic import logistic
+from panel import part_of, parts_parser
 from scipy.stats import spearmanr
 from speed import machine
 from torch import Tensor
@@ -36,7 +35,7 @@ from ebm_refine.utils.devices import dtype_for
 NUMBERS = ("brightness", "contrast", "saturation", "fine detail")
 # Grey levels of 255; keeps the logarithm of an image of one colour finite.
 LEAST = 0.5
-CUT, PENALTY, NEWTON_STEPS = 0.97, 1e-3, 25
+CUT, PENALTY = 0.97, 1e-3
 
 
 def numbers_of(pixels: Tensor) -> Tensor:
@@ -62,11 +61,7 @@ def matching(numbers: Tensor, real: Tensor, seed: int = 0) -> Tensor:
         return torch.cat([torch.ones(len(unit), 1, dtype=unit.dtype), unit, unit[:, one] * unit[:, two]], dim=1)
 
     both, is_real = torch.cat([terms(numbers), terms(real)]), torch.cat([torch.zeros(len(numbers)), torch.ones(len(real))])
-    weights = torch.zeros(both.shape[1], dtype=both.dtype)
-    for _ in range(NEWTON_STEPS):
-        share = (both @ weights).sigmoid()
-        curvature = (both * (share * (1 - share))[:, None]).T @ both + PENALTY * torch.eye(len(weights), dtype=both.dtype)
-        weights = weights + torch.linalg.solve(curvature, both.T @ (is_real - share) - PENALTY * weights)
+    weights = logistic(both, is_real, PENALTY)
     odds = (terms(numbers) @ weights).exp()
     draws = torch.rand(len(odds), generator=torch.Generator().manual_seed(seed), dtype=odds.dtype)
     return (draws < odds / odds.quantile(CUT)).nonzero().squeeze(1)
@@ -90,15 +85,7 @@ def correlations(model: str, seed: int, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--methods", default="default,elliptical-slice:n_steps=150,best-of-50,dg-flow")
-    parser.add_argument("--num-images", type=int, default=500, help="images a seed, as --runs holds them")
-    parser.add_argument("--seeds", default="0,1,2,3")
-    parser.add_argument("--real", type=int, default=5000, help="test images")
-    parser.add_argument("--runs", type=Path, default=Path("runs/panel"))
-    chosen = parser.parse_args()
+    chosen = parts_parser(__doc__, "default,elliptical-slice:n_steps=150,best-of-50,dg-flow").parse_args()
     checkpoint = load(chosen.model)
     dataset = checkpoint.config["data"]["dataset"]
     panel = embedded_panel(dataset)

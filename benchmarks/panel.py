@@ -146,6 +146,19 @@ class Seen:
         return self.known[-1][1]
 
 
+def parts_parser(words: str | None, methods: str) -> argparse.ArgumentParser:
+    """The arguments of a benchmark that sets parts of `methods`, drawn or read from --runs, against test images."""
+    parser = argparse.ArgumentParser(description=(words or "").split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--methods", default=methods, help="comma-separated")
+    parser.add_argument("--num-images", type=int, default=500, help="images a seed, as --runs holds them")
+    parser.add_argument("--seeds", default="0,1,2,3")
+    parser.add_argument("--real", type=int, default=5000, help="test images")
+    parser.add_argument("--runs", type=Path, default=Path("runs/panel"))
+    return parser
+
+
 def part_of(checkpoint: Checkpoint, spec: str, seed: int, count: int, runs: Path) -> dict[str, Any]:
     """The images of one method and seed, drawn or read: uint8 "before" and "after" with what the method spent.
 

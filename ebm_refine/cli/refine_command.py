@@ -37,7 +37,7 @@ def add_refine(commands: Any) -> None:
 def _refine(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     from ebm_refine.metrics.features import features_for
     from ebm_refine.metrics.points import compare_points
-    from ebm_refine.metrics.ratio_spread import ratio_spread
+    from ebm_refine.metrics.ratio_spread import spread_entry
     from ebm_refine.metrics.report import compare
     from ebm_refine.models.kinds import is_points
     from ebm_refine.pipeline import stream
@@ -60,8 +60,7 @@ def _refine(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
             metrics = compare(result.before, result.after, features_for(dataset))
     except InputError as error:  # no extractor for this data: the run is still worth its files
         metrics = {"note": str(error)}
-    if result.settings.ratio == "refitted" and (spread := ratio_spread(checkpoint, result.before, result.after)):
-        metrics["ratio_spread"] = spread
+    metrics |= spread_entry(checkpoint, result.before, result.after, result.settings.ratio)
     result.save(chosen.out, metrics)
     print(f"wrote {chosen.out}: before.png after.png samples.npz settings.json metrics.json")
     return 0

@@ -27,6 +27,12 @@ def refits_of(checkpoint: Checkpoint) -> dict[str, Tensor] | None:
     return table if torch.equal(table["of"].float(), network.last.weight[0]) else None
 
 
+def spread_entry(checkpoint: Checkpoint, before: Tensor, after: Tensor, ratio: str) -> dict[str, Any]:
+    """The entry "ratio_spread" of the metrics of a run under `ratio`; nothing where that has no refits."""
+    found = ratio_spread(checkpoint, before, after) if ratio == "refitted" else None
+    return {"ratio_spread": found} if found else {}
+
+
 @torch.no_grad()
 def ratio_spread(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any] | None:
     """What the refits say of uint8 images `before` and `after` (N, C, H, W), row i of both from one chain; None without refits.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ebm_refine.catalogue import EMBEDDED
 from ebm_refine.evaluation.tables import RESULTS, committed
 from ebm_refine.metrics.panel_kinds import BODY_KINDS, kinds_seen
+from ebm_refine.models.config import read_config
 from ebm_refine.settings import Settings
 from ebm_refine.ui.components.html_table import Cell, bar, percent, small, table
 from ebm_refine.ui.tabs.refine.job import model_named
@@ -95,10 +96,8 @@ def shares_kind(settings: Settings) -> bool:
 
 @cache
 def _kind_of_extractor(dataset: str) -> str | None:
-    file = EMBEDDED / f"{dataset}-features" / "config.json"
-    if not file.is_file():
-        return None
-    return BODY_KINDS.get(json.loads(file.read_text())["parts"]["features"]["architecture"])
+    folder = EMBEDDED / f"{dataset}-features"
+    return BODY_KINDS.get(read_config(folder)["parts"]["features"]["architecture"]) if folder.is_dir() else None
 
 
 @cache

@@ -18,7 +18,7 @@ from ebm_refine import pipeline
 from ebm_refine.catalogue import ModelInfo
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.run_time import run_time
-from ebm_refine.metrics.ratio_spread import ratio_spread
+from ebm_refine.metrics.ratio_spread import spread_entry
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.kinds import is_points
 from ebm_refine.parameters import listed, shorten
@@ -185,9 +185,7 @@ def _work(settings: Settings, folder: str) -> Generator[Live | Finished, None, N
     positions, film_steps = _recorded(result)
     measures = measured(checkpoint, result.before, result.after)
     metrics = {"settings": result.settings.as_dict(), "diagnostics": result.diagnostics, **measures}
-    metrics |= _judged(checkpoint, result)
-    if result.settings.ratio == "refitted" and (spread := ratio_spread(checkpoint, result.before, result.after)):
-        metrics["ratio_spread"] = spread
+    metrics |= _judged(checkpoint, result) | spread_entry(checkpoint, result.before, result.after, result.settings.ratio)
     record = Record(
         settings=result.settings,
         before=result.before,
