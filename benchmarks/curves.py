@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ebm_refine import load
 from ebm_refine.data.images import load_images
-from ebm_refine.energies.labels import labels_of
+from ebm_refine.energies.labels import LabelledTarget, by_label, labels_of
 from ebm_refine.energies.targets import kernel_for, real_ratios, target_of
 from ebm_refine.evaluation.curves import drawn_curves
 from ebm_refine.evaluation.tables import RESULTS
@@ -30,6 +30,7 @@ from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers import METHODS
+from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.cost import spent, steps_within
 from ebm_refine.samplers.elliptical_slice import affordable, elliptical_slice
 from ebm_refine.samplers.method import FORWARD
@@ -66,7 +67,11 @@ def slice_snapshots(target: Any, settings: Settings) -> list[Snapshot]:
     """The same of elliptical slice sampling: every chain after the same number of transitions, for each mark one number."""
     index = torch.arange(settings.num_images)
     start = target.init(settings.seed, index)
-    last = affordable(target, Pilot(target, settings.seed), int(MARKS[-1] / FORWARD))
+    # A pilot is that of one class; all chains make the transitions that their pilots pay for on average.
+    batches = [(one.target, len(one.rows)) for one in target.batches] if isinstance(target, LabelledTarget) else [(target, 1)]
+    paid = [affordable(one, Pilot(one, settings.seed), int(MARKS[-1] / FORWARD)) for one, _ in batches]
+    last = sum(transitions * count for transitions, (_, count) in zip(paid, batches, strict=True))
+    last /= sum(count for _, count in batches)
     wanted = sorted({max(1, round(last * mark / MARKS[-1])) for mark in MARKS})
     found = after_transitions(target, settings.seed, index, start, wanted)
     # The start's own forward pass is part of the cost.
@@ -79,7 +84,11 @@ def after_transitions(
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """By number of transitions, ascending, what each chain of elliptical slice sampling is then: passes (N,), positions."""
     found = {count: (torch.zeros(len(index)), start.clone()) for count in wanted}
-    kernel = elliptical_slice(target, float(wanted[-1]), n_steps=2**31)
+
+    def kernel_of(one: Any) -> Kernel:
+        return elliptical_slice(one, float(wanted[-1]), n_steps=2**31)
+
+    kernel = by_label(target, kernel_of) if isinstance(target, LabelledTarget) else kernel_of(target)
     state, step = kernel.init(start), 0
     while not kernel.finished(state):
         step += 1

@@ -8,8 +8,9 @@ import pytest
 import torch
 from zscores import LIMIT, mean_score
 
+from ebm_refine.energies.labels import LabelledTarget
 from ebm_refine.evaluation.curves import curve_table, curves_in_words, drawn_curves
-from ebm_refine.samplers.rng import Stream
+from ebm_refine.samplers.rng import Draws, Stream
 from ebm_refine.settings import Settings
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,13 +65,20 @@ def test_a_kind_without_a_vote_is_dashed_and_left_out_of_the_median(results):
 
 
 class Gaussian:
-    """A standard normal latent with r(z) = -(z - 2)^2 / 2: the refined law is normal with mean 1 and variance 1/2."""
+    """A standard normal latent with r(z) = -(z - 2 m)^2 / 2: the refined law is normal with mean m and variance 1/2."""
 
     forwards = gradients = 0
     device = "cpu"
+    points, shape, bounds, no_gradient = False, (1,), None, ""
+
+    def __init__(self, mean=1.0):
+        self.centre = 2 * mean
 
     def init(self, seed, index):
-        return torch.randn(len(index), 1, generator=torch.Generator().manual_seed(seed))
+        return self.start(Draws(seed, index, 0), Stream.INIT)
+
+    def start(self, draws, stream):
+        return draws.normal((1,), stream=stream)
 
     def prior(self, draws, block=0):
         return draws.normal((1,), stream=Stream.PROPOSAL, block=block)
@@ -80,7 +88,11 @@ class Gaussian:
 
     def log_ratio(self, position):
         self.forwards += len(position)
-        return -(position[:, 0] - 2).square() / 2
+        return -(position[:, 0] - self.centre).square() / 2
+
+
+def costs_of(marks):
+    return [cost for cost, _ in marks]
 
 
 def test_a_slice_chain_is_looked_at_after_transitions_and_has_the_law(monkeypatch):
@@ -90,7 +102,7 @@ def test_a_slice_chain_is_looked_at_after_transitions_and_has_the_law(monkeypatc
     settings = Settings("m", "elliptical-slice", 4000, 3, "raw", 1.0, {"n_steps": 600})
     target = Gaussian()
     marks = script.slice_snapshots(target, settings)
-    costs = [cost for cost, _ in marks]
+    costs = costs_of(marks)
     assert costs == sorted(costs)
     assert costs[0] == 0
     for _, position in marks[3:]:
@@ -98,3 +110,21 @@ def test_a_slice_chain_is_looked_at_after_transitions_and_has_the_law(monkeypatc
         assert float(position.var()) == pytest.approx(0.5, rel=0.08)
     # What the marks cost is what the target counted: the start and every pass of every chain.
     assert costs[-1] == pytest.approx(target.forwards / 4000 / 2, rel=1e-4)
+
+
+def test_slice_chains_of_classes_have_the_law_of_each_class(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    script = importlib.import_module("curves")
+    paid = {1.0: 30.0, -1.0: 50.0}
+    monkeypatch.setattr(script, "affordable", lambda target, pilot, passes: paid[target.centre / 2])
+    settings = Settings("m", "elliptical-slice", 6000, 3, "raw", 1.0, {"n_steps": 600})
+    labels = (torch.arange(6000) % 3 == 0).long()
+    target = LabelledTarget(lambda label: Gaussian((1.0, -1.0)[label]), labels)
+    marks = script.slice_snapshots(target, settings)
+    for _, position in marks[3:]:
+        for label, mean in enumerate((1.0, -1.0)):
+            mine = position[labels == label, 0]
+            assert abs(mean_score(mine, mean)) < LIMIT
+            assert float(mine.var()) == pytest.approx(0.5, rel=0.1)
+    # All classes make the transitions that are paid for on average: two thirds of 30 and one third of 50.
+    assert costs_of(marks)[-1] == pytest.approx(target.forwards / 6000 / 2, rel=1e-4)
