@@ -1,4 +1,4 @@
-"""What refits of a linear ratio say of a run, against the same sums written out, and that they belong to one ratio only."""
+"""What refits of a ratio say of a run, against the same sums written out, and that they belong to one ratio only."""
 
 from pathlib import Path
 
@@ -6,21 +6,33 @@ import pytest
 import torch
 
 from ebm_refine.data.images import to_unit
-from ebm_refine.metrics.ratio_spread import REFITS, ratio_spread
+from ebm_refine.metrics.ratio_spread import REFITS, ratio_spread, refits_table
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.models.networks.ratio import FeatureRatio
 from ebm_refine.ui.tabs.refine.metrics_panel import how_far
 
 
-@pytest.fixture
-def checkpoint() -> Checkpoint:
+@pytest.fixture(params=[0, 8], ids=["linear", "hidden layers"])
+def checkpoint(request) -> Checkpoint:
+    first, *others = (ratio(request.param, seed) for seed in range(4))
+    table = refits_table(first, [head_of(one) for one in others])
+    return Checkpoint("one", Path("one"), {}, {"ratio": first}, {REFITS: table})
+
+
+def ratio(hidden: int, seed: int) -> FeatureRatio:
+    """A ratio whose head the seed draws, on one body for all."""
     torch.manual_seed(0)
-    network = FeatureRatio("resnet-classifier", {"in_channels": 1, "widths": [4, 4, 4], "classes": 2}, 0, 0.0, pixels=1).eval()
-    torch.nn.init.normal_(network.last.weight)
-    network = network.half().float().requires_grad_(False)
-    weight = network.last.weight[0]
-    table = {"weight": weight + torch.randn(3, len(weight)), "bias": torch.randn(3), "of": weight.half()}
-    return Checkpoint("one", Path("one"), {}, {"ratio": network}, {REFITS: table})
+    body = {"in_channels": 1, "widths": [4, 4, 4], "classes": 2}
+    network = FeatureRatio("resnet-classifier", body, hidden, 0.5, pixels=1).eval()
+    torch.manual_seed(seed)
+    for parameter in (*network.head.parameters(), *network.last.parameters()):
+        torch.nn.init.normal_(parameter)
+    network.head[0].running_mean.normal_()
+    return network.half().float().requires_grad_(False)
+
+
+def head_of(network: FeatureRatio) -> dict[str, torch.Tensor]:
+    return {name: value.half() for name, value in network.state_dict().items() if name.startswith(("head.", "last."))}
 
 
 def images(seed: int) -> torch.Tensor:
@@ -29,12 +41,11 @@ def images(seed: int) -> torch.Tensor:
 
 def test_the_sums(checkpoint):
     before, after = images(1), images(2)
-    network, table = checkpoint.networks["ratio"], checkpoint.tables[REFITS]
+    hidden = 8 if len(checkpoint.networks["ratio"].head) > 2 else 0
     found = ratio_spread(checkpoint, before, after)
     assert found is not None
-    seen = [network.head(network.features(to_unit(part))) for part in (before, after)]
-    own = [float(network(to_unit(part)).mean()) for part in (before, after)]
-    by = [rows @ table["weight"].T + table["bias"] for rows in seen]
+    by = [torch.stack([ratio(hidden, seed)(to_unit(part)) for seed in (1, 2, 3)], dim=1) for part in (before, after)]
+    own = [float(ratio(hidden, 0)(to_unit(part)).mean()) for part in (before, after)]
     rises = (by[1] - by[0]).mean(0)
     assert found["refits"] == 3
     assert found["rise"] == pytest.approx(own[1] - own[0], abs=1e-5)

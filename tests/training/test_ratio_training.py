@@ -19,17 +19,20 @@ from ebm_refine.cli import main
 from ebm_refine.data.images import Images
 from ebm_refine.energies.targets import REAL_RATIOS, real_ratios
 from ebm_refine.errors import InputError
-from ebm_refine.models.checkpoint import Part, load_checkpoint, save_checkpoint
+from ebm_refine.metrics.ratio_spread import REFITS, ratio_spread
+from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.models.ratio_file import weights_hash
 from ebm_refine.training.algorithms import feature_ratio as feature_module
 from ebm_refine.training.algorithms import ratio_learning as module
-from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, features_of, train_head
+from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, Rows, features_of, rows_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, squared_gradient, train_ratio
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, ratio_entries
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
+from ebm_refine.training.pipelines import ratio_refits as refits_module
+from ebm_refine.training.pipelines.ratio_refits import with_hidden_layers
 
 RECIPE = RatioRecipe(steps=40, batch_size=16, measure_every=10, patience=10)
 GREY = 127.5
@@ -212,11 +215,10 @@ def short(monkeypatch) -> None:
     """Recipes that a test can wait for."""
     make = module.RatioRecipe
     monkeypatch.setattr(module, "RatioRecipe", lambda steps, **given: make(steps=steps, batch_size=8, measure_every=5, **given))
-    for other in (feature_module,):
-        short_head = functools.partial(HeadRecipe, batch_size=8, measure_every=5)
-        monkeypatch.setattr(other, "HeadRecipe", short_head)
     small = Body("resnet-classifier", {"in_channels": 3, "widths": [8, 8, 8], "classes": 10}, 1)
-    monkeypatch.setattr(feature_module, "BODIES", {"cifar10": small})
+    for other in (feature_module, refits_module):
+        monkeypatch.setattr(other, "HeadRecipe", functools.partial(HeadRecipe, batch_size=8, measure_every=5))
+        monkeypatch.setattr(other, "BODIES", {"cifar10": small})
 
 
 @pytest.mark.parametrize("recipe", ["ratio", "ratio-head", "feature-ratio"])
@@ -244,6 +246,66 @@ def test_train_ratio_adds_a_ratio_and_leaves_every_other_file_as_it_was(recipe, 
     assert "pass --resume" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
     assert json.loads((folder / "config.json").read_text())["parts"] == new.config["parts"]
+
+
+@pytest.mark.slow
+def test_refits_of_a_head_change_nothing_else_and_resume_to_the_bit(tiny_models, tmp_path, short, capsys, monkeypatch):
+    data = parquet(tmp_path / "data")
+
+    def trained(recipe: str, model: Path | str, name: str, *more: str) -> int:
+        arguments = ["train", recipe, "--model", str(model), "--data", str(data), "--steps", "10", *more]
+        return main([*arguments, "--runs", str(tmp_path / f"runs-{name}"), "--out", str(tmp_path / name)])
+
+    assert trained("ratio-refits", "tiny", "none") == 2
+    assert "needs a ratio on frozen features" in capsys.readouterr().err
+    assert trained("feature-ratio", "tiny", "fitted") == 0
+    fitted = tmp_path / "fitted" / "tiny"
+    assert trained("ratio-refits", fitted, "whole") == 0
+    old, new = load_checkpoint(fitted), load_checkpoint(tmp_path / "whole" / "tiny")
+    assert old.hashes == new.hashes
+    assert new.config["training"]["ratio"].pop("refits") == {"count": 3, "steps": 10, "seed": 0}
+    assert new.config["tables"].pop(REFITS)
+    assert {**old.config, "parts": 0} == {**new.config, "parts": 0}
+    table = new.tables[REFITS]
+    assert table["last.weight"].shape == (3, 1, 128)
+    assert len(table["last.weight"].unique(dim=0)) == 3
+    result = refine(tmp_path / "whole" / "tiny", n_steps=2, num_images=8, ratio="refitted")
+    found = ratio_spread(new, result.before, result.after)
+    assert found is not None
+    assert found["sd_after"] > 0
+
+    save, saves = Run.save, []
+
+    def stopped(run: Run, state: dict) -> None:
+        save(run, state)
+        saves.append(run.folder.name)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", stopped)
+    assert trained("ratio-refits", fitted, "cut") != 0
+    assert saves == ["refit-0", "refit-0", "refit-1"]
+    assert trained("ratio-refits", fitted, "cut", "--resume") == 0
+    assert len(saves) == 6
+    again = load_checkpoint(tmp_path / "cut" / "tiny").tables[REFITS]
+    assert all(torch.equal(table[name], again[name]) for name in table)
+
+
+def test_features_are_resampled_each_with_its_mirror_image():
+    rows = Rows(torch.arange(12.0)[:, None], -torch.arange(8.0)[:, None], torch.zeros(2, 1), torch.zeros(2, 1))
+    drawn = rows.resampled(torch.Generator().manual_seed(0), mirror=True)
+    assert (drawn.real[:6] + 6).equal(drawn.real[6:])
+    assert (drawn.fake[:4] - 4).equal(drawn.fake[4:])
+    assert drawn.real[:6].max() < 6
+    assert 1 < len(drawn.real.unique()) < 12
+    assert drawn.holdout_real is rows.holdout_real
+    assert len(rows.resampled(torch.Generator().manual_seed(0), mirror=False).real) == 12
+
+
+def test_a_linear_ratio_is_not_refitted_by_this_recipe():
+    network, _ = body_of_shades(hidden=0)
+    with pytest.raises(InputError, match="is linear: its refits come with it"):
+        with_hidden_layers(Checkpoint("one", Path("one"), {}, {"ratio": network}, {}))
 
 
 @pytest.mark.slow
@@ -311,7 +373,8 @@ def test_a_head_on_features_finds_a_known_log_ratio_and_leaves_the_body_alone(tm
     network, sides = body_of_shades()
     body = {name: value.clone() for name, value in network.body.state_dict().items()}
     recipe = HeadRecipe(steps=600, measure_every=100, rate=5e-3)
-    train_head(network, recipe, sides, mirror=False, run=Run(tmp_path, resume=False), seed=0, device="cpu")
+    rows = rows_of(network, sides, "cpu", mirror=False)
+    train_head(network, recipe, rows, run=Run(tmp_path, resume=False), seed=0, device="cpu")
     assert all(torch.equal(body[name], value) for name, value in network.body.state_dict().items())
     with torch.no_grad():
         scores = Halves(*(network(pixels.float() / GREY - 1) for pixels in sides.judges))
@@ -329,7 +392,8 @@ def test_a_linear_head_on_pixels_finds_the_log_ratio_of_two_laws_of_shades(tmp_p
     for parameter in network.body.parameters():
         parameter.data.zero_()
     recipe = HeadRecipe(steps=400, measure_every=100, rate=2e-2, weight_decay=0.0)
-    train_head(network, recipe, sides, mirror=False, run=Run(tmp_path, resume=False), seed=0, device="cpu")
+    rows = rows_of(network, sides, "cpu", mirror=False)
+    train_head(network, recipe, rows, run=Run(tmp_path, resume=False), seed=0, device="cpu")
     with torch.no_grad():
         fresh = torch.cat([shades(0.125, 500, 10, 16), shades(-0.125, 500, 11, 16)])
         r, truth = network(fresh.float() / GREY - 1), true_ratio(fresh)
@@ -360,8 +424,8 @@ def test_a_resumed_head_equals_an_uninterrupted_one_to_the_bit(tmp_path, monkeyp
 
     def trained(folder: Path, resume: bool = False) -> tuple[FeatureRatio, dict]:
         network, sides = body_of_shades()
-        run = Run(folder, resume=resume)
-        return network, train_head(network, recipe, sides, mirror=True, run=run, seed=3, device="cpu")
+        rows, run = rows_of(network, sides, "cpu", mirror=True), Run(folder, resume=resume)
+        return network, train_head(network, recipe, rows, run=run, seed=3, device="cpu")
 
     whole, measured = trained(tmp_path / "whole")
     with killed_at_the_second_save(monkeypatch):

@@ -54,6 +54,25 @@ BODIES = {
 }
 
 
+class Rows(NamedTuple):
+    """Features (N, d) of real and of generated images: those that are fitted to, then those that stop and calibrate."""
+
+    real: Tensor
+    fake: Tensor
+    holdout_real: Tensor
+    holdout_fake: Tensor
+
+    def resampled(self, source: torch.Generator, *, mirror: bool) -> "Rows":
+        """The same with the images that are fitted to drawn with replacement; with `mirror` each with its mirror image."""
+
+        def drawn(rows: Tensor) -> Tensor:
+            count = len(rows) // 2 if mirror else len(rows)
+            chosen = torch.randint(count, (count,), generator=source).to(rows.device)
+            return rows[torch.cat([chosen, chosen + count])] if mirror else rows[chosen]
+
+        return self._replace(real=drawn(self.real), fake=drawn(self.fake))
+
+
 class HeadRecipe(NamedTuple):
     """AdamW with a rate that falls linearly to zero; the average of the weights is the result. `batch_size` a side."""
 
@@ -81,24 +100,30 @@ def feature_ratio(job: Job) -> None:
     network.body.load_state_dict(weights)
     network.eval().requires_grad_(False)
     recipe = HeadRecipe(steps=job.steps or 8000)
-    measured = train_head(network, recipe, sides, mirror=body.mirror, run=job.run, seed=job.seed, device=job.device)
+    rows = rows_of(network, sides, job.device, mirror=body.mirror)
+    measured = train_head(network, recipe, rows, run=job.run, seed=job.seed, device=job.device)
     unit = f"batches of {recipe.batch_size} real and as many generated"
     measured["body"] = body_record
     finish(job, "feature-ratio", "ratio", Part("feature-ratio", arguments, network), network.last, sides, measured, unit)
 
 
-def train_head(
-    network: FeatureRatio, recipe: HeadRecipe, sides: Sides, *, mirror: bool, run: Run, seed: int, device: str
-) -> dict[str, Any]:
+def rows_of(network: FeatureRatio, sides: Sides, device: str, *, mirror: bool) -> Rows:
+    """What the head of `network` sees of the images; `mirror` adds every image's mirror image to those that are fitted to."""
+    to_device(network, device)
+    fitted = (features_of(network, pixels, device, mirror=mirror) for pixels in (sides.train.pixels, sides.pool))
+    return Rows(*fitted, *(features_of(network, pixels, device) for pixels in sides.judges))
+
+
+def train_head(network: FeatureRatio, recipe: HeadRecipe, rows: Rows, *, run: Run, seed: int, device: str) -> dict[str, Any]:
     """Fit the layers behind `network.body`, in place, and leave them at their best averaged state.
 
-    `mirror` adds every image's mirror image on both sides. Returns {"step", "steps_run", "holdout_cross_entropy",
-    "train_cross_entropy"}. `run` is resumed from its last measurement, to the same bits.
+    Returns {"step", "steps_run", "holdout_cross_entropy", "train_cross_entropy"}. `run` is resumed from its last measurement,
+    to the same bits.
     """
     to_device(network, device)
-    real, fake = (features_of(network, pixels, device, mirror=mirror) for pixels in (sides.train.pixels, sides.pool))
-    on_holdout = [features_of(network, pixels, device) for pixels in sides.judges]
-    on_train = [rows[: len(on_holdout[0])] for rows in (real, fake)]
+    real, fake = rows.real, rows.fake
+    on_holdout = (rows.holdout_real, rows.holdout_fake)
+    on_train = [side[: len(rows.holdout_real)] for side in (real, fake)]
 
     torch.manual_seed(seed)
     head: Any = nn.ModuleDict({"head": network.head, "last": network.last})

@@ -61,22 +61,20 @@ def match_moments(network: FeatureRatio, real: Tensor, fake: Tensor, share: floa
 
 
 @torch.no_grad()
-def refits(network: FeatureRatio, real: Tensor, fake: Tensor, ridge: float, count: int, seed: int) -> dict[str, Tensor]:
+def refits(network: FeatureRatio, real: Tensor, fake: Tensor, ridge: float, count: int, seed: int) -> list[dict[str, Tensor]]:
     """The fitted head of `network`, fitted `count` times more to features drawn with replacement (bootstrap; Efron 1979).
 
     `real` (N, d), `fake` (M, d) and `ridge` are those of `match_moments`; each refit takes N and M rows of them, and is
-    normalised over its own. Returns "weight" (count, d) and "bias" (count,) float32, and "of" (d,), the weights that they
-    belong to, float16 as they are stored.
+    normalised over its own. Returns of each "last.weight" (1, d) and "last.bias" (1,) float32.
     """
     source = torch.Generator().manual_seed(seed)
     on_real, on_fake = network.head(real).double(), network.head(fake).double()
-    start, weights, biases = network.last.weight[0].double(), [], []
+    start, found = network.last.weight[0].double(), []
     for _ in range(count):
         drawn, seen = (rows[torch.randint(len(rows), (len(rows),), generator=source)] for rows in (on_real, on_fake))
-        weights.append(tilt(drawn.mean(0), seen, ridge, start))
-        biases.append(_bias(seen @ weights[-1]))
-    stacked = torch.stack(weights).float()
-    return {"weight": stacked, "bias": torch.tensor(biases), "of": network.last.weight[0].half()}
+        weight = tilt(drawn.mean(0), seen, ridge, start)
+        found.append({"last.weight": weight[None].float(), "last.bias": torch.tensor([_bias(seen @ weight)])})
+    return found
 
 
 def _bias(log_weights: Tensor) -> float:

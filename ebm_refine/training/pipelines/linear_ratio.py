@@ -8,7 +8,7 @@ no choice among its images can mend. A linear one, fitted by the means that the 
 from typing import Any
 
 from ebm_refine.catalogue import load
-from ebm_refine.metrics.ratio_spread import REFITS
+from ebm_refine.metrics.ratio_spread import REFITS, refits_table
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.ratio_file import weights_hash
@@ -45,4 +45,4 @@ def linear_ratio(job: Job) -> None:
     learned = source.config.get("training", {}).get("ratio", {}).get("body", {})
     measured |= {"step": 1, "body": {**learned, "model": source.name, "sha256": weights_hash(network.body)}}
     part = Part("feature-ratio", arguments, network)
-    finish(job, "linear-ratio", "ratio", part, None, sides, measured, "exact solution", {REFITS: again})
+    finish(job, "linear-ratio", "ratio", part, None, sides, measured, "exact solution", {REFITS: refits_table(network, again)})

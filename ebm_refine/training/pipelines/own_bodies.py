@@ -13,7 +13,7 @@ from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.own_ratio import VectorRatio
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe, train_classifier
-from ebm_refine.training.algorithms.feature_ratio import BODY_SEED, HeadRecipe, train_head
+from ebm_refine.training.algorithms.feature_ratio import BODY_SEED, HeadRecipe, rows_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, train_ratio
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.algorithms.vector_ratio import VectorRecipe, train_vector_ratio
@@ -96,11 +96,8 @@ def fitted(
             {name: value for name, value in learned.state_dict().items() if not name.startswith("head.")}
         )
         network.eval().requires_grad_(False)
-        head = HeadRecipe(steps=steps)
-        measured = {
-            **train_head(network, head, sides, mirror=False, run=run, seed=seed, device=device),
-            "body_training": learning,
-        }
+        head, rows = HeadRecipe(steps=steps), rows_of(network, sides, device, mirror=False)
+        measured = {**train_head(network, head, rows, run=run, seed=seed, device=device), "body_training": learning}
     to_device(network, "cpu", torch.contiguous_format)
     network.eval().requires_grad_(False)
     if size == shape[1:]:

@@ -31,6 +31,7 @@ from ebm_refine.training.pipelines.gan_pair import GANPair, gan_pair
 from ebm_refine.training.pipelines.joint_model import JointModel, joint_model
 from ebm_refine.training.pipelines.linear_ratio import linear_ratio
 from ebm_refine.training.pipelines.panel_training import EvidencePanel, evidence_panel
+from ebm_refine.training.pipelines.ratio_refits import ratio_refits
 from ebm_refine.training.pipelines.toy_model import ToyModel, toy_model
 from ebm_refine.training.recipes.by_device import for_device
 from ebm_refine.training.recipes.registry import RECIPES
@@ -83,6 +84,7 @@ FROM_MODEL: dict[str, Callable[[Job], None]] = {
     "ratio-head": refitted_head,
     "feature-ratio": feature_ratio,
     "linear-ratio": linear_ratio,
+    "ratio-refits": ratio_refits,
     "discriminator": refitted_discriminator,
     "energy-alone": energy_alone,
 }
