@@ -5,7 +5,6 @@ A ratio on frozen features may come with refits of its head to images drawn with
 r. They share body and form, so that they cannot see what is wrong with these: that is what a panel of other encoders is for.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,33 +13,10 @@ from torch import Tensor, nn
 
 from ebm_refine.data.images import to_unit
 from ebm_refine.models.checkpoint import Checkpoint
-from ebm_refine.models.networks.ratio import FeatureRatio
+from ebm_refine.models.refits import REFITS, behind_body, belong, refits_of
 from ebm_refine.utils import cancellation
 
-REFITS = "ratio-refits"
-# The name in that table of the last layer's weights (d,), float16 as they are stored, that its refits belong to.
-OF = "of"
 CHUNK = 100
-
-
-def refits_table(network: FeatureRatio, refits: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The table of a ratio's refits, as `refits_of` reads it.
-
-    refits: of each what differs from `network`, by its names there ("head.1.weight", "last.bias"). They are stacked.
-    """
-    stacked = {name: torch.stack([one[name] for one in refits]) for name in refits[0]}
-    return {**stacked, OF: network.last.weight[0].detach().half()}
-
-
-def refits_of(checkpoint: Checkpoint) -> list[nn.Module] | None:
-    """The refits of a checkpoint's ratio, each as a module: what its body gives (B, d) -> r (B, 1). None where it has none."""
-    network, table = checkpoint.networks.get("ratio"), checkpoint.tables.get(REFITS)
-    if table is None or not isinstance(network, FeatureRatio):
-        return None
-    if not torch.equal(table[OF].float(), network.last.weight[0]):
-        return None
-    names = [name for name in table if name != OF]
-    return [_head(network, {name: table[name][number].float() for name in names}) for number in range(len(table[names[0]]))]
 
 
 def spread_entry(checkpoint: Checkpoint, before: Tensor, after: Tensor, ratio: str) -> dict[str, Any]:
@@ -56,11 +32,12 @@ def ratio_spread(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[
     "refits": how many, K. "rise": mean change of r in nats by the ratio itself, "rise_by_refits" the lowest and the highest by
     a refit. "sd_before" and "sd_after": the standard deviation of r over the refits, averaged over the images.
     """
-    refits = refits_of(checkpoint)
-    if refits is None:
+    table: Any = checkpoint.tables.get(REFITS)
+    network: Any = checkpoint.networks.get("ratio")
+    if table is None or not belong(network, table):
         return None
-    network: Any = checkpoint.networks["ratio"]
-    heads = [_head(network, {}), *refits]
+    refits = refits_of(network, table)
+    heads = [behind_body(network, {}), *refits]
     first, second = (_ratios(network, images, heads) for images in (before, after))
     rises = (second - first).mean(0)
     return {
@@ -70,15 +47,6 @@ def ratio_spread(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[
         "sd_before": float(first[:, 1:].std(1).mean()),
         "sd_after": float(second[:, 1:].std(1).mean()),
     }
-
-
-def _head(network: FeatureRatio, changed: dict[str, Tensor]) -> nn.Module:
-    """What lies behind the body of `network`, with these values of its own."""
-    head = nn.ModuleDict({"head": network.head, "last": network.last})
-    if changed:
-        head = copy.deepcopy(head)
-        head.load_state_dict(changed, strict=False)
-    return nn.Sequential(head["head"], head["last"]).eval()
 
 
 def _ratios(network: Any, images: Tensor, heads: Sequence[nn.Module]) -> Tensor:

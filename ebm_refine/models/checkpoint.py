@@ -18,7 +18,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from ebm_refine.errors import CheckpointError, InputError
-from ebm_refine.models import networks
+from ebm_refine.models import networks, refits
 from ebm_refine.models.config import (
     FORMAT,
     LFS_POINTER,
@@ -31,6 +31,7 @@ from ebm_refine.models.config import (
 from ebm_refine.models.fuse import prepare
 from ebm_refine.models.kinds import is_binary, law_of
 from ebm_refine.models.networks.rbm import pixels_fit
+from ebm_refine.models.refits import REFITS
 from ebm_refine.parameters import shorten
 from ebm_refine.utils.atomic_io import replacing_folder
 from ebm_refine.utils.bounded_reading import read_regular
@@ -167,6 +168,8 @@ def load_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
     if is_binary(config) and not pixels_fit(loaded["energy"], config["data"]["shape"]):
         shape = config["data"]["shape"]
         raise CheckpointError(f"{folder / 'config.json'}: the energy must be an RBM or a DBN with as many pixels as {shape}")
+    if "ratio" in loaded and REFITS in tables:
+        refits.see_that_they_fit(folder / f"{REFITS}.safetensors", loaded["ratio"], tables[REFITS])
     return Checkpoint(name or folder.name, folder, config, loaded, tables)
 
 

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import tiny_pair_config, tiny_pair_parts
 
 from ebm_refine.data.images import to_unit
-from ebm_refine.metrics.ratio_spread import REFITS, ratio_spread, refits_table
-from ebm_refine.models.checkpoint import Checkpoint
+from ebm_refine.errors import CheckpointError
+from ebm_refine.metrics.ratio_spread import ratio_spread
+from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ebm_refine.models.networks.ratio import FeatureRatio
+from ebm_refine.models.refits import REFITS, refits_table
 from ebm_refine.ui.tabs.refine.metrics_panel import how_far
+
+BODY = {"in_channels": 1, "widths": [4, 4, 4], "classes": 2}
 
 
 @pytest.fixture(params=[0, 8], ids=["linear", "hidden layers"])
@@ -19,11 +24,10 @@ def checkpoint(request) -> Checkpoint:
     return Checkpoint("one", Path("one"), {}, {"ratio": first}, {REFITS: table})
 
 
-def ratio(hidden: int, seed: int) -> FeatureRatio:
+def ratio(hidden: int, seed: int, channels: int = 1) -> FeatureRatio:
     """A ratio whose head the seed draws, on one body for all."""
     torch.manual_seed(0)
-    body = {"in_channels": 1, "widths": [4, 4, 4], "classes": 2}
-    network = FeatureRatio("resnet-classifier", body, hidden, 0.5, pixels=1).eval()
+    network = FeatureRatio("resnet-classifier", BODY | {"in_channels": channels}, hidden, 0.5, pixels=1).eval()
     torch.manual_seed(seed)
     for parameter in (*network.head.parameters(), *network.last.parameters()):
         torch.nn.init.normal_(parameter)
@@ -60,4 +64,33 @@ def test_refits_of_other_weights_are_not_used(checkpoint):
     checkpoint.networks["ratio"].last.weight[0, 0] += 1
     assert ratio_spread(checkpoint, images(1), images(2)) is None
     checkpoint.tables.clear()
+    assert ratio_spread(checkpoint, images(1), images(2)) is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda table: {"of": table["of"]},
+        lambda table: {**table, "last.bias": table["last.bias"][:2]},
+        lambda table: {**table, "last.bias": table["last.bias"][:, :0]},
+        lambda table: {name: value if name == "of" else value[:1] for name, value in table.items()},
+        lambda table: {**table, "last.bias": table["last.bias"] * torch.nan},
+        lambda table: {**table, "body.whiten.weight": torch.zeros(3, 8, 1, 2, 2)},
+        lambda table: {**table, "last.bias": torch.tensor(1.0)},
+    ],
+)
+def test_a_foreign_file_that_does_not_fit_is_named(spoilt, tmp_path):
+    network = ratio(8, 0, channels=3)
+    table = refits_table(network, [head_of(ratio(8, seed, channels=3)) for seed in (1, 2, 3)])
+    arguments = {"body": "resnet-classifier", "arguments": BODY | {"in_channels": 3}, "hidden": 8, "dropout": 0.5, "pixels": 1}
+    parts = {**tiny_pair_parts(), "ratio": Part("feature-ratio", arguments, network)}
+    save_checkpoint(tmp_path / "good", tiny_pair_config(), parts, "", {REFITS: table})
+    assert len(load_checkpoint(tmp_path / "good").tables[REFITS]["last.bias"]) == 3
+    save_checkpoint(tmp_path / "bad", tiny_pair_config(), parts, "", {REFITS: spoilt(table)})
+    with pytest.raises(CheckpointError, match=r"ratio-refits\.safetensors must hold 2 to 64 finite refits"):
+        load_checkpoint(tmp_path / "bad")
+
+
+def test_refits_that_name_no_ratio_are_not_used(checkpoint):
+    del checkpoint.tables[REFITS]["of"]
     assert ratio_spread(checkpoint, images(1), images(2)) is None

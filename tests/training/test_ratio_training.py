@@ -19,11 +19,12 @@ from ebm_refine.cli import main
 from ebm_refine.data.images import Images
 from ebm_refine.energies.targets import REAL_RATIOS, real_ratios
 from ebm_refine.errors import InputError
-from ebm_refine.metrics.ratio_spread import REFITS, ratio_spread
+from ebm_refine.metrics.ratio_spread import ratio_spread
 from ebm_refine.models.checkpoint import Checkpoint, Part, load_checkpoint, save_checkpoint
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio, RatioHead, RatioNetwork
 from ebm_refine.models.ratio_file import weights_hash
+from ebm_refine.models.refits import REFITS
 from ebm_refine.training.algorithms import feature_ratio as feature_module
 from ebm_refine.training.algorithms import ratio_learning as module
 from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, Rows, features_of, rows_of, train_head

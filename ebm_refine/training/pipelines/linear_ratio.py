@@ -8,10 +8,10 @@ no choice among its images can mend. A linear one, fitted by the means that the 
 from typing import Any
 
 from ebm_refine.catalogue import load
-from ebm_refine.metrics.ratio_spread import REFITS, refits_table
 from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.ratio_file import weights_hash
+from ebm_refine.models.refits import REFITS, refits_table
 from ebm_refine.training.algorithms.feature_ratio import features_of
 from ebm_refine.training.algorithms.moment_matching import match_moments, refits
 from ebm_refine.training.algorithms.ratio_learning import finish, pair_of, sides_of

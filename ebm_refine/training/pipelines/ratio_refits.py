@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ebm_refine.energies.density_ratio import fit_calibration
 from ebm_refine.errors import InputError
-from ebm_refine.metrics.ratio_spread import REFITS, refits_table
 from ebm_refine.models.checkpoint import Checkpoint, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio
+from ebm_refine.models.refits import REFITS, refits_table
 from ebm_refine.training.algorithms.feature_ratio import BODIES, HeadRecipe, Rows, rows_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import pair_of, sides_of
 from ebm_refine.training.common.job import Job
