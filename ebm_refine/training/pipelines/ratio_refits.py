@@ -44,9 +44,9 @@ def ratio_refits(job: Job) -> None:
 
     record = {"count": REFITTED, "steps": recipe.steps, "seed": job.seed}
     training = {**checkpoint.config["training"], "ratio": {**trained, "refits": record}}
-    config = {name: value for name, value in checkpoint.config.items() if name not in ("format", "parts", "tables")}
-    config["training"] = training
+    config = {**checkpoint.config, "training": training}
     card = model_card({**config, "name": checkpoint.name})
+    config = {name: value for name, value in config.items() if name not in ("format", "parts", "tables")}
     save_checkpoint(job.folder, config, {}, card, {REFITS: refits_table(network, made)}, previous=checkpoint)
 
 
