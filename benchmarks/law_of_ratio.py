@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from panel import refitted_target
+from panel import target_by_best_ratio
 from speed import machine
 from torch import Tensor
 
@@ -82,7 +82,7 @@ def main() -> None:
 @torch.no_grad()
 def prior_ratios(checkpoint: Any, seed: int, count: int) -> Tensor:
     """r (count,) float64 of the generator's own samples."""
-    target = refitted_target(checkpoint, seed, count)
+    target = target_by_best_ratio(checkpoint, seed, count)
     return target.log_ratio(target.init(seed, torch.arange(count))).double()
 
 

@@ -215,10 +215,10 @@ def drawn_part(checkpoint: Checkpoint, spec: str, seed: int, count: int) -> dict
 
 def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> dict[str, Any]:
     """Of every `tries` draws from the prior the one with the largest r; the first of them is the base's image."""
-    target = refitted_target(checkpoint, seed, count)
+    target = target_by_best_ratio(checkpoint, seed, count)
     start, best = best_of(target, seed, torch.arange(count), tries)
     return {
-        "method": f"best of {tries}", "settings": {}, "ratio": "refitted", "before": target.decode(start),
+        "method": f"best of {tries}", "settings": {}, "ratio": best_ratio(checkpoint), "before": target.decode(start),
         "after": target.decode(best), "evaluations": tries * FORWARD, "mean_ratio_after": float(target.log_ratio(best).mean()),
         "fallbacks": 0,
     }  # fmt: skip
@@ -226,7 +226,7 @@ def best_by_ratio(checkpoint: Checkpoint, tries: int, seed: int, count: int) -> 
 
 @torch.no_grad()
 def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: int) -> dict[str, Any]:
-    target = refitted_target(checkpoint, seed, count)
+    target = target_by_best_ratio(checkpoint, seed, count)
     latents = target.init(seed, torch.arange(count))
     inside = truncated(latents, threshold)
     return {
@@ -236,10 +236,10 @@ def prior_truncated(checkpoint: Checkpoint, threshold: float, seed: int, count: 
     }  # fmt: skip
 
 
-def refitted_target(checkpoint: Checkpoint, seed: int, count: int) -> Any:
+def target_by_best_ratio(checkpoint: Checkpoint, seed: int, count: int) -> Any:
     """The target of `count` chains; of a model with classes each keeps the label that `refine` gives it."""
     labels = labels_of(checkpoint.config, seed, torch.arange(count))
-    return target_of(checkpoint, "refitted", dtype=dtype_for("auto", "cpu"), labels=labels)
+    return target_of(checkpoint, best_ratio(checkpoint), dtype=dtype_for("auto", "cpu"), labels=labels)
 
 
 def number(text: str) -> Any:
