@@ -2,6 +2,7 @@
 
 from ebm_refine.training.algorithms.gan import GANRecipe
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe
+from ebm_refine.training.common.augment import Augmentation
 from ebm_refine.training.pipelines.evaluator_training import ContrastiveFeatures
 from ebm_refine.training.pipelines.gan_pair import GANPair
 from ebm_refine.training.recipes.by_device import ByDevice
@@ -42,13 +43,13 @@ _DCGAN = GANPair(
 CELEBA_DCGAN = ByDevice(
     gpu=_DCGAN,
     cpu=_DCGAN._replace(
-        generator=("dcgan-generator", {"latent": 100, "widths": [160, 128, 64, 32], "channels": 3}),
-        discriminator=("dcgan-discriminator", {"widths": [32, 64, 128, 160], "channels": 3}),
+        generator=("dcgan-generator", {"latent": 100, "widths": [160, 128, 96, 64], "channels": 3}),
+        discriminator=("dcgan-discriminator", {"widths": [64, 96, 128, 160], "channels": 3}),
         algorithm=GANRecipe(
-            steps=12_000,
-            batch_size=32,
+            steps=24_000,
             rate_d=4e-4,
-            average_decay=0.999,
+            falling_share=0.5,
+            augmentation=Augmentation(mirror=True, shift=0.125, cutout=0.5),
             measure_every=1000,
             alone_steps=2400,
             alone_every=200,
