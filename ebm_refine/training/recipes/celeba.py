@@ -46,10 +46,10 @@ CELEBA_DCGAN = ByDevice(
         generator=("dcgan-generator", {"latent": 100, "widths": [160, 128, 96, 64], "channels": 3}),
         discriminator=("dcgan-discriminator", {"widths": [64, 96, 128, 160], "channels": 3}),
         algorithm=GANRecipe(
-            steps=24_000,
+            steps=15_000,
             rate_d=4e-4,
             falling_share=0.5,
-            augmentation=Augmentation(mirror=True, shift=0.125, cutout=0.5),
+            augmentation=Augmentation(mirror=True, shift=0.125, cutout=0.25),
             measure_every=1000,
             alone_steps=2400,
             alone_every=200,
