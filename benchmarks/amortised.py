@@ -196,7 +196,7 @@ def measure(checkpoint: Checkpoint, target: Any, folder: Path, count: int, seeds
     }  # fmt: skip
     file = RESULTS / f"{checkpoint.name}-amortised.json"
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+        temporary.write_text(json.dumps(results) + "\n")
     print(f"wrote {file}")
 
 

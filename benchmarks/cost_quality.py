@@ -83,7 +83,7 @@ def main() -> None:
         "real_images": len(real), "peers": versions(), "rows": rows, **machine(),
     }  # fmt: skip
     file = chosen.out or RESULTS / f"{checkpoint.name}-cost-quality.json"
-    for target, text in ((file, json.dumps(results, indent=1) + "\n"), (file.with_suffix(".svg"), drawn(results))):
+    for target, text in ((file, json.dumps(results) + "\n"), (file.with_suffix(".svg"), drawn(results))):
         with replacing(target) as temporary:
             temporary.write_text(text)
     print(f"wrote {file} and its picture")

@@ -1,6 +1,8 @@
 """Tables of the models that ship: how they were trained, and what those measured that were trained anew.
 
-    python benchmarks/model_tables.py --before COMMIT    the older weights' figures, as they stand in COMMIT's own results
+    python benchmarks/model_tables.py --before COMMIT --faces-before COMMIT
+
+The older weights' figures are those of the commits' own results; faces changed later than digits and points.
 
 JSON goes to benchmarks/results/models-before.json. Everything else comes from the models' configs and today's results.
 """
@@ -26,12 +28,21 @@ FILE = RESULTS / "models-before.json"
 UNKNOWN = "not recorded"
 
 
+def shown(what: str) -> str:
+    """What `git show` prints of a commit or of a file in one."""
+    return subprocess.run(["git", "show", *what.split()], check=True, capture_output=True, text=True).stdout
+
+
+def faces_before(commit: str) -> dict[str, Any]:
+    """What the panel said of the generator of faces alone at `commit`, with the hashes of its weights."""
+    panel = json.loads(shown(f"{commit}:benchmarks/results/celeba-dcgan-panel.json"))
+    # All rows share the base's distances, and all are needed: they say which kinds failed a test.
+    rows = [{"rows": [{name: one[name] for name in ("kind", "why", "before")} for one in row["rows"]]} for row in panel["rows"]]
+    return {"commit": shown(f"--no-patch --format=%H {commit}").strip(), **panel, "rows": rows}
+
+
 def before(commit: str) -> dict[str, Any]:
     """What the models of digits and of points measured at `commit`, with the hashes of their weights."""
-
-    def shown(what: str) -> str:
-        return subprocess.run(["git", "show", *what.split()], check=True, capture_output=True, text=True).stdout
-
     digits, points = (json.loads(shown(f"{commit}:benchmarks/results/{name}.json")) for name in ("mnist", "toys-models"))
     return {
         "commit": shown(f"--no-patch --format=%H {commit}").strip(),
@@ -125,7 +136,7 @@ def stated_time(config: dict[str, Any]) -> str | None:
 
 def models_before(results: Sequence[dict[str, Any]]) -> str:
     """Models whose weights are new, and new models beside the older ones of the same data. `results`: as in render_tables."""
-    old, digits, points, new_panel, old_panel = results
+    old, digits, points, new_panel, old_panel, faces = results
     rows = []
     for then, now in ((old["digits"], digits), (old["points"], points)):
         if other := [name for name in ("sha256", "num_images", "num_points", "seeds") if then.get(name) != now.get(name)]:
@@ -140,7 +151,7 @@ def models_before(results: Sequence[dict[str, Any]]) -> str:
         if model["weights"] != by_name[name]["weights"]:
             cells = [_quality({"modes": model["modes"], **side}) for side in (model, quality(by_name[name]))]
             rows.append([f"`{name}`", "high quality, after its own sampler", *cells])
-    rows += [_beside("mnist-cgan", "mnist-gan"), _panel(new_panel, old_panel)]
+    rows += [_beside("mnist-cgan", "mnist-gan"), _panel(new_panel, old_panel), _panel(faces, old["faces"])]
     words = (
         f"Before: commit {old['commit'][:7]} of {old['date']}. Digits: N = {digits['num_images']}, seeds "
         f"{listed(digits['seeds'])}, `{digits['extractor']}` (sha256 {digits['sha256'][:12]}); mean ± sd over seeds. Points: "
@@ -167,15 +178,18 @@ def _panel(new: dict[str, Any], old: dict[str, Any]) -> list[str]:
     changes = [change for _, change, _, votes in kind_changes(new, old) if votes]
     shown = f"{statistics.median(changes):+.0%} (kinds {min(changes):+.0%} to {max(changes):+.0%})"
     measured = f"generator alone on {new['split']} images: change of the kernel distance, median of the panel's voting kinds"
-    return [f"`{new['model']}` beside `{old['model']}`", measured, "–", shown]
+    name = f"`{new['model']}`" if new["model"] == old["model"] else f"`{new['model']}` beside `{old['model']}`"
+    return [name, measured, "–", shown]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--before", required=True, metavar="COMMIT", help="the last commit with the older weights")
+    parser.add_argument("--before", required=True, metavar="COMMIT", help="the last commit with the older digits and points")
+    parser.add_argument("--faces-before", required=True, metavar="COMMIT", help="the last commit with the older faces")
     chosen = parser.parse_args()
+    found = {**before(chosen.before), "faces": faces_before(chosen.faces_before)}
     with replacing(FILE) as temporary:
-        temporary.write_text(json.dumps(before(chosen.before), indent=1) + "\n")
+        temporary.write_text(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def main() -> None:
     }
     file = chosen.out or RESULTS / f"{Path(checkpoint.name).name}-panel.json"
     with replacing(file) as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+        temporary.write_text(json.dumps(results) + "\n")
     print(f"wrote {file}")
 
 

@@ -63,7 +63,10 @@ OF_SEVERAL: dict[str, tuple[Callable[[list[dict[str, Any]]], str], tuple[str, ..
     "law-of-ratio": (law_of_ratio, ("*-law-of-ratio",)),
     "fresh-classifier": (fresh_classifier, ("*-fresh-classifier",)),
     "cifar10-cgan-base": (base_change, ("cifar10-cgan-panel", "cifar10-dcgan-panel")),
-    "models-before": (models_before, ("models-before", "mnist", "toys-models", "cifar10-cgan-panel", "cifar10-dcgan-panel")),
+    "models-before": (
+        models_before,
+        ("models-before", "mnist", "toys-models", "cifar10-cgan-panel", "cifar10-dcgan-panel", "celeba-dcgan-panel"),
+    ),
 }
 # Of the models' own configs.
 OF_CONFIGS: dict[str, Callable[[], str]] = {"models": models}

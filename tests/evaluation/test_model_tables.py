@@ -64,4 +64,14 @@ def test_figures_of_other_sizes_are_not_set_beside_each_other():
     measured = {"sha256": "a", "num_images": 1000, "seeds": [0]}
     old = {"digits": {**measured, "num_images": 500, "models": {}}, "points": {"models": {}}}
     with pytest.raises(ValueError, match="num_images"):
-        models_before([old, measured, {"rows": []}, {}, {}])
+        models_before([old, measured, {"rows": []}, {}, {}, {}])
+
+
+def test_new_weights_of_the_same_model_stand_beside_its_older_ones():
+    measured = {"sha256": "a", "num_images": 1000, "seeds": [0], "extractor": "e", "models": {}}
+    points = {"num_points": 10, "seeds": [0], "rows": []}
+    older = panel("faces", [1.0, 1.0, 2.0])
+    old = {"commit": "c", "date": "d", "digits": measured, "points": {**points, "models": {}}, "faces": older}
+    text = models_before([old, measured, points, older, older, panel("faces", [0.9, 0.5, 1.4])])
+    assert "| `faces` | generator alone on test images" in text
+    assert "| -30% (kinds -50% to -10%) |" in text

@@ -27,8 +27,8 @@ CELEBA_FEATURES = ByDevice(
     ),
 )
 
-# DCGAN of 64x64 faces with a spectrally normalised discriminator; then D alone; then calibration. On a CPU widths, length and
-# batch are what an hour of a shared core allows.
+# DCGAN of 64x64 faces with a spectrally normalised discriminator; then D alone; then calibration. On a CPU widths and length
+# are what an hour and a half of two cores allows. Of DiffAugment it has shift and cutout; colours leaked into the faces.
 _DCGAN = GANPair(
     name="celeba-dcgan",
     title="DCGAN on CelebA",
