@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ebm_refine import load
 from ebm_refine.data.images import load_images
-from ebm_refine.energies.labels import LabelledTarget, by_label, labels_of
+from ebm_refine.energies.labels import LabelledTarget, labels_of
 from ebm_refine.energies.targets import kernel_for, real_ratios, target_of
 from ebm_refine.evaluation.curves import drawn_curves
 from ebm_refine.evaluation.tables import RESULTS
@@ -30,7 +30,6 @@ from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint
 from ebm_refine.samplers import METHODS
-from ebm_refine.samplers.base import Kernel
 from ebm_refine.samplers.cost import spent, steps_within
 from ebm_refine.samplers.elliptical_slice import affordable, elliptical_slice
 from ebm_refine.samplers.method import FORWARD
@@ -84,11 +83,7 @@ def after_transitions(
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """By number of transitions, ascending, what each chain of elliptical slice sampling is then: passes (N,), positions."""
     found = {count: (torch.zeros(len(index)), start.clone()) for count in wanted}
-
-    def kernel_of(one: Any) -> Kernel:
-        return elliptical_slice(one, float(wanted[-1]), n_steps=2**31)
-
-    kernel = by_label(target, kernel_of) if isinstance(target, LabelledTarget) else kernel_of(target)
+    kernel = kernel_for(target, lambda one, *_: elliptical_slice(one, float(wanted[-1]), n_steps=2**31), {}, seed)
     state, step = kernel.init(start), 0
     while not kernel.finished(state):
         step += 1

@@ -95,16 +95,21 @@ def feature_ratio(job: Job) -> None:
     body_record = _train_body(learned, body, sides, job)
 
     torch.manual_seed(job.seed)
-    network: Any = build("feature-ratio", arguments)
-    weights = {name: value for name, value in learned.state_dict().items() if not name.startswith("head.")}
-    network.body.load_state_dict(weights)
-    network.eval().requires_grad_(False)
+    network = on_frozen_body(arguments, learned)
     recipe = HeadRecipe(steps=job.steps or 8000)
     rows = rows_of(network, sides, job.device, mirror=body.mirror)
     measured = train_head(network, recipe, rows, run=job.run, seed=job.seed, device=job.device)
     unit = f"batches of {recipe.batch_size} real and as many generated"
     measured["body"] = body_record
     finish(job, "feature-ratio", "ratio", Part("feature-ratio", arguments, network), network.last, sides, measured, unit)
+
+
+def on_frozen_body(arguments: dict[str, Any], learned: nn.Module) -> Any:
+    """A `FeatureRatio` of these arguments, frozen: its body has the weights of `learned`, its head first ones of its own."""
+    network: Any = build("feature-ratio", arguments)
+    weights = {name: value for name, value in learned.state_dict().items() if not name.startswith("head.")}
+    network.body.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
 
 
 def rows_of(network: FeatureRatio, sides: Sides, device: str, *, mirror: bool) -> Rows:

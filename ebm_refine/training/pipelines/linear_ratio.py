@@ -9,10 +9,9 @@ from typing import Any
 
 from ebm_refine.catalogue import load
 from ebm_refine.models.checkpoint import Part
-from ebm_refine.models.networks import build
 from ebm_refine.models.ratio_file import weights_hash
 from ebm_refine.models.refits import REFITS, refits_table
-from ebm_refine.training.algorithms.feature_ratio import features_of
+from ebm_refine.training.algorithms.feature_ratio import features_of, on_frozen_body
 from ebm_refine.training.algorithms.moment_matching import match_moments, refits
 from ebm_refine.training.algorithms.ratio_learning import finish, pair_of, sides_of
 from ebm_refine.training.common.job import Job
@@ -33,10 +32,8 @@ def linear_ratio(job: Job) -> None:
     sides, source = sides_of(job), load(BODY_OF[dataset])
     seen = source.config["parts"]["ratio"]["arguments"]
     arguments = {"body": seen["body"], "arguments": seen["arguments"], "hidden": 0, "dropout": 0.0, "pixels": SIDE}
-    network: Any = build("feature-ratio", arguments)
     seeing: Any = source.networks["ratio"]
-    network.body.load_state_dict(seeing.body.state_dict())
-    network.eval().requires_grad_(False)
+    network = on_frozen_body(arguments, seeing.body)
 
     # No mirror images: a generator that was trained on mirrored ones may turn things either way, and this shows in the pixels.
     real, fake = (features_of(network, pixels, job.device) for pixels in (sides.train.pixels, sides.pool))

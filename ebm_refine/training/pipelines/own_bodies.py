@@ -13,7 +13,7 @@ from ebm_refine.models.checkpoint import Part
 from ebm_refine.models.networks import build
 from ebm_refine.models.networks.own_ratio import VectorRatio
 from ebm_refine.training.algorithms.classifier import ClassifierRecipe, train_classifier
-from ebm_refine.training.algorithms.feature_ratio import BODY_SEED, HeadRecipe, rows_of, train_head
+from ebm_refine.training.algorithms.feature_ratio import BODY_SEED, HeadRecipe, on_frozen_body, rows_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, train_ratio
 from ebm_refine.training.algorithms.simclr import ContrastiveRecipe, train_encoder
 from ebm_refine.training.algorithms.vector_ratio import VectorRecipe, train_vector_ratio
@@ -91,11 +91,7 @@ def fitted(
         architecture = "feature-ratio"
         arguments, learned, learning = _learned_body(body, sides, shape[0], folder, seed, device)
         torch.manual_seed(seed)
-        network = build(architecture, arguments)
-        network.body.load_state_dict(
-            {name: value for name, value in learned.state_dict().items() if not name.startswith("head.")}
-        )
-        network.eval().requires_grad_(False)
+        network = on_frozen_body(arguments, learned)
         head, rows = HeadRecipe(steps=steps), rows_of(network, sides, device, mirror=False)
         measured = {**train_head(network, head, rows, run=run, seed=seed, device=device), "body_training": learning}
     to_device(network, "cpu", torch.contiguous_format)

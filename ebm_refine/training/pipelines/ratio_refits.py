@@ -5,22 +5,19 @@ and samples drawn with replacement (the bootstrap; Efron 1979, "Bootstrap method
 and all that was measured with it stay as they are. Refits of a linear head come with it (`train linear-ratio`).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ebm_refine.energies.density_ratio import fit_calibration
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, save_checkpoint
 from ebm_refine.models.model_card import model_card
-from ebm_refine.models.networks import build
 from ebm_refine.models.networks.ratio import FeatureRatio
 from ebm_refine.models.refits import REFITS, refits_table
-from ebm_refine.training.algorithms.feature_ratio import BODIES, HeadRecipe, Rows, rows_of, train_head
+from ebm_refine.training.algorithms.feature_ratio import BODIES, HeadRecipe, Rows, on_frozen_body, rows_of, train_head
 from ebm_refine.training.algorithms.ratio_learning import pair_of, sides_of
 from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run, to_device
+from ebm_refine.training.common.scores import Halves, calibrate_last_layer
 
 REFITTED = 3
 # Added to the job's seed and the number of the refit, so that none shares its first weights with the ratio.
@@ -64,15 +61,10 @@ def with_hidden_layers(checkpoint: Checkpoint) -> FeatureRatio:
 def refit(checkpoint: Checkpoint, rows: Rows, recipe: HeadRecipe, run: Run, seed: int, device: str) -> dict[str, Tensor]:
     """One head, trained on `rows` from weights that `seed` draws, and calibrated; its weights float16 by their names."""
     torch.manual_seed(seed)
-    part, seeing = checkpoint.config["parts"]["ratio"], with_hidden_layers(checkpoint).body
-    network: Any = build(part["architecture"], part["arguments"])
-    network.body.load_state_dict(seeing.state_dict())
-    network.eval().requires_grad_(False)
+    network = on_frozen_body(checkpoint.config["parts"]["ratio"]["arguments"], with_hidden_layers(checkpoint).body)
     train_head(network, recipe, rows, run=run, seed=seed, device=device)
     with torch.no_grad():
-        judged = (network.of_features(side).double().cpu() for side in (rows.holdout_real, rows.holdout_fake))
-        calibration = fit_calibration(*judged)
-        network.last.weight.mul_(calibration["slope"])
-        network.last.bias.mul_(calibration["slope"]).add_(calibration["intercept"])
+        judged = Halves(*(network.of_features(side).double().cpu() for side in (rows.holdout_real, rows.holdout_fake)))
+    calibrate_last_layer(network, network.last, judged)
     state = {name: value.cpu() for name, value in network.state_dict().items() if name.startswith(("head.", "last."))}
     return {name: value.half() for name, value in state.items() if value.is_floating_point()}
