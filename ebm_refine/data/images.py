@@ -34,13 +34,20 @@ def load_images(dataset: str, source: str | None, split: str) -> Images:
     rows = _read(dataset, source or HUB_IDS[dataset], "test" if split == "test" else "train")
     if split != "test":
         edge = len(rows) - len(rows) // 10
+        if edge == len(rows):
+            raise InputError(f"a tenth of the images in train-*.parquet is held out, so it takes 10 or more; got {len(rows)}")
         rows = rows.select(range(edge) if split == "train" else range(edge, len(rows)))
     column = IMAGE_COLUMNS[dataset]
     if column not in rows.column_names:
         raise InputError(f"data for {dataset} needs an image column {column!r}; {source} has {', '.join(rows.column_names)}")
-    pixels = np.stack([_to_array(dataset, row[column]) for row in rows.select_columns([column])])
-    labels = torch.tensor(rows["label"]) if "label" in rows.column_names else None
-    return Images(torch.from_numpy(pixels), labels)
+    arrays = [_to_array(dataset, row[column]) for row in rows.select_columns([column])]
+    for row, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            raise InputError(f"images of {source} differ: {split} has {arrays[0].shape} first, then {array.shape} at {row}")
+    labels = rows["label"] if "label" in rows.column_names else None
+    if labels is not None and not all(isinstance(label, int) for label in labels):
+        raise InputError(f"the column 'label' of {source} must hold a whole number for each image, or be left out")
+    return Images(torch.from_numpy(np.stack(arrays)), None if labels is None else torch.tensor(labels))
 
 
 def load_extra_faces(source: str | None) -> Tensor:

@@ -27,7 +27,9 @@ def spread_entry(checkpoint: Checkpoint, before: Tensor, after: Tensor, ratio: s
 
 @torch.no_grad()
 def ratio_spread(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any] | None:
-    """What the refits say of uint8 images `before` and `after` (N, C, H, W), row i of both from one chain; None without refits.
+    """What the refits say of uint8 images `before` and `after` (N, C, H, W), row i of both from one chain.
+
+    None without refits, and where the ratio or a refit gives an image no finite r: a checkpoint from elsewhere may overflow.
 
     "refits": how many, K. "rise": mean change of r in nats by the ratio itself, "rise_by_refits" the lowest and the highest by
     a refit. "sd_before" and "sd_after": the standard deviation of r over the refits, averaged over the images.
@@ -39,6 +41,8 @@ def ratio_spread(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[
     refits = refits_of(network, table)
     heads = [behind_body(network, {}), *refits]
     first, second = (_ratios(network, images, heads) for images in (before, after))
+    if not (first.isfinite().all() and second.isfinite().all()):
+        return None
     rises = (second - first).mean(0)
     return {
         "refits": len(refits),

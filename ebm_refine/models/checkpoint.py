@@ -169,7 +169,7 @@ def load_checkpoint(folder: Path, name: str | None = None) -> Checkpoint:
         shape = config["data"]["shape"]
         raise CheckpointError(f"{folder / 'config.json'}: the energy must be an RBM or a DBN with as many pixels as {shape}")
     if "ratio" in loaded and REFITS in tables:
-        refits.see_that_they_fit(folder / f"{REFITS}.safetensors", loaded["ratio"], tables[REFITS])
+        refits.see_that_they_fit(folder / config["tables"][REFITS]["file"], loaded["ratio"], tables[REFITS])
     return Checkpoint(name or folder.name, folder, config, loaded, tables)
 
 
@@ -203,7 +203,7 @@ def _load_part(folder: Path, role: str, part: dict[str, Any]) -> nn.Module:
 
 @torch.no_grad()
 def _see_that_parts_fit(file: Path, config: dict[str, Any], loaded: dict[str, nn.Module]) -> None:
-    """One sample through every network: shapes must be those that the config promises."""
+    """One sample through every network: shapes must be those that the config promises, and scores finite."""
     shape = tuple(config["data"]["shape"])
     samples = torch.zeros(1, *shape)
     if "generator" in loaded:
@@ -223,6 +223,8 @@ def _see_that_parts_fit(file: Path, config: dict[str, Any], loaded: dict[str, nn
             raise CheckpointError(f"{file}: data.shape is {list(shape)}, but the generator makes {list(samples.shape[1:])}")
         if scores.shape != (1,):
             raise CheckpointError(f"{file}: the {role} gives {list(scores.shape[1:])} a sample, where one number is needed")
+        if not scores.isfinite().all():  # finite weights do not exclude it: a negative variance of a batch norm, say
+            raise CheckpointError(f"{file}: the {role} gives {float(scores)} for a sample, where a finite number is needed")
 
 
 def _passed(problem: str, network: nn.Module, given: Tensor) -> Tensor:

@@ -35,12 +35,15 @@ def see_that_they_fit(file: Path, network: nn.Module, table: dict[str, Tensor]) 
     """Raises CheckpointError, naming the file, where a table's refits of this ratio are not LEAST to MOST of its layers."""
     if not belong(network, table):
         return
-    own = {name: value.shape for name, value in network.state_dict().items() if name.startswith(("head.", "last."))}
+    own = {name: value for name, value in network.state_dict().items() if name.startswith(("head.", "last."))}
     refits = {name: value for name, value in table.items() if name != OF}
-    fitting = all(name in own and value.ndim and value.shape[1:] == own[name] for name, value in refits.items())
+    fitting = all(name in own and value.ndim and value.shape[1:] == own[name].shape for name, value in refits.items())
     counts = {len(value) for value in refits.values() if value.ndim}
-    finite = all(bool(value.isfinite().all()) for value in refits.values())
-    if not (fitting and finite and len(counts) == 1 and LEAST <= min(counts) <= MOST):
+    real = all(value.is_floating_point() for value in refits.values())
+    # As they are computed with: not every type says what is finite, and float32 holds less than some.
+    finite = real and all(bool(value.float().isfinite().all()) for value in refits.values())
+    scaled = all(bool((value.float() >= 0).all()) for name, value in refits.items() if name.endswith("running_var"))
+    if not (fitting and finite and scaled and len(counts) == 1 and LEAST <= min(counts) <= MOST):
         raise CheckpointError(f"{file} must hold {LEAST} to {MOST} finite refits of the layers of its ratio; or leave it out")
 
 

@@ -77,18 +77,39 @@ def test_refits_of_other_weights_are_not_used(checkpoint):
         lambda table: {**table, "last.bias": table["last.bias"] * torch.nan},
         lambda table: {**table, "body.whiten.weight": torch.zeros(3, 8, 1, 2, 2)},
         lambda table: {**table, "last.bias": torch.tensor(1.0)},
+        lambda table: {**table, "last.bias": table["last.bias"].long()},
+        lambda table: {**table, "last.bias": table["last.bias"].double() * 1e300},  # finite, but not in float32
+        lambda table: {**table, "head.0.running_var": -table["head.0.running_var"]},
+        lambda table: {**table, "last.bias": (table["last.bias"] * torch.nan).to(torch.float8_e4m3fn)},
     ],
 )
 def test_a_foreign_file_that_does_not_fit_is_named(spoilt, tmp_path):
     network = ratio(8, 0, channels=3)
     table = refits_table(network, [head_of(ratio(8, seed, channels=3)) for seed in (1, 2, 3)])
-    arguments = {"body": "resnet-classifier", "arguments": BODY | {"in_channels": 3}, "hidden": 8, "dropout": 0.5, "pixels": 1}
-    parts = {**tiny_pair_parts(), "ratio": Part("feature-ratio", arguments, network)}
-    save_checkpoint(tmp_path / "good", tiny_pair_config(), parts, "", {REFITS: table})
+    save_checkpoint(tmp_path / "good", tiny_pair_config(), parts_with(network), "", {REFITS: table})
     assert len(load_checkpoint(tmp_path / "good").tables[REFITS]["last.bias"]) == 3
-    save_checkpoint(tmp_path / "bad", tiny_pair_config(), parts, "", {REFITS: spoilt(table)})
+    save_checkpoint(tmp_path / "bad", tiny_pair_config(), parts_with(network), "", {REFITS: spoilt(table)})
     with pytest.raises(CheckpointError, match=r"ratio-refits\.safetensors must hold 2 to 64 finite refits"):
         load_checkpoint(tmp_path / "bad")
+
+
+def parts_with(network: FeatureRatio) -> dict[str, Part]:
+    arguments = {"body": "resnet-classifier", "arguments": BODY | {"in_channels": 3}, "hidden": 8, "dropout": 0.5, "pixels": 1}
+    return {**tiny_pair_parts(), "ratio": Part("feature-ratio", arguments, network)}
+
+
+def test_a_ratio_of_finite_weights_that_gives_no_number_is_named(tmp_path):
+    network = ratio(8, 0, channels=3)
+    network.head[0].running_var.fill_(-5)
+    save_checkpoint(tmp_path / "bad", tiny_pair_config(), parts_with(network), "")
+    with pytest.raises(CheckpointError, match="the ratio gives nan for a sample, where a finite number is needed"):
+        load_checkpoint(tmp_path / "bad")
+
+
+def test_a_refit_that_overflows_gives_no_entry(checkpoint):
+    weights = checkpoint.tables[REFITS]["last.weight"].float()
+    checkpoint.tables[REFITS]["last.weight"] = weights.sign() * 3e38
+    assert ratio_spread(checkpoint, images(1), images(2)) is None
 
 
 def test_refits_that_name_no_ratio_are_not_used(checkpoint):

@@ -28,12 +28,13 @@ from ebm_refine.models.refits import REFITS
 from ebm_refine.training.algorithms import feature_ratio as feature_module
 from ebm_refine.training.algorithms import ratio_learning as module
 from ebm_refine.training.algorithms.feature_ratio import Body, HeadRecipe, Rows, features_of, rows_of, train_head
-from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, squared_gradient, train_ratio
+from ebm_refine.training.algorithms.ratio_learning import RatioRecipe, Sides, sides_of, squared_gradient, train_ratio
+from ebm_refine.training.common.job import Job
 from ebm_refine.training.common.resumable import Run
 from ebm_refine.training.common.scores import Halves, calibrate_last_layer, ratio_entries
 from ebm_refine.training.common.stopping import Stopping, train_to_lowest
 from ebm_refine.training.pipelines import ratio_refits as refits_module
-from ebm_refine.training.pipelines.ratio_refits import with_hidden_layers
+from ebm_refine.training.pipelines.ratio_refits import length_of, with_hidden_layers
 
 RECIPE = RatioRecipe(steps=40, batch_size=16, measure_every=10, patience=10)
 GREY = 127.5
@@ -288,6 +289,8 @@ def test_refits_of_a_head_change_nothing_else_and_resume_to_the_bit(tiny_models,
     assert saves == ["refit-0", "refit-0", "refit-1"]
     assert trained("ratio-refits", fitted, "cut", "--resume") == 0
     assert len(saves) == 6
+    assert trained("ratio-refits", fitted, "cut") == 2  # what holds phases alone is a run as well
+    assert "pass --resume" in capsys.readouterr().err
     again = load_checkpoint(tmp_path / "cut" / "tiny").tables[REFITS]
     assert all(torch.equal(table[name], again[name]) for name in table)
 
@@ -301,6 +304,31 @@ def test_features_are_resampled_each_with_its_mirror_image():
     assert 1 < len(drawn.real.unique()) < 12
     assert drawn.holdout_real is rows.holdout_real
     assert len(rows.resampled(torch.Generator().manual_seed(0), mirror=False).real) == 12
+
+
+@pytest.mark.parametrize("record", [{}, {"steps_run": "many"}, {"steps_run": 0}, {"steps_run": True}])
+def test_a_ratio_of_unknown_length_is_refitted_only_for_steps_that_are_given(record):
+    assert length_of("one", {"steps_run": 7}) == 7
+    with pytest.raises(InputError, match="does not say for how many batches its ratio was trained; give --steps"):
+        length_of("one", record)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ([2], "it takes 20 or more to train on; got 2"),
+        ([0, 3], "one has classes 0 to 2; its data has a label 3"),
+        ([-1, 2], "its data has a label -1"),
+        (None, "its data needs a column 'label'"),
+    ],
+)
+def test_data_that_does_not_suit_the_pair_is_said_in_one_sentence(labels, problem, tmp_path, monkeypatch):
+    pixels = torch.zeros(2 if labels is None else len(labels), 3, 32, 32, dtype=torch.uint8)
+    given = Images(pixels, None if labels is None else torch.tensor(labels))
+    monkeypatch.setattr(module, "load_images", lambda *_: given)
+    pair = Checkpoint("one", Path("one"), tiny_pair_config() | {"labels": {"count": 3}}, {})
+    with pytest.raises(InputError, match=problem):
+        sides_of(Job(None, None, 0, "cpu", Run(tmp_path, resume=True), tmp_path, pair))
 
 
 def test_a_linear_ratio_is_not_refitted_by_this_recipe():

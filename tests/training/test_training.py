@@ -233,3 +233,22 @@ def test_data_is_read_from_parquet_with_the_last_tenth_held_out(tmp_path):
     assert test.pixels.shape == (5, 3, 32, 32)
     assert holdout.pixels[0, :, 0, 0].tolist() == [27, 0, 255]
     assert to_unit(holdout.pixels)[0, 1:, 0, 0].tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes", "problem"),
+    [
+        (list(range(9)), [32], "it takes 10 or more; got 9"),
+        ([None] + 29 * [0], [32], "must hold a whole number for each image"),
+        (30 * [0], [32, 16], r"train has \(3, 32, 32\) first, then \(3, 16, 16\) at 1"),
+    ],
+)
+def test_data_that_cannot_be_used_is_said_in_one_sentence(labels, sizes, problem, tmp_path):
+    from datasets import Dataset, Features, Image, Value
+    from PIL import Image as Picture
+
+    pictures = [Picture.new("RGB", 2 * (sizes[row % len(sizes)],)) for row in range(len(labels))]
+    features = Features({"img": Image(), "label": Value("int64")})
+    Dataset.from_dict({"img": pictures, "label": labels}, features=features).to_parquet(str(tmp_path / "train-0.parquet"))
+    with pytest.raises(InputError, match=problem):
+        load_images("cifar10", str(tmp_path), "train")

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ebm_refine.data.images import HUB_IDS, Images, load_images, to_unit
+from ebm_refine.energies.labels import label_count
 from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
@@ -190,16 +191,24 @@ class Sides(NamedTuple):
 
 
 def sides_of(job: Job) -> Sides:
-    """The pair's data and as many samples of its generator. Raises InputError where the data is of another shape."""
+    """The pair's data and as many samples of its generator.
+
+    Raises InputError where the data is of another shape or too little, or lacks labels that the pair needs.
+    """
     checkpoint = pair_of(job)
     dataset, shape = checkpoint.config["data"]["dataset"], checkpoint.config["data"]["shape"]
     train, holdout = (load_images(dataset, job.data, split) for split in ("train", "holdout"))
     if list(train.pixels.shape[1:]) != shape:
         raise InputError(f"{checkpoint.name} makes images of {shape}, but {dataset} is read as {list(train.pixels.shape[1:])}")
+    if len(holdout.pixels) < 2:
+        found = len(train.pixels) + len(holdout.pixels)
+        raise InputError(f"half of the images held out calibrate, half report, so it takes 20 or more to train on; got {found}")
+    if classes := label_count(checkpoint.config):
+        see_that_labels_fit(checkpoint.name, classes, holdout.labels)
     generator: Any = copy.deepcopy(checkpoint.prepared["generator"])
     to_device(generator, job.device)
     count, seeds = len(holdout.pixels), (job.seed + POOL_SEED, job.seed + HOLDOUT_SEED)
-    if checkpoint.config.get("labels"):
+    if classes:
         pool, labelled = (
             conditional_samples(generator, size, seed, job.device)
             for size, seed in zip((len(train.pixels), count), seeds, strict=True)
@@ -207,6 +216,14 @@ def sides_of(job: Job) -> Sides:
         return Sides(train, pool.pixels, holdout, labelled.pixels, labelled.labels)
     pool_pixels = generated(generator, len(train.pixels), seeds[0], job.device)
     return Sides(train, pool_pixels, holdout, generated(generator, count, seeds[1], job.device))
+
+
+def see_that_labels_fit(name: str, classes: int, labels: Tensor | None) -> None:
+    """Raises InputError where a model of so many classes has no use for the labels (N,) of its data."""
+    if labels is None:
+        raise InputError(f"{name} makes images of {classes} classes; its data needs a column 'label'")
+    if len(strange := labels[(labels < 0) | (labels >= classes)]):
+        raise InputError(f"{name} has classes 0 to {classes - 1}; its data has a label {int(strange[0])}")
 
 
 def finish(

@@ -27,17 +27,20 @@ class Run:
     """
 
     def __init__(self, folder: Path, *, resume: bool, identity: dict[str, Any] | None = None, version: str = ""):
-        """Raises InputError where the folder holds another run, or one and `resume` is false, or an unreadable state."""
+        """Raises InputError where the folder cannot be made, holds an unreadable or another run, or any and not `resume`."""
         self.folder = folder
         self.state_file, self.log_file = folder / "state.pt", folder / "log.jsonl"
         self.identity, self.version = identity or {}, version
         self.began, self.earlier, self.sat_before = time.monotonic(), 0.0, True
         self.parts: dict[str, Run] = {}
-        if self.state_file.exists() and not resume:
+        if not resume and (self.state_file.exists() or any(folder.glob("*/state.pt"))):  # its own or a phase's
             raise InputError(f"{folder} already holds a run; pass --resume to go on with it, or remove the folder")
         if self.state_file.exists():
             self._check(self._read())
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise InputError(f"the run's folder {str(folder)!r} cannot be made: {error.strerror}") from None
 
     def part(self, name: str) -> "Run":
         """The run of a phase, in a folder of its own within this one; asked for again, the same."""

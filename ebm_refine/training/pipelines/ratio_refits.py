@@ -5,6 +5,8 @@ and samples drawn with replacement (the bootstrap; Efron 1979, "Bootstrap method
 and all that was measured with it stay as they are. Refits of a linear head come with it (`train linear-ratio`).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -28,8 +30,9 @@ def ratio_refits(job: Job) -> None:
     """REFITTED further heads for a ratio with hidden layers on frozen features; `steps` counts each one's batches."""
     checkpoint = pair_of(job)
     network = with_hidden_layers(checkpoint)
-    trained = checkpoint.config["training"]["ratio"]
-    recipe = HeadRecipe(steps=job.steps or trained["steps_run"])
+    trained = checkpoint.config.get("training", {}).get("ratio")
+    trained = trained if isinstance(trained, dict) else {}
+    recipe = HeadRecipe(steps=job.steps or length_of(checkpoint.name, trained))
     mirror = BODIES[checkpoint.config["data"]["dataset"]].mirror
     rows = rows_of(network, sides_of(job), job.device, mirror=mirror)
     made = []
@@ -45,6 +48,14 @@ def ratio_refits(job: Job) -> None:
     card = model_card({**config, "name": checkpoint.name})
     config = {name: value for name, value in config.items() if name not in ("format", "parts", "tables")}
     save_checkpoint(job.folder, config, {}, card, {REFITS: refits_table(network, made)}, previous=checkpoint)
+
+
+def length_of(name: str, trained: dict[str, Any]) -> int:
+    """The batches that the ratio of the model `name` was trained for, by its record. Raises InputError where that says none."""
+    steps = trained.get("steps_run")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise InputError(f"the config of {name} does not say for how many batches its ratio was trained; give --steps")
+    return steps
 
 
 def with_hidden_layers(checkpoint: Checkpoint) -> FeatureRatio:
