@@ -39,6 +39,13 @@ def test_refine_writes_its_five_files_again_and_again(tiny_models, tmp_path, cap
         assert str(tmp_path) not in text
 
 
+def test_one_image_has_no_distance_and_its_metrics_are_json(tiny_models, tmp_path):
+    assert main(["refine", "--model", "tiny", "--num-images", "1", "--n-steps", "2", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "metrics.json").read_text()
+    assert json.loads(text)["note"] == "a distance needs at least 2 images"
+    assert "NaN" not in text
+
+
 def recorded(folder: Path, **changed) -> str:
     """The settings.json in `folder` with some entries, or those of its environment, changed; None takes one away."""
     settings = json.loads((folder / "settings.json").read_text())

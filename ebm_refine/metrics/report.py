@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import (
     Estimate,
     frechet_distance,
@@ -25,8 +26,11 @@ def compare(before: Tensor, after: Tensor, extractor: FeatureExtractor, split: s
     Gives `kernel_distance` of both and of `difference` (after - before; negative is better), each with error and 95 % interval;
     `frechet_distance` of both, and of their difference with its error, only at ten times the feature dimension or more;
     `precision`, `recall`, `density`, `coverage` of both, and the `modes` found, classes of the extractor, only from 1,000
-    images; what they were measured with; the floors.
+    images; what they were measured with; the floors. Raises InputError for fewer than two images: the unbiased kernel distance
+    leaves each image's product with itself out.
     """
+    if len(before) < 2:
+        raise InputError("a distance needs at least 2 images")
     reference = extractor.references[split]
     features_before, features_after = extractor(before), extractor(after)
     report: dict[str, Any] = {

@@ -227,8 +227,6 @@ def film_samples(record: Record, first: int, last: int, most_frames: int) -> tup
 
 def measured(checkpoint: Checkpoint, before: Tensor, after: Tensor) -> dict[str, Any]:
     """The report of the metrics on samples of a model, or a note why there is none."""
-    if len(before) < 2:
-        return {"note": "a distance needs at least 2 images"}
     dataset = checkpoint.config["data"]["dataset"]
     # Imported here: torchmetrics takes seconds that the page should not wait for.
     from ebm_refine.metrics.features import features_for
