@@ -29,8 +29,9 @@ def headline(panels: Sequence[dict[str, Any]]) -> str:
     ]
     head = ["model", "method", "evaluations", "images", "median change", "kinds that gain", "best of n by r"]
     words = (
-        "Median over the voting kinds of the change of the unbiased kernel distance from test images; an evaluation is one "
-        "forward and one backward pass for an image. Best of n by r: a control without chains, at equal cost of 25 evaluations."
+        "Median over the voting kinds of the change of the unbiased kernel distance from test images (negative: closer to "
+        "them); an evaluation is one forward and one backward pass for an image. Best of n by r: a control without chains, "
+        "at equal cost of 25 evaluations."
     )
     return page(grid(head, lines), words)
 
