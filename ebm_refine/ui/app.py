@@ -41,8 +41,9 @@ from ebm_refine.ui.tabs.toy2d.job import toy_models
 NAME = "EBM Refine"
 TITLE = "Better samples from GANs that are already trained"
 LEAD = (
-    "A GAN's discriminator is thrown away after training, although it can tell good samples from bad ones. Here it guides a "
-    "Markov chain that improves the generator's samples, and independent measurements say by how much."
+    "A GAN's discriminator is thrown away after training, although it can tell good samples from bad ones. Here it, or another "
+    "network trained for that task, guides a Markov chain that improves the generator's samples, and independent measurements "
+    "say by how much."
 )
 HEADER = f"""# {TITLE}
 {LEAD}"""

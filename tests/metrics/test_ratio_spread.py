@@ -56,7 +56,7 @@ def test_the_sums(checkpoint):
     assert found["rise_by_refits"] == pytest.approx([float(rises.min()), float(rises.max())], abs=1e-5)
     assert found["sd_before"] == pytest.approx(float(by[0].std(1).mean()), abs=1e-5)
     assert found["sd_after"] == pytest.approx(float(by[1].std(1).mean()), abs=1e-5)
-    assert "by 3 refits" in how_far({"ratio_spread": found})
+    assert "Fitted 3 times more" in how_far({"ratio_spread": found})
     assert how_far({}) == ""
 
 

@@ -250,6 +250,7 @@ def test_a_run_from_start_to_files(opened):
     words = f"energy {result.energy_before[7]:.2f} → {result.energy_after[7]:.2f}"
     expect(page.locator("#tile-words")).to_contain_text(f"Image 7: {words}")
     expect(page.locator("#tile-film .where")).to_have_text("step 20 of 20")
+    page.wait_for_function("document.querySelector('#tile-film').getBoundingClientRect().bottom <= innerHeight + 1")
     page.wait_for_selector("#tile-ratio svg, #tile-ratio canvas")
     typed(page, "#tile-number input", "2")
     expect(page.locator("#tile-words")).to_contain_text("Image 2: ")
@@ -264,7 +265,7 @@ def test_a_run_from_start_to_files(opened):
     assert "20%" in page.evaluate("document.querySelector('#divider .over').style.clipPath")
     page.get_by_role("button", name="Side by side").click()
     plain = page.locator("#after img").get_attribute("src")
-    page.get_by_label("Show the discriminator's score").check()
+    page.get_by_label("Show the score r").check()
     expect(page.locator("#after img")).not_to_have_attribute("src", plain)
     captioned = page.locator("#after img").get_attribute("src")
     page.locator("#order input").click()
@@ -459,6 +460,7 @@ def test_phone(opened):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     open_tab(page, "One image")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.locator("#tile-film").bounding_box()["width"] >= 260
     assert page.evaluate(f"{pictures}.map(one => one.outerHTML.slice(0, 200))") == []
 
 

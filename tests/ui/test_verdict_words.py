@@ -1,8 +1,12 @@
 """The sentence of a verdict: what it advises, and where there can be none."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from ebm_refine.ui.runtime import limits
+from ebm_refine.ui.tabs.refine.chain_panel import accepted_frame
+from ebm_refine.ui.tabs.refine.evidence import Evidence, as_html
+from ebm_refine.ui.tabs.refine.job import Record
 from ebm_refine.ui.tabs.refine.metrics_panel import RECORDED, verdict, who_says
 
 
@@ -29,3 +33,17 @@ def test_an_error_larger_than_the_distance_is_no_figure():
     assert "%" not in who_says({"verdict": {"kinds": [kind]}})
     assert "cannot tell" in who_says({"verdict": {"kinds": [{**kind, "before": -0.001, "error": 0.0005}]}})
     assert "−49\u00a0% ± 16\u00a0%" in who_says({"verdict": {"kinds": [{**kind, "change": -0.0049, "error": 0.0016}]}})
+
+
+def test_a_recorded_change_within_its_error_is_no_gain():
+    found = Evidence(1.5, 1.2, 0.2, None, 1000, 3, "features", "test", False)
+    assert "no clear change of this distance (−20\u00a0% ± 27\u00a0%)" in as_html(found)
+    assert "20\u00a0% ± 13\u00a0% closer to real images" in as_html(found._replace(error=0.1))
+    assert "20\u00a0% further from real images" in as_html(found._replace(after=1.8, error=None))
+
+
+def test_the_share_accepted_is_drawn_where_a_proposal_was_rejected():
+    record = SimpleNamespace(steps=[0, 1, 2], accepted=[float("nan"), 1.0, 1.0])
+    assert accepted_frame(cast(Record, record)) is None
+    record.accepted[2] = 0.5
+    assert accepted_frame(cast(Record, record))["share accepted"].tolist() == [1.0, 0.5]

@@ -196,5 +196,18 @@
     for (const one of document.querySelectorAll('.empty[aria-label]:not([role])')) one.setAttribute('role', 'img');
   }).observe(document.documentElement, {childList: true, subtree: true});
 
-  window.page = {Scrub, Film, sharpen, read, fetched, player, address, still, slug};
+  // Scroll to what may not be there yet, and again while it grows: a tab's content and its pictures come one after the other.
+  function reveal(selector) {
+    const until = Date.now() + 3000;
+    const look = () => {
+      const one = document.querySelector(selector);
+      if (!one?.offsetHeight) { if (Date.now() < until) setTimeout(look, 50); return; }
+      const growing = new ResizeObserver(() => one.scrollIntoView({block: 'nearest'}));
+      growing.observe(one);
+      setTimeout(() => growing.disconnect(), 3000);
+    };
+    look();
+  }
+
+  window.page = {Scrub, Film, sharpen, read, fetched, player, address, still, slug, reveal};
 })();

@@ -23,8 +23,10 @@ def as_html(record: Record) -> str:
     return panel(small(f"The law that the chain samples: {law}"), table([], rows), missing, small(_SMALL_PRINT))
 
 
-def accepted_frame(record: Record) -> pd.DataFrame:
-    """The share of chains that moved at each recorded step after the start."""
+def accepted_frame(record: Record) -> pd.DataFrame | None:
+    """The share of chains that moved at each recorded step after the start; None where every chain moved at every step."""
+    if all(share == 1.0 for share in record.accepted[1:]):
+        return None
     return pd.DataFrame({"step": record.steps[1:], "share accepted": record.accepted[1:]})
 
 

@@ -51,8 +51,12 @@ def as_html(evidence: Evidence | None, title: str = "Measured with these setting
     if evidence is None:
         return ""
     change = evidence.after / evidence.before - 1
-    spread = "" if evidence.error is None else f" ± {percent(2 * evidence.error / evidence.before)}"
-    words = f"{percent(abs(change))}{spread} {'closer to' if change < 0 else 'further from'} real images"
+    error = 0.0 if evidence.error is None else 2 * evidence.error / evidence.before
+    spread = "" if evidence.error is None else f" ± {percent(error)}"
+    if abs(change) > error:
+        words = f"{percent(abs(change))}{spread} {'closer to' if change < 0 else 'further from'} real images"
+    else:
+        words = f"no clear change of this distance ({percent(change, sign='+')}{spread})"
     bars = [("generator alone", evidence.before, "base"), ("refined", evidence.after, "refined")]
     if evidence.real is not None:
         bars.append(("real images", evidence.real, "real"))

@@ -8,6 +8,7 @@ from torch import Tensor
 from ebm_refine import render
 from ebm_refine.catalogue import load
 from ebm_refine.errors import InputError
+from ebm_refine.ui.components.html_table import percent
 from ebm_refine.ui.tabs.refine.job import Record
 
 # Below this percentile of held-out images one should look.
@@ -38,7 +39,7 @@ def as_html(record: Record, number: int, data: str | None) -> str:
     verdict = "it may be a copy" if found.percentile < SUSPECT else "no sign of a copy"
     words = (
         f"Nearest training image: number {found.row}, at distance {found.distance:.2f} in features. Of {found.held_out} "
-        f"held-out images, which are no copies, {found.percentile:.1f} % lie nearer to theirs: {verdict}."
+        f"held-out images, which are no copies, {percent(found.percentile / 100, 1)} lie nearer to theirs: {verdict}."
     )
     shown = f"<p class='verdict {kind}'>{html.escape(words)}</p>"
     return shown + (_pictures(record.after[number], dataset, data, found.row) if data is not None else "")

@@ -89,10 +89,12 @@ def how_far(metrics: dict[str, Any]) -> str:
     if found is None:
         return ""
     low, high = found["rise_by_refits"]
+    before, after = (f"±\u00a0{found[name]:.2f}" for name in ("sd_before", "sd_after"))
     return small(
-        f"How far to believe the score r: it rose by {found['rise']:.2f} on average; by {found['refits']} refits of it to "
-        f"resampled images, by {low:.2f} to {high:.2f}. On one image they differ by ± {found['sd_before']:.2f} before and "
-        f"± {found['sd_after']:.2f} after. The refits have the form of r, so they miss what it misses."
+        f"How far to believe the score r, the estimated log ratio of real to generated images: it rose by {found['rise']:.2f} "
+        f"on average. Fitted {found['refits']} times more, each time to other random draws of its images, it rises by "
+        f"{low:.2f} to {high:.2f}; on one image these fits differ by {before} before and {after} after. What all of them fail "
+        "to see does not show here."
     )
 
 

@@ -51,9 +51,9 @@ BEFORE = {
     "rbm": "Before: the random bits in which the chains begin",
     "dbn": "Before: the pictures of the random bits in which the chains begin",
 }
-EXTREMES = "Most realistic (above) and least realistic (below), according to the discriminator"
+EXTREMES = "Most realistic (above) and least realistic (below), according to the score r"
 LIVE_QUALITY = 80
-_TO_ONE_IMAGE = "() => { const one = document.querySelector('#one-image'); if (one) one.scrollIntoView({block: 'nearest'}); }"
+_TO_ONE_IMAGE = "() => page.reveal('#one-image')"
 
 
 class Results:
@@ -73,9 +73,7 @@ class Results:
                 self.order = gr.Dropdown(
                     list(ORDERS), value=ORDERS[0], label="Order of the images", elem_id="order", min_width=200
                 )
-                self.captions = gr.Checkbox(
-                    label="Show the discriminator's score under each image", elem_id="captions", min_width=220
-                )
+                self.captions = gr.Checkbox(label="Show the score r under each image", elem_id="captions", min_width=220)
                 self.all = gr.Checkbox(label="Show all images", elem_id="all-images", min_width=180)
             with gr.Tabs(elem_classes="address-tabs") as self.tabs:
                 with gr.Tab("Numbers", id="numbers"):
@@ -224,10 +222,10 @@ class Results:
         }
 
     def _chain(self, record: Record) -> dict[Any, Any]:
-        gradient = chain_panel.gradient_frame(record)
+        accepted, gradient = chain_panel.accepted_frame(record), chain_panel.gradient_frame(record)
         return {
             self.chain: chain_panel.as_html(record),
-            self.accepted: chain_panel.accepted_frame(record),
+            self.accepted: gr.update(value=accepted, visible=accepted is not None),
             self.gradient: gr.update(value=gradient, visible=gradient is not None),
         }
 
