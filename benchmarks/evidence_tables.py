@@ -96,6 +96,30 @@ def law_of_ratio(models: Sequence[dict[str, Any]]) -> str:
     return page(grid(head, rows), words, grid(["model: r at 10 % / 50 % / 90 %", "refined: chains", "test images"], spread))
 
 
+def longer_chains(models: Sequence[dict[str, Any]]) -> str:
+    """What chains of four times the length change in each kind, as a share of the base's distance, model by model."""
+    kinds = list(dict.fromkeys(kind for found in models for kind in found["kinds"]))
+    lines = []
+    for found in models:
+        cells = []
+        for kind in kinds:
+            one = found["kinds"][kind]
+            moved = f"{one['shorter']:+.0%} → {one['longer']:+.0%} ({one['further']:+.1%} ± {one['error']:.1%})"
+            cells.append(moved if one["votes"] else f"[{moved}]")
+        lines.append([f"`{found['model']}`", *cells])
+    sizes = "; ".join(
+        f"`{one['model']}` N = {one['num_images']}, {one['real_images']} test images, {one['shorter']['method']} with "
+        f"{one['shorter']['evaluations']:.0f} and {one['longer']['evaluations']:.0f} evaluations"
+        for one in models
+    )
+    words = (
+        "Change of the unbiased kernel distance against base after the shorter and after the longer chain; in brackets their "
+        "difference as a share of the base's distance ± s.e., paired, the real images' noise included. Below zero: the longer "
+        f"chain is nearer to real images. In square brackets: no vote. {sizes}."
+    )
+    return page(grid(["model", *kinds], lines), words)
+
+
 def fresh_classifier(models: Sequence[dict[str, Any]]) -> str:
     """The held-out cross-entropy of a classifier between real images and those of each law, model by model and kind by kind."""
     kinds = list(dict.fromkeys(kind for found in models for kind in found["rows"][0]["kinds"]))

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from panel import target_by_best_ratio
 from speed import machine
-from torch import Tensor
+from table import best_ratio
+from torch import Tensor, nn
 
 from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
+from ebm_refine.energies.density_ratio import log_ratio
 from ebm_refine.energies.labels import labels_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.samplers.flow import effective_share
@@ -41,16 +43,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     checkpoint = load(chosen.model)
-    real = load_images(checkpoint.config["data"]["dataset"], chosen.data, "test").pixels[:MOST_REAL]
-    on_real = scores_of(checkpoint.networks["ratio"], real).double()
+    on_real = real_ratios(checkpoint, chosen.data, "test")[:MOST_REAL]
 
     drawn = torch.cat([prior_ratios(checkpoint, chosen.seed + start, BLOCK) for start in range(0, chosen.draws, BLOCK)])
     blocks = range(0, chosen.draws, BLOCK)
     labels = [labels_of(checkpoint.config, chosen.seed + start, torch.arange(BLOCK)) for start in blocks]
     known = [one for one in labels if one is not None]
     all_labels = torch.cat(known) if known else torch.zeros(len(drawn), dtype=torch.int64)
-    unused = load_images(checkpoint.config["data"]["dataset"], chosen.data, "holdout").pixels
-    on_unused = scores_of(checkpoint.networks["ratio"], unused[len(unused) // 2 :]).double()
+    on_unused = real_ratios(checkpoint, chosen.data, "holdout")
+    on_unused = on_unused[len(on_unused) // 2 :]
 
     file = RESULTS / f"{Path(checkpoint.name).name}-law-of-ratio.json"
     asked = {"model": checkpoint.name, "weights": checkpoint.hashes, "seed": chosen.seed}
@@ -60,14 +61,14 @@ def main() -> None:
         chains, ends_quantiles = older["chains"], older["quantiles"]["chains"]
     else:
         result = refine(checkpoint, "elliptical-slice", n_steps=chosen.passes, num_images=chosen.chains, seed=chosen.seed,
-                        ratio="refitted")  # fmt: skip
+                        ratio=best_ratio(checkpoint))  # fmt: skip
         ends = result.ratio_after.double()
-        chains = {"mean": float(ends.mean()), "error": float(ends.std()) / math.sqrt(len(ends)), **shape}
+        chains = {**mean_of(ends), **shape}
         ends_quantiles = quantiles(ends)
     found = {
         **asked,
-        "real": {"mean": float(on_real.mean()), "error": float(on_real.std()) / math.sqrt(len(real)), "images": len(real)},
-        "prior": {"mean": float(drawn.mean()), "error": float(drawn.std()) / math.sqrt(len(drawn)), "draws": len(drawn)},
+        "real": {**mean_of(on_real), "images": len(on_real)},
+        "prior": {**mean_of(drawn), "draws": len(drawn)},
         "weighted": weighted_mean(drawn, all_labels),
         "beta": {**solved_beta(drawn, all_labels, float(on_unused.mean())), "images": len(on_unused)},
         "chains": chains,
@@ -80,10 +81,25 @@ def main() -> None:
 
 
 @torch.no_grad()
+def real_ratios(checkpoint: Any, data: str, split: str) -> Tensor:
+    """r (N,) float64 of the real images of a split, each under its own label where the ratio depends on it."""
+    images = load_images(checkpoint.config["data"]["dataset"], data, split)
+    which = best_ratio(checkpoint)
+    role = "ratio" if which == "refitted" else "discriminator"
+    scores = scores_of(checkpoint.networks[role], images.pixels, labels=images.labels)
+    return log_ratio({role: nn.Identity()}, checkpoint.config, which)(scores).double()
+
+
+@torch.no_grad()
 def prior_ratios(checkpoint: Any, seed: int, count: int) -> Tensor:
     """r (count,) float64 of the generator's own samples."""
     target = target_by_best_ratio(checkpoint, seed, count)
     return target.log_ratio(target.init(seed, torch.arange(count))).double()
+
+
+def mean_of(ratios: Tensor) -> dict[str, float]:
+    """The mean of r (N,) with its standard error."""
+    return {"mean": float(ratios.mean()), "error": float(ratios.std()) / math.sqrt(len(ratios))}
 
 
 def quantiles(ratios: Tensor) -> list[float]:

@@ -15,7 +15,7 @@ from typing import Any
 from cost_tables import cost_quality, energy_step, precision, speed
 from digit_tables import dbn, ebgan, grid_search, joint_digits, mnist
 from distance_tables import known, seen_by_ratio, sense
-from evidence_tables import amortised, base_change, fresh_classifier, headline, imagenet, law_of_ratio, matched
+from evidence_tables import amortised, base_change, fresh_classifier, headline, imagenet, law_of_ratio, longer_chains, matched
 from model_tables import models, models_before
 from page_tables import first_run, page
 from point_tables import joint_stability, toy_sweep, toy_weights, toys
@@ -61,6 +61,7 @@ BY_ENDING = {
 OF_SEVERAL: dict[str, tuple[Callable[[list[dict[str, Any]]], str], tuple[str, ...]]] = {
     "headline": (headline, ("*-panel",)),
     "law-of-ratio": (law_of_ratio, ("*-law-of-ratio",)),
+    "longer-chains": (longer_chains, ("*-longer-chains",)),
     "fresh-classifier": (fresh_classifier, ("*-fresh-classifier",)),
     "cifar10-cgan-base": (base_change, ("cifar10-cgan-panel", "cifar10-dcgan-panel")),
     "models-before": (

@@ -3,9 +3,13 @@
 import importlib
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+
+from ebm_refine.metrics.panel_store import Member, Panel
 
 
 @pytest.fixture
@@ -54,3 +58,28 @@ def test_the_same_law_gives_log_two_and_no_gain_over_itself(script):
     base = benchmark.losses(made + 1.0, real)
     closer = benchmark.summary(benchmark.losses(made + 0.5, real), base)
     assert closer["gain"] > 20 * closer["gain_error"] > 0
+
+
+def test_longer_chains_are_paired_with_shorter_ones(script):
+    """Features N(m, 1), real ones N(0, 1): a chain that moves m from 1 to 0.5 and, four times as long, to 0.25 or back to 1.
+    The further change is the difference of the two, and its error smaller than that of two unpaired sets."""
+    benchmark, source = script("longer_chains"), torch.Generator().manual_seed(3)
+    kind: Any = SimpleNamespace(name="filter bank", title="filter bank")
+    panel = Panel("tiny", (1, 2, 3), (Member(kind, None, {}, {"votes": True}),), "")  # type: ignore[arg-type]
+    noise, real = torch.randn(600, 6, generator=source), torch.randn(800, 6, generator=source)
+    base, short = noise + 1.0, noise + 0.5
+
+    def found(long):
+        sets = ({"filter bank": rows} for rows in (base, short, long, real))
+        return benchmark.changes(panel, *sets, seen=())["filter bank"]
+
+    better, undone, same = found(noise + 0.25), found(base), found(short)
+    assert better["votes"]
+    for one in (better, undone):
+        assert one["further"] == pytest.approx(one["longer"] - one["shorter"], abs=1e-12)
+    assert better["further"] < -3 * better["error"] < 0
+    assert undone["longer"] == pytest.approx(0, abs=1e-12)
+    assert undone["further"] > 3 * undone["error"] > 0
+    assert (same["further"], same["error"]) == (0.0, 0.0)
+    unpaired = found(torch.randn(600, 6, generator=source) + 0.25)
+    assert better["error"] < unpaired["error"]
