@@ -23,7 +23,7 @@ from ebm_refine.models.networks.conditional_dcgan import ConditionalDCGANGenerat
 from ebm_refine.models.networks.conditional_resnet import ConditionalResNetGenerator
 from ebm_refine.training.algorithms import gan
 from ebm_refine.training.algorithms.discriminator_alone import AloneRecipe, Batch, Measured, fake_batch, joined, train_alone
-from ebm_refine.training.algorithms.gan import autocast_bf16, falling_rate
+from ebm_refine.training.algorithms.gan import autocast_bf16, restarted_rate
 from ebm_refine.training.common.augment import ALL_POLICIES, Augmentation, augment
 from ebm_refine.training.common.resumable import Run, epoch_order, to_device
 from ebm_refine.training.common.updates import Updates
@@ -76,7 +76,7 @@ class ConditionalGANRecipe(NamedTuple):
 
 def rate_at(step: int, recipe: ConditionalGANRecipe) -> float:
     """The share of `rate_g` and `rate_d` at a step, counted from 0: in (0, 1]."""
-    return falling_rate(step, recipe.restart_at if step < recipe.restart_at else recipe.steps, 1.0)
+    return restarted_rate(step, recipe.restart_at, recipe.steps, 1.0)
 
 
 def train_conditional_gan(

@@ -42,10 +42,14 @@ class Schedule(Protocol):
 class GANRecipe(NamedTuple):
     """Adam for both networks, one D step a G step; both rates fall linearly to zero over the last `falling_share` of the steps.
 
+    With `restart_at` > 0 they fall so over the first so many steps, and go on from there as over the whole run: a warm restart
+    (Loshchilov and Hutter 2017, arXiv 1608.03983, with linear falls).
+
     Every `measure_every` steps the averaged generator's distance is taken.
     """
 
     steps: int
+    restart_at: int = 0
     batch_size: int = 64
     rate_g: float = 2e-4
     rate_d: float = 2e-4
@@ -81,7 +85,8 @@ def train_gan(
 
     def update(step: int) -> dict[str, Tensor]:
         real = to_unit(epoch_batch(train, recipe.batch_size, seed, step)).to(device)
-        set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, falling_rate(step, recipe.steps, recipe.falling_share))
+        share = restarted_rate(step, recipe.restart_at, recipe.steps, recipe.falling_share)
+        set_rates({adam_g: recipe.rate_g, adam_d: recipe.rate_d}, share)
         latents = torch.randn(recipe.batch_size, generator.latent).to(device)
         with autocast_bf16(device):
             fake = generator(latents)
@@ -174,6 +179,11 @@ def epoch_batch(train: Tensor, batch_size: int, seed: int, batch: int) -> Tensor
 def falling_rate(step: int, steps: int, share: float) -> float:
     """1, and over the last `share` of the steps linearly down to 0."""
     return min(1.0, (steps - step) / (share * steps))
+
+
+def restarted_rate(step: int, restart_at: int, steps: int, share: float) -> float:
+    """`falling_rate` over the first `restart_at` of the steps, where that is not 0, and then as over the whole run."""
+    return falling_rate(step, restart_at if step < restart_at else steps, share)
 
 
 def add_spectral_norm(network: nn.Module) -> None:

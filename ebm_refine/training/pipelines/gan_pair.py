@@ -1,9 +1,10 @@
 """From a GAN recipe to a finished pair: train, train D alone, calibrate, report, save."""
 
+import statistics
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ebm_refine.catalogue import load
 from ebm_refine.data.images import load_images
@@ -11,6 +12,9 @@ from ebm_refine.energies.targets import REAL_RATIOS
 from ebm_refine.errors import InputError
 from ebm_refine.metrics.distances import frechet_distance
 from ebm_refine.metrics.features import features_for
+from ebm_refine.metrics.panel import projected
+from ebm_refine.metrics.panel_rights import as_reference
+from ebm_refine.metrics.panel_store import embedded_panel
 from ebm_refine.models.checkpoint import Checkpoint, Part, save_checkpoint
 from ebm_refine.models.model_card import model_card
 from ebm_refine.models.networks.dcgan import DCGANDiscriminator, DCGANGenerator, initialise
@@ -22,12 +26,17 @@ from ebm_refine.training.common.job import Job, origin, record
 from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import generated, ratio_entries, score_summary
 
+# Samples of which a state's distance is taken.
+DISTANCE_IMAGES = 2500
+
 
 class GANPair(NamedTuple):
     """A pair of the DCGAN family. The kind of its algorithm tells the losses; `steps` of that counts batches.
 
     `generator` and `discriminator` are (architecture, arguments); `defaults` and `notes` go into the config. `begins_at` names
-    an embedded pair of these networks, as which this one begins instead of at random weights.
+    an embedded pair of these networks, as which this one begins instead of at random weights. The state that ships is the one
+    nearest to holdout images: in the data set's features, or, `chosen_by_panel`, on average over the kinds of its panel. What
+    a single encoder does not respond to is left behind when it alone chooses.
     """
 
     name: str
@@ -40,13 +49,14 @@ class GANPair(NamedTuple):
     defaults: dict[str, Any]
     notes: tuple[str, ...] = ()
     begins_at: str | None = None
+    chosen_by_panel: bool = False
 
 
 def gan_pair(job: Job, recipe: GANPair) -> None:
     """Train a pair and write its checkpoint to `job.folder`; it begins as the job's own model where there is one.
 
-    The generator that ships is the averaged one at its lowest holdout distance; the discriminator, or critic, is trained on
-    alone against it. Raises InputError where the networks of the pair that it begins as are others.
+    The generator that ships is the averaged one at its lowest distance from holdout images; the discriminator, or critic, is
+    trained on alone against it. Raises InputError where the networks of the pair that it begins as are others.
     """
     algorithm = recipe.algorithm if job.steps is None else recipe.algorithm._replace(steps=job.steps)
     begins_at = job.model or (load(recipe.begins_at) if recipe.begins_at else None)
@@ -62,8 +72,20 @@ def gan_pair(job: Job, recipe: GANPair) -> None:
     if begins_at is not None:
         _begin(begins_at, {"generator": (*recipe.generator, g), "discriminator": (*recipe.discriminator, d)})
 
-    def distance(network: DCGANGenerator) -> float:
-        return frechet_distance(extractor(generated(network, 2500, job.seed, job.device)), extractor.references["holdout"])
+    def samples(network: DCGANGenerator) -> Tensor:
+        return generated(network, DISTANCE_IMAGES, job.seed, job.device)
+
+    def in_features(network: DCGANGenerator) -> float:
+        return frechet_distance(extractor(samples(network)), extractor.references["holdout"])
+
+    distance = in_features
+    if recipe.chosen_by_panel:
+        panel = embedded_panel(recipe.dataset)
+        references = {kind: as_reference(rows, "holdout") for kind, rows in projected(panel, holdout).items()}
+
+        def distance(network: DCGANGenerator) -> float:
+            found = projected(panel, samples(network))
+            return statistics.mean(frechet_distance(found[kind], one) for kind, one in references.items())
 
     train: Any = train_wgan if isinstance(algorithm, WGANRecipe) else train_gan
     train_alone: Any = train_critic_alone if isinstance(algorithm, WGANRecipe) else train_discriminator_alone
@@ -92,13 +114,14 @@ def gan_pair(job: Job, recipe: GANPair) -> None:
         **({"notes": notes} if notes else {}),
         "discriminator_scores": {name: score_summary(d, pixels) for name, pixels in shown.items()},
         "holdout_distance": {
-            "value": best["distance"],
-            "num_images": 2500,
+            "value": in_features(g) if recipe.chosen_by_panel else best["distance"],
+            "num_images": DISTANCE_IMAGES,
             **extractor.describe(),
         },
         "training": {
             **record(recipe.name, job, best["step"], f"batches of {algorithm.batch_size}", train_set),
             "steps_run": algorithm.steps,
+            **({"panel_distance": best["distance"]} if recipe.chosen_by_panel else {}),
             "alone": alone,
             **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
