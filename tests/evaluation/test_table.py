@@ -157,3 +157,13 @@ def test_the_plan_says_what_a_screen_would_cost(small, monkeypatch, capsys):
     assert len(lines) == 11
     # Langevin at two steps, rejection with two ratios, mala at beta 0, best of 12: 6 evaluations for each image.
     assert f"at most {2048 * 6 * 6:,} gradient evaluations" in lines[-1]
+
+
+def test_no_setting_is_measured_twice():
+    """Every embedded pair's own defaults included: variants that name no options would be whatever those are."""
+    import panel
+
+    for name in ("celeba-dcgan", "mnist-gan", "cifar10-cgan"):
+        specs = [spec for spec in panel.within(load(name), 25) if spec.startswith("ex2mcmc")]
+        assert len(specs) == len(set(specs)) == 2
+        assert all("particles=" in spec for spec in specs)
