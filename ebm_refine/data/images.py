@@ -32,14 +32,14 @@ def load_images(dataset: str, source: str | None, split: str) -> Images:
     if split not in SPLITS:
         raise InputError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     rows = _read(dataset, source or HUB_IDS[dataset], "test" if split == "test" else "train")
+    column = IMAGE_COLUMNS[dataset]
+    if column not in rows.column_names:
+        raise InputError(f"data for {dataset} needs an image column {column!r}; {source} has {', '.join(rows.column_names)}")
     if split != "test":
         edge = len(rows) - len(rows) // 10
         if edge == len(rows):
             raise InputError(f"a tenth of the images in train-*.parquet is held out, so it takes 10 or more; got {len(rows)}")
         rows = rows.select(range(edge) if split == "train" else range(edge, len(rows)))
-    column = IMAGE_COLUMNS[dataset]
-    if column not in rows.column_names:
-        raise InputError(f"data for {dataset} needs an image column {column!r}; {source} has {', '.join(rows.column_names)}")
     arrays = [_to_array(dataset, row[column]) for row in rows.select_columns([column])]
     for row, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
