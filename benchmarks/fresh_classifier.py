@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from logistic import logistic
-from panel import part_of, parts_parser
+from panel import described, part_of, parts_parser
 from speed import machine
 from torch import Tensor
 
@@ -95,7 +95,7 @@ def main() -> None:
             rows.append({"method": "base", "settings": {}, "kinds": {kind: summary(base[kind], None) for kind in unused}})
         features = projected(panel, torch.cat([part["after"] for part in parts]))
         kinds = {kind: summary(losses(features[kind], real[kind]), base[kind]) for kind in unused}
-        rows.append({**{name: parts[0][name] for name in ("method", "settings", "ratio")}, "kinds": kinds})
+        rows.append({**described(parts), "kinds": kinds})
         print(
             rows[-1]["method"], {kind: {key: round(x, 4) for key, x in one.items()} for kind, one in kinds.items()}, flush=True
         )

@@ -19,11 +19,11 @@ import torch
 from panel import target_by_best_ratio
 from speed import machine
 from table import best_ratio
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebm_refine import load, refine
 from ebm_refine.data.images import load_images
-from ebm_refine.energies.density_ratio import log_ratio
+from ebm_refine.energies.density_ratio import of_scores
 from ebm_refine.energies.labels import labels_of
 from ebm_refine.evaluation.tables import RESULTS
 from ebm_refine.samplers.flow import effective_share
@@ -84,10 +84,8 @@ def main() -> None:
 def real_ratios(checkpoint: Any, data: str, split: str) -> Tensor:
     """r (N,) float64 of the real images of a split, each under its own label where the ratio depends on it."""
     images = load_images(checkpoint.config["data"]["dataset"], data, split)
-    which = best_ratio(checkpoint)
-    role = "ratio" if which == "refitted" else "discriminator"
-    scores = scores_of(checkpoint.networks[role], images.pixels, labels=images.labels)
-    return log_ratio({role: nn.Identity()}, checkpoint.config, which)(scores).double()
+    role, ratio = of_scores(checkpoint.config, best_ratio(checkpoint))
+    return ratio(scores_of(checkpoint.networks[role], images.pixels, labels=images.labels)).double()
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from panel import part_of, parts_parser
+from panel import described, part_of, parts_parser
 from speed import machine
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from ebm_refine import load
 from ebm_refine.data.images import load_images
 from ebm_refine.errors import InputError
 from ebm_refine.evaluation.tables import RESULTS
-from ebm_refine.metrics.panel import PanelReport, judged, projected
+from ebm_refine.metrics.panel import judged, projected
 from ebm_refine.metrics.panel_kinds import kinds_seen
 from ebm_refine.metrics.panel_store import Panel, embedded_panel
 from ebm_refine.utils.atomic_io import replacing
@@ -53,22 +53,14 @@ def main() -> None:
         "num_images": chosen.num_images * len(seeds),
         "seeds": seeds,
         "real_images": len(next(iter(real.values()))),
-        "shorter": described(shorter),
-        "longer": described(longer),
+        "shorter": described(shorter, "evaluations"),
+        "longer": described(longer, "evaluations"),
         "kinds": changes(panel, base, short, long, real, kinds_seen(checkpoint.config, longer[0]["ratio"])),
         **machine(),
     }
     print(json.dumps(results["kinds"], indent=1))
     with replacing(RESULTS / f"{results['model']}-longer-chains.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def described(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Method, settings, and what an image cost on average."""
-    return {
-        **{name: parts[0][name] for name in ("method", "settings", "ratio")},
-        "evaluations": sum(part["evaluations"] for part in parts) / len(parts),
-    }
 
 
 def changes(
@@ -83,18 +75,14 @@ def changes(
 
     All as shares of the base's distance.
     """
-
-    def report(before: dict[str, Tensor], after: dict[str, Tensor]) -> PanelReport:
-        return judged(panel, before, after, real, seen=seen)
-
     found = {}
-    reports = (report(base, short), report(base, long), report(short, long))
-    for shorter, longer, further in zip(*(one.rows for one in reports), strict=True):
+    reports = (judged(panel, before, after, real, seen=seen) for before, after in ((base, short), (short, long)))
+    for shorter, further in zip(*(one.rows for one in reports), strict=True):
         whole = shorter.before.value
         found[shorter.kind] = {
             "votes": shorter.votes,
             "shorter": shorter.difference.value / whole,
-            "longer": longer.difference.value / whole,
+            "longer": (shorter.difference.value + further.difference.value) / whole,
             "further": further.difference.value / whole,
             "error": further.difference.error / whole,
         }

@@ -127,9 +127,14 @@ def row_of(
         sets = {"before": before, "after": after, **({} if real is None else {"real": real})}
         report = report._replace(faces=shares(sets))
     print(f"\n{parts[0]['method']}\n{report}", flush=True)
-    row = {name: parts[0][name] for name in ("method", "settings", "ratio")}
-    row |= {name: sum(part[name] for part in parts) / len(parts) for name in ("evaluations", "mean_ratio_after", "seconds")}
+    row = described(parts, "evaluations", "mean_ratio_after", "seconds")
     return {**row, "fallbacks": sum(part["fallbacks"] for part in parts), **report.as_dict()}
+
+
+def described(parts: Sequence[dict[str, Any]], *averaged: str) -> dict[str, Any]:
+    """What all parts of a method share, and the means over the parts of what differs."""
+    shared = {name: parts[0][name] for name in ("method", "settings", "ratio")}
+    return {**shared, **{name: sum(part[name] for part in parts) / len(parts) for name in averaged}}
 
 
 class Seen:

@@ -74,6 +74,12 @@ def log_ratio(networks: dict[str, nn.Module], config: dict[str, Any], which: str
     return LogRatio(discriminator, scale)
 
 
+def of_scores(config: dict[str, Any], which: str) -> tuple[str, nn.Module]:
+    """The role of the network that the ratio `which` reads, and what makes r (N,) of that network's scores (N,)."""
+    role = "ratio" if which == "refitted" else "discriminator"
+    return role, log_ratio({role: nn.Identity()}, config, which)
+
+
 def raw_slope(config: dict[str, Any]) -> float:
     """What D(x) is multiplied by for the raw ratio: 1 for a logit, -1 for an energy, `critic_slope` for a critic.
 

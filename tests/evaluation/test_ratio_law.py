@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from ebm_refine.metrics.distances import kernel_distance
+from ebm_refine.metrics.panel_rights import as_reference
 from ebm_refine.metrics.panel_store import Member, Panel
 
 
@@ -73,8 +75,12 @@ def test_longer_chains_are_paired_with_shorter_ones(script):
         sets = ({"filter bank": rows} for rows in (base, short, long, real))
         return benchmark.changes(panel, *sets, seen=())["filter bank"]
 
+    def alone(rows):
+        return kernel_distance(rows, as_reference(real)).value
+
     better, undone, same = found(noise + 0.25), found(base), found(short)
     assert better["votes"]
+    assert better["longer"] == pytest.approx(alone(noise + 0.25) / alone(base) - 1, abs=1e-9)
     for one in (better, undone):
         assert one["further"] == pytest.approx(one["longer"] - one["shorter"], abs=1e-12)
     assert better["further"] < -3 * better["error"] < 0

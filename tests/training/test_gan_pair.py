@@ -40,7 +40,7 @@ def test_a_pair_chosen_by_the_panel_is_the_nearest_over_its_kinds(tmp_path, monk
         chosen_by_panel=True,
     )
     monkeypatch.setitem(RECIPES, "cifar10-dcgan", recipe)
-    monkeypatch.setattr(gan_pair, "DISTANCE_IMAGES", 64)
+    monkeypatch.setattr(gan_pair, "MEASURED", 64)
     data = parquet(tmp_path / "data")
     where = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     assert main(["train", "cifar10-dcgan", *where]) == 0

@@ -10,7 +10,7 @@ from ebm_refine.energies.density_ratio import (
     available_ratios,
     fit_calibration,
     fit_isotonic,
-    log_ratio,
+    of_scores,
     ratio_report,
     raw_slope,
 )
@@ -71,8 +71,7 @@ def ratio_entries(
     known = {**config, **fitted, "parts": networks}
     reports, stored = {}, {}
     for name in available_ratios(known):
-        role = "ratio" if name == "refitted" else "discriminator"
-        ratio = log_ratio({role: nn.Identity()}, known, name)
+        role, ratio = of_scores(known, name)
         on_real, on_fake = (ratio(half) for half in scores[role].reporting)
         reports[name] = ratio_report(on_real, on_fake)
         stored[name] = on_real[:STORED_RATIOS].contiguous()

@@ -1,6 +1,7 @@
 """From a GAN recipe to a finished pair: train, train D alone, calibrate, report, save."""
 
 import statistics
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +27,7 @@ from ebm_refine.training.common.job import Job, origin, record
 from ebm_refine.training.common.resumable import to_device
 from ebm_refine.training.common.scores import generated, ratio_entries, score_summary
 
-# Samples of which a state's distance is taken.
-DISTANCE_IMAGES = 2500
+MEASURED = 2500
 
 
 class GANPair(NamedTuple):
@@ -73,19 +73,15 @@ def gan_pair(job: Job, recipe: GANPair) -> None:
         _begin(begins_at, {"generator": (*recipe.generator, g), "discriminator": (*recipe.discriminator, d)})
 
     def samples(network: DCGANGenerator) -> Tensor:
-        return generated(network, DISTANCE_IMAGES, job.seed, job.device)
+        return generated(network, MEASURED, job.seed, job.device)
 
     def in_features(network: DCGANGenerator) -> float:
         return frechet_distance(extractor(samples(network)), extractor.references["holdout"])
 
-    distance = in_features
-    if recipe.chosen_by_panel:
-        panel = embedded_panel(recipe.dataset)
-        references = {kind: as_reference(rows, "holdout") for kind, rows in projected(panel, holdout).items()}
+    over_kinds = _panel_distance(recipe.dataset, holdout) if recipe.chosen_by_panel else None
 
-        def distance(network: DCGANGenerator) -> float:
-            found = projected(panel, samples(network))
-            return statistics.mean(frechet_distance(found[kind], one) for kind, one in references.items())
+    def distance(network: DCGANGenerator) -> float:
+        return over_kinds(samples(network)) if over_kinds else in_features(network)
 
     train: Any = train_wgan if isinstance(algorithm, WGANRecipe) else train_gan
     train_alone: Any = train_critic_alone if isinstance(algorithm, WGANRecipe) else train_discriminator_alone
@@ -114,20 +110,32 @@ def gan_pair(job: Job, recipe: GANPair) -> None:
         **({"notes": notes} if notes else {}),
         "discriminator_scores": {name: score_summary(d, pixels) for name, pixels in shown.items()},
         "holdout_distance": {
-            "value": in_features(g) if recipe.chosen_by_panel else best["distance"],
-            "num_images": DISTANCE_IMAGES,
+            "value": in_features(g) if over_kinds else best["distance"],
+            "num_images": MEASURED,
             **extractor.describe(),
         },
         "training": {
             **record(recipe.name, job, best["step"], f"batches of {algorithm.batch_size}", train_set),
             "steps_run": algorithm.steps,
-            **({"panel_distance": best["distance"]} if recipe.chosen_by_panel else {}),
+            **({"panel_distance": best["distance"]} if over_kinds else {}),
             "alone": alone,
             **({"begins_at": origin(begins_at)} if begins_at else {}),
         },
     }
     parts = {"generator": Part(*recipe.generator, g), "discriminator": Part(*recipe.discriminator, d)}
     save_checkpoint(job.folder, config, parts, model_card({**config, "name": recipe.name}), {REAL_RATIOS: real_ratios})
+
+
+def _panel_distance(dataset: str, holdout: Tensor) -> Callable[[Tensor], float]:
+    """Samples (N, C, H, W) uint8 -> their mean Fréchet distance from the `holdout` images over the kinds of the panel."""
+    panel = embedded_panel(dataset)
+    references = {kind: as_reference(rows, "holdout") for kind, rows in projected(panel, holdout).items()}
+
+    def mean_distance(samples: Tensor) -> float:
+        found = projected(panel, samples)
+        return statistics.mean(frechet_distance(found[kind], one) for kind, one in references.items())
+
+    return mean_distance
 
 
 def _begin(checkpoint: Checkpoint, networks: dict[str, tuple[str, dict[str, Any], nn.Module]]) -> None:
